@@ -1,0 +1,64 @@
+"""What every launcher shares: flags to a function, errors as one line, Ctrl-C without a traceback."""
+
+import difflib
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+# Errors of the user's making, or of the machine's: the message says all, a traceback would bury it.
+_EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
+_INTERRUPTED = 130
+
+
+def start(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main` and exits: 0, 1 for an error, 130 for Ctrl-C."""
+    # Orbax and JAX log every step of a save; warnings and worse are enough.
+    logging.set_verbosity(logging.WARNING)
+    app.run(lambda _: _run(main), flags_parser=_parse)
+
+
+def _run(main: Callable[[], None]) -> None:
+    try:
+        main()
+    except _EXPECTED as error:
+        _fail(f"{error}" or type(error).__name__)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is on disk is whole, the same command goes on", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Flags, with what ml_collections says of a configuration that is not there made readable."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        _fail(_config_hint(arguments) or _first_line(error))
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
+    return rest
+
+
+def _config_hint(arguments: list[str]) -> str | None:
+    """For a configuration file that does not exist: which do."""
+    for argument in arguments:
+        if argument.startswith("--config="):
+            path = pathlib.Path(argument.removeprefix("--config=").split(":")[0])
+            if not path.is_file():
+                known = sorted(str(file) for file in path.parent.glob("*.py")) if path.parent.is_dir() else []
+                near = difflib.get_close_matches(str(path), known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                listing = f"; there are {', '.join(known)}" if known else ""
+                return f"there is no configuration {path}{hint or listing}"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return " ".join(message.split())
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(1)

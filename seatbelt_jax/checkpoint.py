@@ -1,0 +1,100 @@
+"""Saving and restoring training state: the only file that imports orbax."""
+
+import pathlib
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+_STEP_MAY_BE_MISSING = "no finished checkpoint in {}; train the run first (launch/train.py)"
+
+
+class Checkpoints:
+    """The numbered checkpoints of one run.
+
+    A checkpoint holds two items: "variables" (parameters and running averages), which is all that a
+    model needs to be used, and "optimizer", which training needs to go on. Orbax writes each to a
+    temporary folder and renames it, so that an interrupted save leaves no checkpoint behind.
+    """
+
+    def __init__(self, directory: pathlib.Path | str, *, keep: int = 2):
+        self._directory = pathlib.Path(directory).absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory,
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest finished checkpoint, None where there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, step: int, *, variables: Any, optimizer: Any) -> None:
+        """Writes a checkpoint and waits until it is whole on disk."""
+        self._checkpointer.save_checkpointables(
+            step, {"variables": variables, "optimizer": optimizer}, force=True
+        )
+
+    def load(self, step: int, *, variables: Any, optimizer: Any) -> tuple[Any, Any]:
+        """Restores both items of a checkpoint.
+
+        Args:
+          step: which checkpoint.
+          variables, optimizer: trees of arrays (or of shapes and dtypes) that say what is expected.
+
+        Raises:
+          ValueError: where the checkpoint's tree or a shape in it differs from what is expected.
+        """
+        expected = {"variables": variables, "optimizer": optimizer}
+        loaded = self._load(step, expected)
+        return loaded["variables"], loaded["optimizer"]
+
+    def load_variables(self, variables: Any) -> Any:
+        """Restores the parameters of the newest checkpoint, see `load`.
+
+        Raises:
+          FileNotFoundError: where there is no finished checkpoint.
+        """
+        step = self.latest_step
+        if step is None:
+            raise FileNotFoundError(_STEP_MAY_BE_MISSING.format(self._directory))
+        return self._load(step, {"variables": variables})["variables"]
+
+    def _load(self, step: int, expected: dict[str, Any]) -> dict[str, Any]:
+        saved = self._checkpointer.checkpointables_metadata(step).metadata["variables"]
+        _check_same_shapes(saved, expected["variables"])
+        return self._checkpointer.load_checkpointables(step, _abstract(expected))
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes, dtypes and placement: orbax warns when it has to guess where an array shall live."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", here)),
+        tree,
+    )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves
+    }
+
+
+def _check_same_shapes(saved_tree: Any, expected_tree: Any) -> None:
+    """Names the first parameter in which a checkpoint is not of the expected architecture."""
+    saved, expected = _shapes(saved_tree), _shapes(expected_tree)
+    for name in sorted(expected.keys() | saved.keys()):
+        if saved.get(name) != expected.get(name):
+            raise ValueError(
+                f"the checkpoint is of another architecture: {name} is {saved.get(name, 'absent')} in the "
+                f"checkpoint and {expected.get(name, 'absent')} in the model; use the run's own configuration"
+            )

@@ -1,0 +1,7 @@
+"""Images by number: embedded sprites, TensorFlow Datasets, and batches of them."""
+
+from seatbelt_jax.data.dataset import Dataset, Splits
+from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size
+from seatbelt_jax.data.sources import DataConfig, load
+
+__all__ = ["DataConfig", "Dataset", "Splits", "batch_indices", "batches", "check_batch_size", "load"]

@@ -1,0 +1,105 @@
+"""From a configuration's `data` section to training and validation images."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seatbelt_jax.data import sprites, tfds_source
+from seatbelt_jax.data.dataset import Dataset, Splits, subset
+
+# One sprite in a hundred is held out; which ones is part of the data set, not of a run's seed.
+_SPRITES_VALIDATION_SHARE = 0.01
+_SPLIT_SEED = 20210312
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a configuration's `data` section may say.
+
+    Attributes:
+      name: "sprites" (embedded, drawn on the device), "mock" (smooth random images, for trying things
+        out), or the name of an image data set of TensorFlow Datasets.
+      image_size: height and width in pixels.
+      channels: "mock" alone: 1 or 3.
+      num_images: "mock" alone: how many, a tenth of them for validation.
+      crop: TensorFlow Datasets alone: (top, left, height, width) cut out before resizing, in pixels
+        of the original.
+      data_dir: TensorFlow Datasets alone: where they were prepared; its own default if empty.
+    """
+
+    name: str
+    image_size: int = 64
+    channels: int = 1
+    num_images: int = 256
+    crop: tuple[int, int, int, int] | None = None
+    data_dir: str = ""
+
+
+def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
+    """Opens the data set that a configuration's `data` section names.
+
+    Args:
+      config: the fields of `DataConfig`.
+      image_range: what black and white shall be, (-1, 1) or (0, 1).
+
+    Raises:
+      ValueError: for a field or data set that does not exist, or a size it cannot have.
+      FileNotFoundError: for a data set that is not prepared on this machine; says how to get it.
+    """
+    known = {field.name for field in dataclasses.fields(DataConfig)}
+    if unknown := sorted(set(config) - known):
+        raise ValueError(f"unknown data fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    settings = DataConfig(**config)
+    if settings.name == "sprites":
+        return _sprites(settings.image_size, image_range)
+    if settings.name == "mock":
+        return _mock(settings, image_range)
+    return tfds_source.load(
+        settings.name,
+        image_size=settings.image_size,
+        crop=settings.crop,
+        data_dir=settings.data_dir or None,
+        image_range=image_range,
+    )
+
+
+def _sprites(size: int, image_range: tuple[float, float]) -> Splits:
+    low, high = image_range
+    sprites.draw(jnp.zeros(len(sprites.FACTOR_SIZES), jnp.int32), size=size)  # refuses sizes it cannot draw
+
+    def images(index):
+        return low + (high - low) * sprites.draw(sprites.factors_from_index(index), size=size)
+
+    everything = Dataset("sprites", sprites.NUM_SPRITES, (size, size, 1), images, traceable=True)
+    order = np.random.default_rng(_SPLIT_SEED).permutation(sprites.NUM_SPRITES).astype(np.int32)
+    held_out = round(_SPRITES_VALIDATION_SHARE * sprites.NUM_SPRITES)
+    return Splits(train=subset(everything, order[held_out:]), validation=subset(everything, order[:held_out]))
+
+
+def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
+    """Each image is one random Gaussian blob of a random colour, computed from its number."""
+    low, high = image_range
+    shape = (settings.image_size, settings.image_size, settings.channels)
+    if settings.num_images < 10:
+        raise ValueError(f"data.num_images must be at least 10, got {settings.num_images}")
+
+    def one(index):
+        key_centre, key_width, key_colour = jax.random.split(jax.random.fold_in(jax.random.key(0), index), 3)
+        centre = jax.random.uniform(key_centre, (2,))
+        width = jax.random.uniform(key_width, (), minval=0.05, maxval=0.3)
+        colour = jax.random.uniform(key_colour, (settings.channels,), minval=0.3)
+        axis = (jnp.arange(settings.image_size) + 0.5) / settings.image_size
+        squared = (axis[:, None] - centre[0]) ** 2 + (axis[None, :] - centre[1]) ** 2
+        blob = jnp.exp(-0.5 * squared / width**2)
+        return low + (high - low) * blob[..., None] * colour
+
+    everything = Dataset("mock", settings.num_images, shape, jax.vmap(one), traceable=True)
+    indices = np.arange(settings.num_images, dtype=np.int32)
+    held_out = settings.num_images // 10
+    return Splits(
+        train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out])
+    )

@@ -1,0 +1,94 @@
+"""Image data sets of TensorFlow Datasets, read through their data sources, without TensorFlow."""
+
+import difflib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from seatbelt_jax.data.dataset import Dataset, Splits
+
+# The first of these splits that a data set has is used for validation.
+_VALIDATION_SPLITS = ("validation", "test")
+
+
+def load(
+    name: str,
+    *,
+    image_size: int,
+    crop: tuple[int, int, int, int] | None,
+    data_dir: str | None,
+    image_range: tuple[float, float],
+) -> Splits:
+    """Opens a prepared data set; images are decoded when asked for.
+
+    Raises:
+      ValueError: for a name that TensorFlow Datasets does not know or a data set without images.
+      FileNotFoundError: where it is not prepared; says how to.
+    """
+    # Importing it takes a second, which only those who use it should pay.
+    import tensorflow_datasets as tfds
+
+    available = tfds.list_builders()
+    base_name = name.split("/")[0].split(":")[0]
+    if base_name not in available:
+        near = difflib.get_close_matches(base_name, [*available, "sprites", "mock"])
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(
+            f"unknown data set {name!r}: it is neither sprites, mock nor in TensorFlow Datasets{hint}"
+        )
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        splits = builder.info.splits
+        validation = next(split for split in _VALIDATION_SPLITS if split in splits)
+        sources = {split: builder.as_data_source(split) for split in ("train", validation)}
+    except (FileNotFoundError, StopIteration, AssertionError, ImportError) as error:
+        raise FileNotFoundError(
+            f"the data set {name!r} is not prepared in {data_dir or 'the default data_dir'}; prepare it once "
+            f"with: pip install 'seatbelt-jax[prepare]' && tfds build {name} --file_format=array_record"
+        ) from error
+    datasets = [
+        image_dataset(name, source, image_size=image_size, crop=crop, image_range=image_range)
+        for source in sources.values()
+    ]
+    return Splits(*datasets)
+
+
+def image_dataset(
+    name: str,
+    source: Any,
+    *,
+    image_size: int,
+    crop: tuple[int, int, int, int] | None,
+    image_range: tuple[float, float],
+) -> Dataset:
+    """A host data set from a random-access source of examples with an "image" array, uint8 [h, w, c]."""
+    if "image" not in source[0]:
+        raise ValueError(f"the data set {name!r} has no images; its features are {', '.join(source[0])}")
+
+    def images(indices):
+        examples = source.__getitems__([int(index) for index in indices])
+        return np.stack([resize(example["image"], image_size, crop, image_range) for example in examples])
+
+    channels = source[0]["image"].shape[-1]
+    return Dataset(name, len(source), (image_size, image_size, channels), images, traceable=False)
+
+
+def resize(
+    image: np.ndarray,
+    size: int,
+    crop: tuple[int, int, int, int] | None,
+    image_range: tuple[float, float],
+) -> Float[np.ndarray, "size size channels"]:
+    """Cuts out `crop` = (top, left, height, width), resizes bilinearly with antialiasing, scales."""
+    if crop is not None:
+        top, left, height, width = crop
+        if top + height > image.shape[0] or left + width > image.shape[1]:
+            raise ValueError(f"crop {tuple(crop)} does not fit into an image of {image.shape[:2]} pixels")
+        image = image[top : top + height, left : left + width]
+    grey = image.shape[-1] == 1
+    picture = Image.fromarray(image[..., 0] if grey else image)
+    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255.0
+    low, high = image_range
+    return (low + (high - low) * pixels).reshape(size, size, -1)

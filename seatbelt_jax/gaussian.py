@@ -1,0 +1,77 @@
+"""Diagonal Gaussians and their closed forms, in nats, summed over the last axis."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(mean, diag(exp(log_std))^2), batched over every axis but the last.
+
+    Attributes:
+      mean: [..., latent].
+      log_std: [..., latent], the logarithm of the standard deviation (not of the variance).
+    """
+
+    mean: Float[Array, "*batch latent"]
+    log_std: Float[Array, "*batch latent"]
+
+    @property
+    def std(self) -> Float[Array, "*batch latent"]:
+        return jnp.exp(self.log_std)
+
+
+def standard_normal(like: Float[Array, "*batch latent"]) -> DiagonalGaussian:
+    """N(0, I) with the shape of `like`: the prior of the top layer."""
+    return DiagonalGaussian(jnp.zeros_like(like), jnp.zeros_like(like))
+
+
+def sample(q: DiagonalGaussian, noise: Float[Array, "*batch latent"]) -> Float[Array, "*batch latent"]:
+    """The reparameterised sample mean + std * noise; noise = 0 gives the mean."""
+    return q.mean + q.std * noise
+
+
+def log_prob_per_coordinate(
+    q: DiagonalGaussian, z: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch latent"]:
+    """log q(z_k) for each coordinate k, in nats."""
+    standardised = (z - q.mean) * jnp.exp(-q.log_std)
+    return -0.5 * (jnp.square(standardised) + _LOG_2PI) - q.log_std
+
+
+def log_prob(q: DiagonalGaussian, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch"]:
+    """log q(z), in nats."""
+    return jnp.sum(log_prob_per_coordinate(q, z), axis=-1)
+
+
+def entropy(q: DiagonalGaussian) -> Float[Array, "*batch"]:
+    """-E_q log q(z), in nats."""
+    return jnp.sum(q.log_std + 0.5 * (_LOG_2PI + 1.0), axis=-1)
+
+
+def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
+    """KL(q || p), in nats.
+
+    Written as (r^2 - 1)/2 - log r + ..., r the ratio of the standard deviations, with expm1 so that it
+    does not cancel to a negative number when q and p nearly agree.
+    """
+    log_ratio = q.log_std - p.log_std
+    shift = (q.mean - p.mean) * jnp.exp(-p.log_std)
+    return jnp.sum(
+        0.5 * (jnp.expm1(2.0 * log_ratio) + jnp.square(shift)) - log_ratio,
+        axis=-1,
+    )
+
+
+def wasserstein2(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
+    """The 2-Wasserstein distance sqrt(||mean - mean'||^2 + ||std - std'||^2), gradient 0 where it is 0."""
+    squared = jnp.sum(jnp.square(q.mean - p.mean) + jnp.square(q.std - p.std), axis=-1)
+    positive = squared > 0.0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)

@@ -1,0 +1,66 @@
+"""Observation models p(x|z): log densities in nats, summed over pixels, one number per image."""
+
+import dataclasses
+import math
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Likelihood(Protocol):
+    """What a decoder's output means."""
+
+    image_range: ClassVar[tuple[float, float]]
+
+    def log_prob(
+        self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]
+    ) -> Float[Array, " batch"]:
+        """log p(images | parameters) per image, in nats."""
+        ...
+
+    def mean(self, parameters: Float[Array, "batch *image"]) -> Float[Array, "batch *image"]:
+        """The mean image, in `image_range`'s units."""
+        ...
+
+
+def _sum_pixels(values: Float[Array, "batch *image"]) -> Float[Array, " batch"]:
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianLikelihood:
+    """N(x; parameters, std^2 I) on images in [-1, 1] (Willetts et al. 2021, App. G: std = 0.1)."""
+
+    std: float = 0.1
+    image_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __post_init__(self):
+        if not self.std > 0.0:
+            raise ValueError(f"likelihood std must be positive, got {self.std}")
+
+    def log_prob(
+        self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]
+    ) -> Float[Array, " batch"]:
+        log_normaliser = math.log(self.std) + 0.5 * math.log(2.0 * math.pi)
+        return _sum_pixels(-0.5 * jnp.square((images - parameters) / self.std) - log_normaliser)
+
+    def mean(self, parameters: Float[Array, "batch *image"]) -> Float[Array, "batch *image"]:
+        return parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class BernoulliLikelihood:
+    """Bernoulli(x; sigmoid(parameters)) on images in [0, 1]; grey values count as soft labels."""
+
+    image_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def log_prob(
+        self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]
+    ) -> Float[Array, " batch"]:
+        # log sigmoid(a) x + log sigmoid(-a) (1 - x), written so that neither term overflows.
+        return _sum_pixels(images * parameters - jax.nn.softplus(parameters))
+
+    def mean(self, parameters: Float[Array, "batch *image"]) -> Float[Array, "batch *image"]:
+        return jax.nn.sigmoid(parameters)

@@ -1,0 +1,85 @@
+"""The hierarchical VAE: one module for VAE, DLGM and Seatbelt-VAE networks of any depth."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from seatbelt_jax import gaussian
+from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.models.networks import GaussianHead
+from seatbelt_jax.vae import Encoding, Latents
+
+
+class Forward(NamedTuple):
+    """One pass through the model: what the ELBO is made of."""
+
+    encoding: Encoding
+    prior: tuple[DiagonalGaussian, ...]
+    decoded: Float[Array, "batch height width channels"]
+
+
+class HierarchicalVAE(nn.Module):
+    """q(z^1|x) prod q(z^{i+1}|z^i, x) and p(x|z) prod p(z^i|z^{i+1}) p(z^L).
+
+    Willetts et al. 2021, Eq. 3 and 4. One layer gives the networks of a VAE, beta-VAE and beta-TCVAE.
+
+    Attributes:
+      latent_sizes: width of each layer, layer 1 (nearest the data) first.
+      encoder: images to features; every q reads them.
+      decoder: latents to the likelihood's parameters.
+      hidden_sizes: hidden_sizes[i] is the width of the MLPs between layers i + 1 and i + 2.
+      decoder_reads: "all" latents, concatenated (Seatbelt-VAE, Eq. 3), or the "bottom" layer alone
+        (DLGM, beta-TCDLGM).
+      batch_norm: whether the MLPs normalise their hidden layers.
+    """
+
+    latent_sizes: Sequence[int]
+    encoder: nn.Module
+    decoder: nn.Module
+    hidden_sizes: Sequence[int]
+    decoder_reads: str
+    batch_norm: bool
+
+    def setup(self):
+        transitions = list(
+            zip(self.latent_sizes[:-1], self.latent_sizes[1:], self.hidden_sizes, strict=False)
+        )
+        self.bottom_posterior = GaussianHead(self.latent_sizes[0])
+        self.upper_posteriors = [
+            GaussianHead(upper, hidden, 2, self.batch_norm) for _, upper, hidden in transitions
+        ]
+        self.conditionals = [
+            GaussianHead(lower, hidden, 2, self.batch_norm) for lower, _, hidden in transitions
+        ]
+
+    def encode(
+        self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
+    ) -> Encoding:
+        features = self.encoder(images, train=train)
+        posteriors = [self.bottom_posterior(features, train=train)]
+        latents = [gaussian.sample(posteriors[0], noise[0])]
+        for head, layer_noise in zip(self.upper_posteriors, noise[1:], strict=True):
+            inputs = jnp.concatenate([latents[-1], features], axis=-1)
+            posteriors.append(head(inputs, train=train))
+            latents.append(gaussian.sample(posteriors[-1], layer_noise))
+        return Encoding(tuple(posteriors), tuple(latents))
+
+    def prior(self, latents: Latents, *, train: bool = False) -> tuple[DiagonalGaussian, ...]:
+        conditionals = [
+            head(above, train=train) for head, above in zip(self.conditionals, latents[1:], strict=True)
+        ]
+        return (*conditionals, gaussian.standard_normal(latents[-1]))
+
+    def decode(self, latents: Latents, *, train: bool = False) -> Float[Array, "batch height width channels"]:
+        read = jnp.concatenate(latents, axis=-1) if self.decoder_reads == "all" else latents[0]
+        return self.decoder(read, train=train).astype(jnp.float32)
+
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
+    ) -> Forward:
+        encoding = self.encode(images, noise, train=train)
+        prior = self.prior(encoding.latents, train=train)
+        return Forward(encoding, prior, self.decode(encoding.latents, train=train))

@@ -1,0 +1,151 @@
+"""A run directory: the resolved configuration, checkpoints, metrics and results of one model.
+
+runs/NAME/
+  config.json            configuration, image shape, versions, git revision, device
+  checkpoints/           orbax
+  metrics.jsonl, events/ learning curves
+  samples/*.npz          validation images, reconstructions and samples at intervals
+  attacks/, certificates/, figures/, report.html
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import pathlib
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from seatbelt_jax import models, storage
+from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.vae import VAE
+
+_RECORDED_PACKAGES = ("seatbelt-jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "orbax-checkpoint", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run on disk.
+
+    Attributes:
+      path: its directory.
+      config: the configuration it was made with.
+      image_shape: (height, width, channels).
+      provenance: versions, git revision, device and date.
+    """
+
+    path: pathlib.Path
+    config: Mapping[str, Any]
+    image_shape: tuple[int, int, int]
+    provenance: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def model(self) -> models.Model:
+        return models.build(self.config["model"], self.image_shape)
+
+    def load_vae(self) -> VAE:
+        """The model with the parameters of its newest checkpoint.
+
+        Raises:
+          FileNotFoundError: where nothing has been saved yet.
+          ValueError: where the checkpoint is of another architecture than config.json says.
+        """
+        model = self.model
+        if not (self.path / "checkpoints").is_dir():
+            raise FileNotFoundError(
+                f"{self.path} has no checkpoint yet; train it first: "
+                f"python launch/train.py --config=... --workdir={self.path}"
+            )
+        expected = jax.eval_shape(model.init, jax.random.key(0))
+        with Checkpoints(self.path / "checkpoints") as checkpoints:
+            return model.bind(checkpoints.load_variables(expected))
+
+
+def prepare(path: storage.Path, config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Run:
+    """Makes a run directory, or takes an existing one of the same configuration.
+
+    Raises:
+      ValueError: where the directory belongs to another configuration; names every difference.
+    """
+    path = pathlib.Path(path)
+    config = _plain(config)
+    if (path / "config.json").exists():
+        existing = open(path)
+        if differences := _differences(existing.config, config):
+            raise ValueError(
+                f"{path} was made with another configuration: {'; '.join(differences)}; "
+                "give another --workdir, or the configuration it was made with"
+            )
+        return existing
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists and is not a run directory; give another --workdir")
+    record = {"config": config, "image_shape": list(image_shape), "provenance": _provenance()}
+    storage.write_json(path / "config.json", record)
+    return open(path)
+
+
+def open(path: storage.Path) -> Run:
+    """Opens a run directory.
+
+    Raises:
+      FileNotFoundError: where there is no run.
+      ValueError: where its config.json is damaged or lacks something.
+    """
+    path = pathlib.Path(path)
+    file = path / "config.json"
+    if not file.is_file():
+        what = (
+            "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"
+        )
+        raise FileNotFoundError(f"{path} {what}; runs are made by launch/train.py")
+    record = storage.read_json(file)
+    try:
+        return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} lacks {error}; it is damaged or of another program") from error
+
+
+def _plain(value: Any) -> Any:
+    """What JSON gives back: dicts, and lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    differences = []
+    for key in sorted(old.keys() | new.keys()):
+        name = f"{prefix}{key}"
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            differences += _differences(before, after, f"{name}.")
+        elif before != after:
+            differences.append(f"{name} was {before!r} and is {after!r}")
+    return differences
+
+
+def _provenance() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+        "git_revision": _git_revision(),
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+    }
+
+
+def _git_revision() -> str | None:
+    """The checkout's revision, None where the package is installed without one."""
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,17 @@
+"""Training: state, one pure step, evaluation, and the loop around them."""
+
+from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.loop import NonFiniteLossError, train
+from seatbelt_jax.training.settings import ObjectiveConfig, OptimizerConfig, TrainConfig
+from seatbelt_jax.training.writers import read_metrics
+
+__all__ = [
+    "Evaluation",
+    "NonFiniteLossError",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "TrainConfig",
+    "evaluate",
+    "read_metrics",
+    "train",
+]

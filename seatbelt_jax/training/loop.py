@@ -1,0 +1,145 @@
+"""The training loop: steps, logs, evaluations and checkpoints of one run."""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from seatbelt_jax import data
+from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.models import Model
+from seatbelt_jax.training import settings
+from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.state import TrainState, create
+from seatbelt_jax.training.step import Metrics, train_step
+from seatbelt_jax.training.writers import MetricWriter
+
+# Streams of randomness that a run's seed is split into.
+_INIT_STREAM, _NOISE_STREAM, _EVALUATION_STREAM = range(3)
+
+
+class NonFiniteLossError(ArithmeticError):
+    """Training produced NaN or infinity."""
+
+
+def train(
+    model: Model,
+    splits: data.Splits,
+    config: Mapping[str, Any],
+    directory: pathlib.Path,
+    *,
+    on_evaluation: Callable[[int, Evaluation], None] | None = None,
+) -> TrainState:
+    """Trains a model, from its newest checkpoint where there is one, to the configured step.
+
+    Args:
+      model: architecture and likelihood.
+      splits: training and validation images in the likelihood's range.
+      config: its `seed` and sections `objective`, `optimizer` and `train`.
+      directory: the run's; checkpoints/, metrics.jsonl and events/ are written there.
+      on_evaluation: called with the step and each evaluation, to draw pictures or to print.
+
+    Raises:
+      ValueError: for settings that make no sense or do not fit the data.
+      NonFiniteLossError: where a metric is no longer finite; the checkpoints stay as they were.
+      KeyboardInterrupt: passed on after a checkpoint has been written.
+    """
+    objective = settings.parse(settings.ObjectiveConfig, "objective", config["objective"])
+    optimizer_config = settings.parse(settings.OptimizerConfig, "optimizer", config["optimizer"])
+    schedule = settings.parse(settings.TrainConfig, "train", config["train"])
+    data.check_batch_size(schedule.batch_size, splits.train)
+    seed = config["seed"]
+    keys = jax.random.split(jax.random.key(seed), 3)
+    optimizer = settings.make_optimizer(optimizer_config, schedule.steps)
+    state = create(model, optimizer, keys[_INIT_STREAM])
+    validation = _validation_images(splits.validation, schedule.evaluation_images)
+
+    @jax.jit
+    def step_from_batch(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
+        images = jnp.asarray(splits.train.images(batch)) if splits.train.traceable else batch
+        return train_step(
+            state,
+            images,
+            keys[_NOISE_STREAM],
+            model=model,
+            optimizer=optimizer,
+            objective=objective,
+            dataset_size=splits.train.size,
+        )
+
+    def look(step: int, state: TrainState) -> None:
+        key = jax.random.fold_in(keys[_EVALUATION_STREAM], step)
+        found = evaluate(model.bind(state.variables), validation, key, dataset_size=splits.train.size)
+        writer.write(step, "validation", found.metrics)
+        if on_evaluation is not None:
+            on_evaluation(step, found)
+
+    with Checkpoints(directory / "checkpoints") as checkpoints:
+        if (latest := checkpoints.latest_step) is not None:
+            variables, optimizer_state = checkpoints.load(
+                latest, variables=state.variables, optimizer=state.optimizer
+            )
+            state = TrainState(state.step + latest, variables, optimizer_state)
+        start = int(state.step)
+        batches = data.batches(
+            splits.train, batch_size=schedule.batch_size, seed=seed, start=start, stop=schedule.steps
+        )
+        with (
+            MetricWriter(directory, start=start) as writer,
+            tqdm(total=schedule.steps, initial=start, unit="step", disable=None) as bar,
+        ):
+            logged_at, logged_step = time.perf_counter(), start
+            try:
+                for step, batch in enumerate(batches, start + 1):
+                    state, metrics = step_from_batch(state, batch)
+                    bar.update()
+                    is_last = step == schedule.steps
+                    save_now = is_last or step % schedule.checkpoint_every == 0
+                    if save_now or step % schedule.log_every == 0:
+                        row = _to_floats(metrics)
+                        _check_finite(step, row, checkpoints.latest_step)
+                        now = time.perf_counter()
+                        row["images_per_second"] = (
+                            (step - logged_step) * schedule.batch_size / (now - logged_at)
+                        )
+                        writer.write(step, "train", row)
+                        bar.set_postfix(elbo=f"{row['elbo']:.1f}", refresh=False)
+                        logged_at, logged_step = now, step
+                    if save_now:
+                        checkpoints.save(step, variables=state.variables, optimizer=state.optimizer)
+                    if is_last or step % schedule.evaluate_every == 0:
+                        look(step, state)
+                        logged_at = time.perf_counter()
+            except KeyboardInterrupt:
+                step = int(state.step)
+                if step > (checkpoints.latest_step or 0):
+                    _check_finite(step, _to_floats(metrics), checkpoints.latest_step)
+                    checkpoints.save(step, variables=state.variables, optimizer=state.optimizer)
+                raise
+    return state
+
+
+def _validation_images(dataset: data.Dataset, number: int) -> Float[Array, "batch height width channels"]:
+    indices = np.arange(min(number, dataset.size), dtype=np.int32)
+    return jnp.asarray(dataset.images(indices))
+
+
+def _to_floats(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _check_finite(step: int, row: Mapping[str, float], saved: int | None) -> None:
+    for name, value in row.items():
+        if not math.isfinite(value):
+            kept = f"the checkpoint of step {saved} is intact" if saved else "nothing was saved yet"
+            raise NonFiniteLossError(
+                f"training diverged: {name} is {value} at step {step}; {kept}; try a lower "
+                "optimizer.learning_rate or set optimizer.max_gradient_norm"
+            )

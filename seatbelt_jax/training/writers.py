@@ -1,0 +1,57 @@
+"""Metrics to metrics.jsonl, one JSON object a line, and to TensorBoard events."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+
+from tensorboardX import SummaryWriter
+
+from seatbelt_jax import storage
+
+
+class MetricWriter:
+    """Appends rows of metrics to a run.
+
+    Args:
+      directory: the run's.
+      start: the step training goes on from; rows of later steps, written before an interruption and
+        about to be computed again, are dropped.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, start: int):
+        path = directory / "metrics.jsonl"
+        kept = [row for row in read_metrics(directory) if row["step"] <= start]
+        storage.write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._file = path.open("a")
+        self._events = SummaryWriter(str(directory / "events"), purge_step=start or None)
+
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._events.close()
+
+    def write(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
+        """Writes one row, on disk before this returns."""
+        self._file.write(json.dumps({"step": step, "split": split, **metrics}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._events.add_scalar(f"{split}/{name}", value, step)
+
+
+def read_metrics(directory: pathlib.Path) -> list[dict]:
+    """The rows of metrics.jsonl, none where there is no such file.
+
+    A last line cut short by a crash is left out.
+    """
+    path = directory / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,74 @@
+"""The VAE as a record of pure functions: all that attacks, bounds and metrics know of a model."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from seatbelt_jax import gaussian
+from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.likelihood import Likelihood
+
+Latents = tuple[Float[Array, "batch latent"], ...]
+
+
+class Encoding(NamedTuple):
+    """What the inference network says of a batch, layer 1 (nearest the data) first.
+
+    posteriors[i] is q(z^{i+1} | z^i, x) evaluated at the sampled latents[i-1].
+    """
+
+    posteriors: tuple[DiagonalGaussian, ...]
+    latents: Latents
+
+
+@dataclasses.dataclass(frozen=True)
+class VAE:
+    """A (hierarchical) variational autoencoder with its parameters bound.
+
+    Attributes:
+      encode: (images, noise) -> Encoding; noise holds a standard normal [batch, latent] per layer
+        and zeros follow the means.
+      decode: latents -> the likelihood's parameters, [batch, height, width, channels].
+      prior: latents -> (p(z^1|z^2), .., p(z^L)); entry i reads latents[i + 1] alone and the last is
+        N(0, I).
+      likelihood: what the decoder's output means.
+      latent_sizes: the width of each layer, layer 1 first.
+      image_shape: (height, width, channels).
+    """
+
+    encode: Callable[[Float[Array, "batch *image"], Latents], Encoding]
+    decode: Callable[[Latents], Float[Array, "batch *image"]]
+    prior: Callable[[Latents], tuple[DiagonalGaussian, ...]]
+    likelihood: Likelihood
+    latent_sizes: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+
+    def mean_path(self, batch: int) -> Latents:
+        """Zero noise: every layer takes its posterior mean."""
+        return tuple(jnp.zeros((batch, size)) for size in self.latent_sizes)
+
+    def sample_noise(self, key: PRNGKeyArray, batch: int) -> Latents:
+        """Independent standard normals for every layer."""
+        keys = jax.random.split(key, len(self.latent_sizes))
+        return tuple(
+            jax.random.normal(k, (batch, size)) for k, size in zip(keys, self.latent_sizes, strict=True)
+        )
+
+    def reconstruct(
+        self, images: Float[Array, "batch *image"], noise: Latents | None = None
+    ) -> Float[Array, "batch *image"]:
+        """The mean image decoded from the images' latents, along the mean path by default."""
+        noise = self.mean_path(images.shape[0]) if noise is None else noise
+        return self.likelihood.mean(self.decode(self.encode(images, noise).latents))
+
+    def generate(self, noise: Latents) -> Float[Array, "batch *image"]:
+        """The mean image of an ancestral sample z^L ~ N(0, I), z^i ~ p(z^i|z^{i+1})."""
+        latents = [jnp.zeros_like(layer) for layer in noise]
+        for layer in reversed(range(len(noise))):
+            conditional = self.prior(tuple(latents))[layer]
+            latents[layer] = gaussian.sample(conditional, noise[layer])
+        return self.likelihood.mean(self.decode(tuple(latents)))
