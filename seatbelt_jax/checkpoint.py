@@ -38,9 +38,7 @@ class Checkpoints:
 
     def save(self, step: int, *, variables: Any, optimizer: Any) -> None:
         """Writes a checkpoint and waits until it is whole on disk."""
-        self._checkpointer.save_checkpointables(
-            step, {"variables": variables, "optimizer": optimizer}, force=True
-        )
+        self._checkpointer.save_checkpointables(step, {"variables": variables, "optimizer": optimizer}, force=True)
 
     def load(self, step: int, *, variables: Any, optimizer: Any) -> tuple[Any, Any]:
         """Restores both items of a checkpoint.
@@ -77,16 +75,14 @@ def _abstract(tree: Any) -> Any:
     """Shapes, dtypes and placement: orbax warns when it has to guess where an array shall live."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", here)),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or here),
         tree,
     )
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _check_same_shapes(saved_tree: Any, expected_tree: Any) -> None:

@@ -38,9 +38,7 @@ def sample(q: DiagonalGaussian, noise: Float[Array, "*batch latent"]) -> Float[A
     return q.mean + q.std * noise
 
 
-def log_prob_per_coordinate(
-    q: DiagonalGaussian, z: Float[Array, "*batch latent"]
-) -> Float[Array, "*batch latent"]:
+def log_prob_per_coordinate(q: DiagonalGaussian, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch latent"]:
     """log q(z_k) for each coordinate k, in nats."""
     standardised = (z - q.mean) * jnp.exp(-q.log_std)
     return -0.5 * (jnp.square(standardised) + _LOG_2PI) - q.log_std

@@ -100,9 +100,7 @@ def open(path: storage.Path) -> Run:
     path = pathlib.Path(path)
     file = path / "config.json"
     if not file.is_file():
-        what = (
-            "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"
-        )
+        what = "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {what}; runs are made by launch/train.py")
     record = storage.read_json(file)
     try:

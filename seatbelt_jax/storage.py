@@ -43,9 +43,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(pathlib.Path(path).read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}); it is damaged or of another program"
-        ) from error
+        raise ValueError(f"{path} is not valid JSON ({error}); it is damaged or of another program") from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -103,8 +103,7 @@ def log_aggregate_posterior(
 def _check(batch: int, components: int, dataset_size: int, estimator: str) -> None:
     if estimator not in get_args(Estimator):
         raise ValueError(
-            f"unknown total-correlation estimator {estimator!r}; "
-            f"choose one of {', '.join(get_args(Estimator))}"
+            f"unknown total-correlation estimator {estimator!r}; choose one of {', '.join(get_args(Estimator))}"
         )
     if estimator != "exact" and components != batch:
         raise ValueError(
@@ -112,9 +111,7 @@ def _check(batch: int, components: int, dataset_size: int, estimator: str) -> No
             f"got {components} components for {batch} latents"
         )
     if estimator == "exact" and components != dataset_size:
-        raise ValueError(
-            f"estimator 'exact' takes all {dataset_size} posteriors of the data set, got {components}"
-        )
+        raise ValueError(f"estimator 'exact' takes all {dataset_size} posteriors of the data set, got {components}")
     if dataset_size < components:
         raise ValueError(
             f"dataset_size {dataset_size} is smaller than the minibatch of {components}; "

@@ -54,9 +54,7 @@ class VAE:
     def sample_noise(self, key: PRNGKeyArray, batch: int) -> Latents:
         """Independent standard normals for every layer."""
         keys = jax.random.split(key, len(self.latent_sizes))
-        return tuple(
-            jax.random.normal(k, (batch, size)) for k, size in zip(keys, self.latent_sizes, strict=True)
-        )
+        return tuple(jax.random.normal(k, (batch, size)) for k, size in zip(keys, self.latent_sizes, strict=True))
 
     def reconstruct(
         self, images: Float[Array, "batch *image"], noise: Latents | None = None

@@ -25,9 +25,7 @@ class Dataset:
     name: str
     size: int
     image_shape: tuple[int, int, int]
-    images: Callable[
-        [Int[Array | np.ndarray, " batch"]], Float[Array | np.ndarray, "batch height width channels"]
-    ]
+    images: Callable[[Int[Array | np.ndarray, " batch"]], Float[Array | np.ndarray, "batch height width channels"]]
     traceable: bool
 
 

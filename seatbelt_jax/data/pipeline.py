@@ -57,10 +57,7 @@ def batches(dataset: Dataset, *, batch_size: int, seed: int, start: int, stop: i
     data set gives images, read ahead by threads.
     """
     if dataset.traceable:
-        return (
-            batch_indices(step, size=dataset.size, batch_size=batch_size, seed=seed)
-            for step in range(start, stop)
-        )
+        return (batch_indices(step, size=dataset.size, batch_size=batch_size, seed=seed) for step in range(start, stop))
     source = _Batches(dataset, batch_size, seed, start, stop)
     options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_PREFETCHED_BATCHES)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

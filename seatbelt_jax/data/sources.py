@@ -100,6 +100,4 @@ def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
     everything = Dataset("mock", settings.num_images, shape, jax.vmap(one), traceable=True)
     indices = np.arange(settings.num_images, dtype=np.int32)
     held_out = settings.num_images // 10
-    return Splits(
-        train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out])
-    )
+    return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))

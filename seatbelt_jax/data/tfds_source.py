@@ -35,9 +35,7 @@ def load(
     if base_name not in available:
         near = difflib.get_close_matches(base_name, [*available, "sprites", "mock"])
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(
-            f"unknown data set {name!r}: it is neither sprites, mock nor in TensorFlow Datasets{hint}"
-        )
+        raise ValueError(f"unknown data set {name!r}: it is neither sprites, mock nor in TensorFlow Datasets{hint}")
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         splits = builder.info.splits

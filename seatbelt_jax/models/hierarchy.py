@@ -44,16 +44,10 @@ class HierarchicalVAE(nn.Module):
     batch_norm: bool
 
     def setup(self):
-        transitions = list(
-            zip(self.latent_sizes[:-1], self.latent_sizes[1:], self.hidden_sizes, strict=False)
-        )
+        transitions = list(zip(self.latent_sizes[:-1], self.latent_sizes[1:], self.hidden_sizes, strict=False))
         self.bottom_posterior = GaussianHead(self.latent_sizes[0])
-        self.upper_posteriors = [
-            GaussianHead(upper, hidden, 2, self.batch_norm) for _, upper, hidden in transitions
-        ]
-        self.conditionals = [
-            GaussianHead(lower, hidden, 2, self.batch_norm) for lower, _, hidden in transitions
-        ]
+        self.upper_posteriors = [GaussianHead(upper, hidden, 2, self.batch_norm) for _, upper, hidden in transitions]
+        self.conditionals = [GaussianHead(lower, hidden, 2, self.batch_norm) for lower, _, hidden in transitions]
 
     def encode(
         self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
@@ -68,9 +62,7 @@ class HierarchicalVAE(nn.Module):
         return Encoding(tuple(posteriors), tuple(latents))
 
     def prior(self, latents: Latents, *, train: bool = False) -> tuple[DiagonalGaussian, ...]:
-        conditionals = [
-            head(above, train=train) for head, above in zip(self.conditionals, latents[1:], strict=True)
-        ]
+        conditionals = [head(above, train=train) for head, above in zip(self.conditionals, latents[1:], strict=True)]
         return (*conditionals, gaussian.standard_normal(latents[-1]))
 
     def decode(self, latents: Latents, *, train: bool = False) -> Float[Array, "batch height width channels"]:

@@ -129,7 +129,9 @@ class GaussianHead(nn.Module):
         for _ in range(self.hidden_layers):
             hidden = Normalise(self.batch_norm)(nn.Dense(self.hidden_size)(hidden), train=train)
             hidden = nn.leaky_relu(hidden, _LEAKY_RELU_SLOPE)
+        # Every std starts at 1: features of rare images are large, and a KL grows with exp(2 |log_std|).
+        log_std_head = nn.Dense(self.latent_size, kernel_init=nn.initializers.zeros, name="log_std")
         # The densities downstream stay float32 whatever the network computes in.
         mean = nn.Dense(self.latent_size, name="mean")(hidden).astype(jnp.float32)
-        log_std = nn.Dense(self.latent_size, name="log_std")(hidden).astype(jnp.float32)
+        log_std = log_std_head(hidden).astype(jnp.float32)
         return DiagonalGaussian(mean, log_std)

@@ -83,9 +83,7 @@ def train(
 
     with Checkpoints(directory / "checkpoints") as checkpoints:
         if (latest := checkpoints.latest_step) is not None:
-            variables, optimizer_state = checkpoints.load(
-                latest, variables=state.variables, optimizer=state.optimizer
-            )
+            variables, optimizer_state = checkpoints.load(latest, variables=state.variables, optimizer=state.optimizer)
             state = TrainState(state.step + latest, variables, optimizer_state)
         start = int(state.step)
         batches = data.batches(
@@ -106,9 +104,7 @@ def train(
                         row = _to_floats(metrics)
                         _check_finite(step, row, checkpoints.latest_step)
                         now = time.perf_counter()
-                        row["images_per_second"] = (
-                            (step - logged_step) * schedule.batch_size / (now - logged_at)
-                        )
+                        row["images_per_second"] = (step - logged_step) * schedule.batch_size / (now - logged_at)
                         writer.write(step, "train", row)
                         bar.set_postfix(elbo=f"{row['elbo']:.1f}", refresh=False)
                         logged_at, logged_step = now, step

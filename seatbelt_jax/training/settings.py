@@ -32,9 +32,7 @@ class ObjectiveConfig:
             raise ValueError(f"objective.beta must be a finite number >= 0, got {self.beta}")
         _check_choice("objective.penalty", self.penalty, get_args(Penalty))
         # "exact" needs the posteriors of the whole data set at every step.
-        _check_choice(
-            "objective.estimator", self.estimator, tuple(e for e in get_args(Estimator) if e != "exact")
-        )
+        _check_choice("objective.estimator", self.estimator, tuple(e for e in get_args(Estimator) if e != "exact"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +96,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     schedule: optax.ScalarOrSchedule = config.learning_rate
     if config.schedule == "cosine":
         schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
-    clip = (
-        optax.clip_by_global_norm(config.max_gradient_norm) if config.max_gradient_norm else optax.identity()
-    )
+    clip = optax.clip_by_global_norm(config.max_gradient_norm) if config.max_gradient_norm else optax.identity()
     return optax.chain(clip, optax.adam(schedule))
 
 

@@ -35,8 +35,7 @@ def train_step(
     noise_key = jax.random.fold_in(key, state.step)
     layer_keys = jax.random.split(noise_key, len(model.latent_sizes))
     noise = tuple(
-        jax.random.normal(k, (images.shape[0], size))
-        for k, size in zip(layer_keys, model.latent_sizes, strict=True)
+        jax.random.normal(k, (images.shape[0], size)) for k, size in zip(layer_keys, model.latent_sizes, strict=True)
     )
     variables = dict(state.variables)
 
@@ -50,15 +49,11 @@ def train_step(
             estimator=objective.estimator,
         )
         value = jnp.mean(
-            elbo.objective(
-                terms, beta=objective.beta, penalty=objective.penalty, free_bits=objective.free_bits
-            )
+            elbo.objective(terms, beta=objective.beta, penalty=objective.penalty, free_bits=objective.free_bits)
         )
         return -value, (terms, updated)
 
-    (negative_objective, (terms, updated)), gradient = jax.value_and_grad(loss, has_aux=True)(
-        variables["params"]
-    )
+    (negative_objective, (terms, updated)), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, variables["params"])
     params = optax.apply_updates(variables["params"], updates)
     metrics = {
