@@ -56,6 +56,21 @@ class VAE:
         keys = jax.random.split(key, len(self.latent_sizes))
         return tuple(jax.random.normal(k, (batch, size)) for k, size in zip(keys, self.latent_sizes, strict=True))
 
+    def posteriors_at(
+        self, images: Float[Array, "batch *image"], latents: Latents
+    ) -> tuple[DiagonalGaussian, ...]:
+        """q(z^i|z^{i-1}, x) of every layer at the given latents, rather than at its own samples.
+
+        Layer by layer, the noise is chosen with which `encode` samples the given latents.
+        """
+        noise = [jnp.zeros_like(layer) for layer in latents]
+        posteriors: tuple[DiagonalGaussian, ...] = ()
+        for layer, latent in enumerate(latents):
+            posteriors = self.encode(images, tuple(noise)).posteriors
+            here = posteriors[layer]
+            noise[layer] = (latent - here.mean) * jnp.exp(-here.log_std)
+        return posteriors
+
     def reconstruct(
         self, images: Float[Array, "batch *image"], noise: Latents | None = None
     ) -> Float[Array, "batch *image"]:

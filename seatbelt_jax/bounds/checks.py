@@ -1,0 +1,174 @@
+"""What the room accepts: every check of a user's input, each with the reason it gives."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from numpy import ndarray
+
+from seatbelt_jax.gaussian import DiagonalGaussian
+
+Encode = Callable[[Float[Array, "*image"]], DiagonalGaussian]
+Decode = Callable[[Float[Array, "latent"]], Float[Array, "*image"]]
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raises unless 0 < value < 1."""
+    _check_real(name, value)
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
+
+
+def check_radius(radius: float) -> None:
+    """Raises unless the radius of the ball of reconstructions is positive and finite."""
+    _check_real("radius", radius)
+    if not (radius > 0.0 and math.isfinite(radius)):
+        raise ValueError(
+            f"radius must be a positive, finite L2 distance in pixel units, got {radius}; "
+            "minimal_robust_radius gives the least one that the unperturbed images can meet"
+        )
+
+
+def check_counts(**counts: int) -> None:
+    """Raises unless every value is an integer of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be an integer, got {_describe(value)}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_key(key: Any) -> None:
+    """Raises unless key is one typed key."""
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(
+            f"key must be a typed key such as jax.random.key(0), got {_describe(key)}; "
+            "a key from jax.random.PRNGKey becomes one by jax.random.wrap_key_data"
+        )
+    if key.shape != ():
+        raise ValueError(f"key must be a single key, got an array of keys of shape {key.shape}")
+
+
+def check_images(images: Any) -> Float[ndarray, "n *image"]:
+    """The images as a host array; raises unless they are a finite, non-empty, floating batch."""
+    array = np.asarray(images)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(
+            f"images must be floating point, in the range the model was trained on, "
+            f"got dtype {array.dtype}"
+        )
+    if array.ndim < 2:
+        raise ValueError(
+            f"images must have a leading batch axis, [n, ...], got shape {array.shape}; "
+            "for one image pass images[None]"
+        )
+    if array.size == 0:
+        raise ValueError(f"images must hold at least one image, got shape {array.shape}")
+    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"image {_first_false(finite)} holds NaN or infinite pixels")
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def check_encode(encode: Encode, image: jax.ShapeDtypeStruct) -> DiagonalGaussian:
+    """The abstract posterior of one image (shapes and dtypes); raises unless it is one layer's."""
+    posterior = jax.eval_shape(encode, image)
+    if not isinstance(posterior, DiagonalGaussian):
+        raise TypeError(
+            "encode must return a seatbelt_jax.gaussian.DiagonalGaussian for one image, "
+            f"got {_describe(posterior)}; for a hierarchy (more than one latent layer) these "
+            "single-layer margins do not apply"
+        )
+    mean, log_std = posterior.mean, posterior.log_std
+    if len(mean.shape) != 1 or mean.shape[0] == 0 or mean.shape != log_std.shape:
+        raise ValueError(
+            f"encode must map one image of shape {image.shape} to mean and log_std of the same "
+            f"shape [latent], got mean {mean.shape} and log_std {log_std.shape}; encode and decode "
+            "take single examples, without a batch axis"
+        )
+    for name, array in (("mean", mean), ("log_std", log_std)):
+        _check_precision(f"the {name} that encode returns", array.dtype)
+    return posterior
+
+
+def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image"]) -> None:
+    """Raises unless encode maps an image to one layer's posterior, decode a latent to an image."""
+    image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
+    latent = check_encode(encode, image).mean
+    output = jax.eval_shape(decode, latent)
+    if not isinstance(output, jax.ShapeDtypeStruct):
+        raise TypeError(f"decode must return one image as an array, got {_describe(output)}")
+    if output.shape != image.shape:
+        raise ValueError(
+            f"decode must map one latent of shape {latent.shape} to an image of shape "
+            f"{image.shape}, got shape {output.shape}"
+        )
+    _check_precision("the image that decode returns", output.dtype)
+
+
+def check_posteriors(
+    mean: Float[ndarray, "batch latent"], std: Float[ndarray, "batch latent"], first: int
+) -> None:
+    """Raises where a mean is not finite or a standard deviation not positive and finite.
+
+    `first` is the index of the batch's first image in the data set, to name the image by.
+    """
+    finite = np.isfinite(mean).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"encode gives image {first + _first_false(finite)} a mean that is NaN or infinite"
+        )
+    proper = (np.isfinite(std) & (std > 0.0)).all(axis=1)
+    if not proper.all():
+        index = _first_false(proper)
+        value = std[index][~(np.isfinite(std[index]) & (std[index] > 0.0))][0]
+        raise ValueError(
+            f"encode gives image {first + index} a standard deviation of {value}; it must be "
+            "positive and finite (a log_std below about -103 underflows to 0 in float32)"
+        )
+
+
+def check_jacobians(gram: Float[ndarray, "batch latent latent"], first: int) -> None:
+    """Raises where the Gram matrix of the Jacobian of the encoder's mean is not finite."""
+    finite = np.isfinite(gram).all(axis=(1, 2))
+    if not finite.all():
+        raise ValueError(
+            f"the Jacobian of encode's mean is NaN or infinite at image "
+            f"{first + _first_false(finite)}; its derivative must exist there"
+        )
+
+
+def check_centres(finite: Bool[ndarray, "batch"], first: int) -> None:
+    """Raises where the decoded mean, the centre of the ball, is not finite."""
+    if not finite.all():
+        raise ValueError(
+            f"decode gives NaN or infinite pixels at the latent mean of image "
+            f"{first + _first_false(finite)}"
+        )
+
+
+def _check_real(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a real number, got {_describe(value)}")
+
+
+def _check_precision(what: str, dtype: Any) -> None:
+    if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits < 32:
+        raise TypeError(
+            f"{what} must be float32 or float64, got {dtype}: a certificate needs norms and "
+            "distances that half precision cannot give"
+        )
+
+
+def _first_false(flags: Bool[ndarray, "batch"]) -> int:
+    return int(np.argmin(flags))
+
+
+def _describe(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"{value!r}" if isinstance(value, str | int | float) else type(value).__name__

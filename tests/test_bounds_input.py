@@ -1,0 +1,111 @@
+"""What certify and minimal_robust_radius refuse, and the reason they give."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seatbelt_jax import bounds
+from seatbelt_jax.gaussian import DiagonalGaussian
+
+SHAPE = (4, 3, 2)
+LATENT = 5
+KEY = jax.random.key(0)
+
+
+def gaussian(mean, log_std):
+    return DiagonalGaussian(mean + jnp.zeros(LATENT), log_std + jnp.zeros(LATENT))
+
+
+def third_image(x):
+    """True for the image of ones, the third of the batch below."""
+    return jnp.all(x == 1.0)
+
+
+BATCH = np.stack([np.zeros(SHAPE), np.full(SHAPE, 0.5), np.ones(SHAPE)]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"radius": 0.0}, ValueError, "radius must be a positive"),
+        ({"radius": float("nan")}, ValueError, "radius must be a positive"),
+        ({"radius": "4"}, TypeError, "radius must be a real number"),
+        ({"num_samples": 9}, ValueError, "at least 10 draws are needed"),
+        ({"num_samples": 0}, ValueError, "num_samples must be at least 1"),
+        ({"num_samples": 1e4}, TypeError, "num_samples must be an integer"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"decode_batch": 0}, ValueError, "decode_batch must be at least 1"),
+        ({"alpha": 0.0}, ValueError, "alpha must lie strictly between"),
+        ({"risk": 1.0}, ValueError, "risk must lie strictly between"),
+        ({"method": "exact"}, ValueError, "one of camuto, spectral"),
+        ({"method": ()}, ValueError, "one of camuto, spectral"),
+        ({"key": 0}, TypeError, "typed key"),
+        ({"key": jax.random.key_data(KEY)}, TypeError, "typed key"),
+        ({"key": jax.random.split(KEY)}, ValueError, "single key"),
+        ({"images": BATCH[0, 0, 0]}, ValueError, "leading batch axis"),
+        ({"images": BATCH[:0]}, ValueError, "at least one image"),
+        ({"images": BATCH.astype(np.uint8)}, TypeError, "floating point"),
+        ({"images": BATCH * np.array([1, np.nan, 1])[:, None, None, None]}, ValueError, "image 1"),
+        ({"encode": lambda x: (gaussian(0.0, 0.0),) * 2}, TypeError, "hierarchy"),
+        ({"encode": lambda x: x}, TypeError, "DiagonalGaussian"),
+        (
+            {"encode": lambda x: DiagonalGaussian(jnp.zeros((1, 5)), jnp.zeros((1, 5)))},
+            ValueError,
+            "without a batch axis",
+        ),
+        (
+            {"encode": lambda x: DiagonalGaussian(jnp.zeros(5), jnp.zeros(1))},
+            ValueError,
+            "same shape",
+        ),
+        (
+            {"encode": lambda x: gaussian(jnp.where(third_image(x), jnp.nan, 0.0), 0.0)},
+            ValueError,
+            "image 2 a mean that is NaN",
+        ),
+        (
+            {"encode": lambda x: gaussian(0.0, jnp.where(third_image(x), -jnp.inf, 0.0))},
+            ValueError,
+            "image 2 a standard deviation of 0",
+        ),
+        (
+            {"encode": lambda x: gaussian(0.0, jnp.where(third_image(x), jnp.nan, 0.0))},
+            ValueError,
+            "image 2 a standard deviation of nan",
+        ),
+        ({"decode": lambda z: jnp.zeros((1, *SHAPE))}, ValueError, "decode must map"),
+        ({"decode": lambda z: jnp.zeros(SHAPE, jnp.bfloat16)}, TypeError, "float32 or float64"),
+        ({"decode": lambda z: (jnp.zeros(SHAPE),)}, TypeError, "one image as an array"),
+        ({"decode": lambda z: jnp.full(SHAPE, jnp.nan)}, ValueError, "latent mean of image 0"),
+    ],
+)
+def test_bad_input_is_named(changes, error, message):
+    arguments = {
+        "encode": lambda x: gaussian(x.mean(), 0.0),
+        "decode": lambda z: jnp.zeros(SHAPE),
+        "images": BATCH,
+        "radius": 1.0,
+        "key": KEY,
+        "num_samples": 10,
+        "batch_size": 2,
+    }
+    with pytest.raises(error, match=message):
+        bounds.certify(**(arguments | changes))
+
+
+def test_minimal_robust_radius_checks_its_input_too():
+    arguments = {"encode": lambda x: gaussian(x.mean(), 0.0), "decode": lambda z: jnp.zeros(SHAPE)}
+    arguments |= {"images": BATCH, "key": KEY, "num_samples": 10}
+    for changes, error, message in (
+        ({"num_samples": 0}, ValueError, "num_samples must be at least 1"),
+        ({"alpha": 1.0}, ValueError, "alpha must lie strictly between"),
+        ({"risk": 0.0}, ValueError, "risk must lie strictly between"),
+        ({"key": 0}, TypeError, "typed key"),
+        ({"images": BATCH[:0]}, ValueError, "at least one image"),
+        ({"encode": lambda x: gaussian(0.0, -jnp.inf)}, ValueError, "image 0 a standard deviation"),
+        ({"decode": lambda z: z}, ValueError, "decode must map"),
+        ({"decode": lambda z: jnp.full(SHAPE, jnp.nan)}, ValueError, "latent mean of image 0"),
+    ):
+        with pytest.raises(error, match=message):
+            bounds.minimal_robust_radius(**(arguments | changes))
