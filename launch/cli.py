@@ -2,6 +2,7 @@
 
 import difflib
 import pathlib
+import re
 import sys
 from collections.abc import Callable
 
@@ -30,33 +31,36 @@ def _run(main: Callable[[], None]) -> None:
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """Flags, with what ml_collections says of a configuration that is not there made readable."""
+    """Flags, with what goes wrong in a configuration put into one readable line."""
+    _check_config_file(arguments)
     try:
         rest = flags.FLAGS(arguments)
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        _fail(_config_hint(arguments) or _first_line(error))
+        _fail(_reason(error))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
     return rest
 
 
-def _config_hint(arguments: list[str]) -> str | None:
-    """For a configuration file that does not exist: which do."""
+def _check_config_file(arguments: list[str]) -> None:
+    """For a configuration that is not there, says which are."""
     for argument in arguments:
-        if argument.startswith("--config="):
-            path = pathlib.Path(argument.removeprefix("--config=").split(":")[0])
-            if not path.is_file():
-                known = sorted(str(file) for file in path.parent.glob("*.py")) if path.parent.is_dir() else []
-                near = difflib.get_close_matches(str(path), known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                listing = f"; there are {', '.join(known)}" if known else ""
-                return f"there is no configuration {path}{hint or listing}"
-    return None
+        if not argument.startswith("--config="):
+            continue
+        path = pathlib.Path(argument.removeprefix("--config=").split(":")[0])
+        if not path.is_file():
+            known = sorted(str(file) for file in path.parent.glob("*.py"))
+            near = difflib.get_close_matches(str(path), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+            _fail(f"there is no configuration {path}; {hint}")
 
 
-def _first_line(error: Exception) -> str:
-    message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return " ".join(message.split())
+def _reason(error: Exception) -> str:
+    """The cause alone: ml_collections hands on a whole traceback as a message."""
+    message = str(error.args[0]) if error.args else type(error).__name__
+    if near := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message):
+        return f"unknown configuration field {near[2]}; did you mean {near[1]}?"
+    return re.split(r"\b\w+Error: ", message)[-1]
 
 
 def _fail(message: str) -> None:

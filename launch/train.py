@@ -6,35 +6,51 @@ The same command again goes on from the newest checkpoint.
 import pathlib
 
 import cli
+import numpy as np
 from absl import flags
 from ml_collections import config_flags
+from tqdm import tqdm
 
-from seatbelt_jax import data, models, run, training
+from seatbelt_jax import data, models, plots, run, storage, training
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory; runs/NAME of the config by default.")
-flags.mark_flag_as_required("config")
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
+    flags.DEFINE_string("workdir", None, "The run directory; by default runs/ and the name of the config.")
+    flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    config = _CONFIG.value.to_dict()
-    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    train(config, pathlib.Path(_WORKDIR.value or f"runs/{name}"))
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    path = flags.FLAGS.workdir or f"runs/{pathlib.Path(file).stem}"
+    train(flags.FLAGS.config.to_dict(), pathlib.Path(path))
 
 
 def train(config: dict, path: pathlib.Path) -> None:
     """Trains `config` in the run directory `path`, from its newest checkpoint where there is one."""
+    # Everything is checked before the first file is written.
+    settings = training.parse_settings(config)
     likelihood = models.make_likelihood(config["model"])
     splits = data.load(config["data"], likelihood.image_range)
+    data.check_batch_size(settings.train.batch_size, splits.train)
     model = models.build(config["model"], splits.train.image_shape)
     opened = run.prepare(path, config, splits.train.image_shape)
     print(f"{path}: {splits.train.size} images of {splits.train.name}, latents {model.latent_sizes}")
 
     def show(step: int, found: training.Evaluation) -> None:
-        pass
+        tqdm.write(
+            f"step {step}: ELBO {found.metrics['elbo']:.1f} nats, "
+            f"reconstruction error {found.metrics['reconstruction_error']:.2f} on validation images"
+        )
+        pictures = {"images": found.images, "reconstructions": found.reconstructions, "samples": found.samples}
+        low, high = likelihood.image_range
+        storage.write_npz(path / "samples.npz", {**pictures, "step": step, "image_low": low, "image_high": high})
+        grid = plots.image_grid(np.stack(list(pictures.values())), likelihood.image_range)
+        storage.write_bytes(path / "figures" / f"reconstructions_{step:08d}.png", grid)
 
-    training.train(model, splits, config, opened.path, on_evaluation=show)
+    training.train(model, splits, settings, opened.path, on_evaluation=show)
 
 
 if __name__ == "__main__":
+    define_flags()
     cli.start(main)

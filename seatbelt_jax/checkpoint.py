@@ -6,9 +6,6 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-_STEP_MAY_BE_MISSING = "no finished checkpoint in {}; train the run first (launch/train.py)"
-
-
 class Checkpoints:
     """The numbered checkpoints of one run.
 
@@ -54,15 +51,8 @@ class Checkpoints:
         loaded = self._load(step, expected)
         return loaded["variables"], loaded["optimizer"]
 
-    def load_variables(self, variables: Any) -> Any:
-        """Restores the parameters of the newest checkpoint, see `load`.
-
-        Raises:
-          FileNotFoundError: where there is no finished checkpoint.
-        """
-        step = self.latest_step
-        if step is None:
-            raise FileNotFoundError(_STEP_MAY_BE_MISSING.format(self._directory))
+    def load_variables(self, step: int, variables: Any) -> Any:
+        """Restores the parameters and running averages alone, see `load`."""
         return self._load(step, {"variables": variables})["variables"]
 
     def _load(self, step: int, expected: dict[str, Any]) -> dict[str, Any]:

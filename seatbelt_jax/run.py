@@ -49,6 +49,14 @@ class Run:
     def model(self) -> models.Model:
         return models.build(self.config["model"], self.image_shape)
 
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint, None before the first."""
+        if not (self.path / "checkpoints").is_dir():
+            return None
+        with Checkpoints(self.path / "checkpoints") as checkpoints:
+            return checkpoints.latest_step
+
     def load_vae(self) -> VAE:
         """The model with the parameters of its newest checkpoint.
 
@@ -57,18 +65,21 @@ class Run:
           ValueError: where the checkpoint is of another architecture than config.json says.
         """
         model = self.model
-        if not (self.path / "checkpoints").is_dir():
+        step = self.latest_step
+        if step is None:
             raise FileNotFoundError(
                 f"{self.path} has no checkpoint yet; train it first: "
                 f"python launch/train.py --config=... --workdir={self.path}"
             )
         expected = jax.eval_shape(model.init, jax.random.key(0))
         with Checkpoints(self.path / "checkpoints") as checkpoints:
-            return model.bind(checkpoints.load_variables(expected))
+            return model.bind(checkpoints.load_variables(step, expected))
 
 
 def prepare(path: storage.Path, config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Run:
     """Makes a run directory, or takes an existing one of the same configuration.
+
+    A run that has not saved anything yet has nothing to lose: it takes the new configuration.
 
     Raises:
       ValueError: where the directory belongs to another configuration; names every difference.
@@ -77,13 +88,15 @@ def prepare(path: storage.Path, config: Mapping[str, Any], image_shape: tuple[in
     config = _plain(config)
     if (path / "config.json").exists():
         existing = open(path)
-        if differences := _differences(existing.config, config):
+        differences = _differences(existing.config, config)
+        if not differences:
+            return existing
+        if existing.latest_step is not None:
             raise ValueError(
                 f"{path} was made with another configuration: {'; '.join(differences)}; "
                 "give another --workdir, or the configuration it was made with"
             )
-        return existing
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not a run directory; give another --workdir")
     record = {"config": config, "image_shape": list(image_shape), "provenance": _provenance()}
     storage.write_json(path / "config.json", record)

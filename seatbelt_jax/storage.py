@@ -55,13 +55,13 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Raises ValueError naming the file where it is not a plain npz."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for a damaged archive
-        raise ValueError(f"{path} is not a readable npz archive ({error})") from error
+    # Opened here, and not by NumPy, which leaves a damaged file open.
+    with pathlib.Path(path).open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for a damaged archive
+            raise ValueError(f"{path} is not a readable npz archive ({error})") from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

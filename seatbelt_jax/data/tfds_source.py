@@ -30,25 +30,26 @@ def load(
     # Importing it takes a second, which only those who use it should pay.
     import tensorflow_datasets as tfds
 
-    available = tfds.list_builders()
+    # Community data sets would need TensorFlow to be listed.
+    available = tfds.list_builders(with_community_datasets=False)
     base_name = name.split("/")[0].split(":")[0]
     if base_name not in available:
         near = difflib.get_close_matches(base_name, [*available, "sprites", "mock"])
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise ValueError(f"unknown data set {name!r}: it is neither sprites, mock nor in TensorFlow Datasets{hint}")
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-        splits = builder.info.splits
-        validation = next(split for split in _VALIDATION_SPLITS if split in splits)
-        sources = {split: builder.as_data_source(split) for split in ("train", validation)}
-    except (FileNotFoundError, StopIteration, AssertionError, ImportError) as error:
+    builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    splits = builder.info.splits
+    if "train" not in splits:
         raise FileNotFoundError(
-            f"the data set {name!r} is not prepared in {data_dir or 'the default data_dir'}; prepare it once "
-            f"with: pip install 'seatbelt-jax[prepare]' && tfds build {name} --file_format=array_record"
-        ) from error
+            f"the data set {name!r} is not prepared in {builder.data_path}; prepare it once with: "
+            f"pip install '.[prepare]' && tfds build {name} --file_format=array_record"
+        )
+    validation = next((split for split in _VALIDATION_SPLITS if split in splits), None)
+    if validation is None:
+        raise ValueError(f"the data set {name!r} has no validation or test split, only {', '.join(splits)}")
     datasets = [
-        image_dataset(name, source, image_size=image_size, crop=crop, image_range=image_range)
-        for source in sources.values()
+        image_dataset(name, builder.as_data_source(split), image_size=image_size, crop=crop, image_range=image_range)
+        for split in ("train", validation)
     ]
     return Splits(*datasets)
 

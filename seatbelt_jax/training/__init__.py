@@ -2,16 +2,15 @@
 
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
 from seatbelt_jax.training.loop import NonFiniteLossError, train
-from seatbelt_jax.training.settings import ObjectiveConfig, OptimizerConfig, TrainConfig
+from seatbelt_jax.training.settings import Settings, parse_settings
 from seatbelt_jax.training.writers import read_metrics
 
 __all__ = [
     "Evaluation",
     "NonFiniteLossError",
-    "ObjectiveConfig",
-    "OptimizerConfig",
-    "TrainConfig",
+    "Settings",
     "evaluate",
+    "parse_settings",
     "read_metrics",
     "train",
 ]

@@ -4,7 +4,6 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,8 @@ from tqdm import tqdm
 from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.models import Model
-from seatbelt_jax.training import settings
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.settings import Settings, make_optimizer
 from seatbelt_jax.training.state import TrainState, create
 from seatbelt_jax.training.step import Metrics, train_step
 from seatbelt_jax.training.writers import MetricWriter
@@ -32,7 +31,7 @@ class NonFiniteLossError(ArithmeticError):
 def train(
     model: Model,
     splits: data.Splits,
-    config: Mapping[str, Any],
+    settings: Settings,
     directory: pathlib.Path,
     *,
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
@@ -42,22 +41,19 @@ def train(
     Args:
       model: architecture and likelihood.
       splits: training and validation images in the likelihood's range.
-      config: its `seed` and sections `objective`, `optimizer` and `train`.
+      settings: from `parse_settings`.
       directory: the run's; checkpoints/, metrics.jsonl and events/ are written there.
       on_evaluation: called with the step and each evaluation, to draw pictures or to print.
 
     Raises:
-      ValueError: for settings that make no sense or do not fit the data.
+      ValueError: where a batch does not fit the data, or a checkpoint not the model.
       NonFiniteLossError: where a metric is no longer finite; the checkpoints stay as they were.
       KeyboardInterrupt: passed on after a checkpoint has been written.
     """
-    objective = settings.parse(settings.ObjectiveConfig, "objective", config["objective"])
-    optimizer_config = settings.parse(settings.OptimizerConfig, "optimizer", config["optimizer"])
-    schedule = settings.parse(settings.TrainConfig, "train", config["train"])
+    schedule = settings.train
     data.check_batch_size(schedule.batch_size, splits.train)
-    seed = config["seed"]
-    keys = jax.random.split(jax.random.key(seed), 3)
-    optimizer = settings.make_optimizer(optimizer_config, schedule.steps)
+    keys = jax.random.split(jax.random.key(settings.seed), 3)
+    optimizer = make_optimizer(settings.optimizer, schedule.steps)
     state = create(model, optimizer, keys[_INIT_STREAM])
     validation = _validation_images(splits.validation, schedule.evaluation_images)
 
@@ -70,7 +66,7 @@ def train(
             keys[_NOISE_STREAM],
             model=model,
             optimizer=optimizer,
-            objective=objective,
+            objective=settings.objective,
             dataset_size=splits.train.size,
         )
 
@@ -87,7 +83,7 @@ def train(
             state = TrainState(state.step + latest, variables, optimizer_state)
         start = int(state.step)
         batches = data.batches(
-            splits.train, batch_size=schedule.batch_size, seed=seed, start=start, stop=schedule.steps
+            splits.train, batch_size=schedule.batch_size, seed=settings.seed, start=start, stop=schedule.steps
         )
         with (
             MetricWriter(directory, start=start) as writer,

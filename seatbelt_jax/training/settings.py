@@ -80,11 +80,39 @@ class TrainConfig:
                 raise ValueError(f"train.{field.name} must be a positive whole number, got {value!r}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that training reads of a configuration.
+
+    Attributes:
+      seed: of the parameters, the noise and the order of the images.
+      objective, optimizer, train: its sections of these names.
+    """
+
+    seed: int
+    objective: ObjectiveConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+
+
+def parse_settings(config: Mapping[str, Any]) -> Settings:
+    """Checks a configuration's `seed`, `objective`, `optimizer` and `train`.
+
+    Raises:
+      ValueError: for a field that does not exist or a value that makes no sense.
+    """
+    return Settings(
+        seed=config["seed"],
+        objective=_parse_section(ObjectiveConfig, "objective", config["objective"]),
+        optimizer=_parse_section(OptimizerConfig, "optimizer", config["optimizer"]),
+        train=_parse_section(TrainConfig, "train", config["train"]),
+    )
+
+
 Section = TypeVar("Section", ObjectiveConfig, OptimizerConfig, TrainConfig)
 
 
-def parse(section: type[Section], name: str, values: Mapping[str, Any]) -> Section:
-    """Builds a section from a configuration; raises ValueError for a field that does not exist."""
+def _parse_section(section: type[Section], name: str, values: Mapping[str, Any]) -> Section:
     known = {field.name for field in dataclasses.fields(section)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"unknown {name} fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -59,7 +59,7 @@ def train_step(
     metrics = {
         "objective": -negative_objective,
         **term_means(terms, objective.estimator),
-        "gradient_norm": optax.global_norm(gradient),
+        "gradient_norm": optax.tree.norm(gradient),
     }
     return TrainState(state.step + 1, {**variables, **updated, "params": params}, optimizer_state), metrics
 

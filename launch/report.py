@@ -1,0 +1,202 @@
+"""Shows trained runs on one page: python launch/report.py --run=runs/A [--run=runs/B ...]
+
+Reads what training, attacks and certificates left in the runs; writes one self-contained HTML page,
+report.html in the run or, of several, in the directory that holds them, and figures/ beside it.
+"""
+
+import os
+import pathlib
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cli
+import numpy as np
+from absl import flags
+
+from seatbelt_jax import bounds, metrics, models, plots, run, storage, training
+from seatbelt_jax.attacks import AttackResult, Status
+
+_SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
+
+
+def define_flags() -> None:
+    flags.DEFINE_multi_string("run", None, "A run directory; give it again for each further run.", required=True)
+    flags.DEFINE_string("output", None, "The page; report.html in the run, or in the runs' common parent.")
+
+
+def main() -> None:
+    paths, output = flags.FLAGS.run, flags.FLAGS.output
+    written = report(paths, output, command=f"python launch/report.py {shlex.join(sys.argv[1:])}")
+    print(f"{written}: {len(paths)} {'run' if len(paths) == 1 else 'runs'}, {written.stat().st_size / 1e6:.1f} MB")
+
+
+def report(
+    paths: Sequence[str | pathlib.Path], output: str | pathlib.Path | None = None, *, command: str = ""
+) -> pathlib.Path:
+    """Writes the report of some runs and returns where it is.
+
+    Raises:
+      FileNotFoundError: where a run does not exist.
+      ValueError: for the same run twice, runs on images of different shapes, damaged results, or an
+        output that is a directory.
+    """
+    opened = [run.open(path) for path in paths]
+    _check_comparable(opened)
+    target = _target(opened, output)
+    names = _names([one.path for one in opened])
+    shown = [_results(one, name) for one, name in zip(opened, names, strict=True)]
+    plots.build(shown, command=command).write(target)
+    return target
+
+
+def _check_comparable(opened: Sequence[run.Run]) -> None:
+    seen: dict[pathlib.Path, run.Run] = {}
+    for one in opened:
+        if one.path.resolve() in seen:
+            raise ValueError(f"--run={one.path} is given twice; give every run once")
+        seen[one.path.resolve()] = one
+    first = opened[0]
+    for other in opened[1:]:
+        if other.image_shape != first.image_shape:
+            sizes = [" x ".join(map(str, one.image_shape)) for one in (first, other)]
+            raise ValueError(
+                f"{first.path} has images of {sizes[0]} and {other.path} of {sizes[1]}; distances in pixel units do "
+                "not compare between them, make one report for each"
+            )
+
+
+def _target(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pathlib.Path:
+    if output is None:
+        if len(opened) == 1:
+            return opened[0].path / "report.html"
+        parents = [one.path.absolute().parent for one in opened]
+        return pathlib.Path(os.path.relpath(os.path.commonpath(parents))) / "report.html"
+    target = pathlib.Path(output)
+    if target.is_dir():
+        raise ValueError(f"--output={output} is a directory; name the file, for example {target / 'report.html'}")
+    return target
+
+
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """As much of the ends of the paths as tells them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _results(opened: run.Run, name: str) -> plots.ModelResults:
+    image_range = models.make_likelihood(opened.config["model"]).image_range
+    return plots.ModelResults(
+        name=name,
+        kind=_kind(opened.config),
+        path=str(opened.path),
+        num_layers=len(opened.config["model"]["latent_sizes"]),
+        metrics=training.read_metrics(opened.path),
+        samples=_samples(opened.path / "samples.npz"),
+        attacks={file.stem: _attack(file, image_range) for file in sorted((opened.path / "attacks").glob("*.npz"))},
+        certificates=[_certificate(file) for file in sorted((opened.path / "certificates").glob("*.npz"))],
+        settings=dict(_flat(opened.config)),
+        provenance=dict(_flat(opened.provenance)),
+    )
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """The model in the field's words."""
+    sizes = config["model"]["latent_sizes"]
+    reads_all = config["model"].get("decoder_reads", "all") == "all"
+    objective = config["objective"]
+    beta, penalty = objective.get("beta", 1.0), objective.get("penalty", "total_correlation")
+    if len(sizes) == 1:
+        name = "VAE" if beta == 1 else "β-TCVAE" if penalty == "total_correlation" else "β-VAE"
+    elif reads_all:
+        name = "Seatbelt-VAE" if beta != 1 and penalty == "total_correlation" else "skip-connected hierarchical VAE"
+    else:
+        name = "DLGM" if beta == 1 else "β-TCDLGM" if penalty == "total_correlation" else "β-DLGM"
+    latents = (
+        f"{sizes[0]} latents" if len(sizes) == 1 else f"{len(sizes)} layers of {', '.join(map(str, sizes))} latents"
+    )
+    return f"{name}, {latents}, β = {beta:g}"
+
+
+def _attack(file: pathlib.Path, image_range: tuple[float, float]) -> plots.AttackData:
+    arrays = storage.read_npz(file)
+    try:
+        found = AttackResult.from_arrays(arrays)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    endings = Counter(Status(status).name.lower() for status in found.status.ravel())
+    return plots.AttackData(
+        penalties=found.penalties,
+        sources=found.sources,
+        targets=found.targets,
+        source_reconstructions=found.source_reconstructions,
+        target_reconstructions=found.target_reconstructions,
+        adversarial=found.adversarial,
+        adversarial_reconstructions=found.adversarial_reconstructions,
+        objective=found.objective,
+        distortion_norm=found.distortion_norm,
+        negative_log_likelihood=found.negative_log_likelihood,
+        clean_negative_log_likelihood=found.clean_negative_log_likelihood,
+        distance_left=found.distance_left,
+        distance_at_start=found.distance_at_start,
+        shown=metrics.shown_penalty(found),
+        summary=metrics.summarise(found),
+        endings=endings,
+        image_range=image_range,
+    )
+
+
+def _certificate(file: pathlib.Path) -> plots.CertificateData:
+    arrays = storage.read_npz(file)
+    try:
+        found = bounds.Certificate.from_arrays(arrays)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return plots.CertificateData(
+        method=found.method,
+        soundness=found.soundness,
+        assumptions=found.assumptions,
+        radius=found.radius,
+        abstained=found.abstained,
+        alpha=found.alpha,
+        risk=found.risk,
+        reconstruction_radius=found.reconstruction_radius,
+        num_samples=found.num_samples,
+    )
+
+
+def _samples(file: pathlib.Path) -> plots.Samples | None:
+    if not file.exists():
+        return None
+    arrays = storage.read_npz(file)
+    if missing := [name for name in _SAMPLES if name not in arrays]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}; train again, or remove it")
+    image_range = float(arrays["image_low"]), float(arrays["image_high"])
+    return plots.Samples(
+        np.asarray(arrays["images"]),
+        np.asarray(arrays["reconstructions"]),
+        np.asarray(arrays["samples"]),
+        int(arrays["step"]),
+        image_range,
+    )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """section.field -> value as text."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            listed = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix}{key}", f"{listed}"
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.start(main)

@@ -1,0 +1,77 @@
+import jax
+import numpy as np
+import pytest
+
+from seatbelt_jax import run, storage
+from seatbelt_jax.checkpoint import Checkpoints
+
+CONFIG = {"model": {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}, "seed": 0}
+SHAPE = (8, 8, 1)
+
+
+def save_something(opened, step=1):
+    variables = opened.model.init(jax.random.key(3))
+    with Checkpoints(opened.path / "checkpoints") as checkpoints:
+        checkpoints.save(step, variables=variables, optimizer={"count": np.zeros(1)})
+    return variables
+
+
+def test_a_run_opens_as_the_model_that_was_saved(tmp_path):
+    opened = run.prepare(tmp_path / "a", CONFIG, SHAPE)
+    variables = save_something(opened)
+    vae = run.open(tmp_path / "a").load_vae()
+    images = jax.random.normal(jax.random.key(0), (2, *SHAPE))
+    expected = opened.model.bind(variables).reconstruct(images)
+    np.testing.assert_array_equal(vae.reconstruct(images), expected)
+    assert vae.latent_sizes == (3, 2)
+
+
+def test_config_json_holds_what_a_result_depends_on(tmp_path):
+    record = storage.read_json(run.prepare(tmp_path / "a", CONFIG, SHAPE).path / "config.json")
+    assert record["config"]["model"]["latent_sizes"] == [3, 2]
+    assert {"jax", "flax", "optax", "jaxopt", "orbax-checkpoint"} <= record["provenance"]["versions"].keys()
+    assert record["provenance"]["device"].endswith("(cpu)")
+
+
+def test_the_same_configuration_is_taken_up_again(tmp_path):
+    save_something(run.prepare(tmp_path / "a", CONFIG, SHAPE))
+    assert run.prepare(tmp_path / "a", CONFIG, SHAPE).latest_step == 1
+
+
+def test_another_configuration_is_refused_with_every_difference(tmp_path):
+    save_something(run.prepare(tmp_path / "a", CONFIG, SHAPE))
+    changed = {"model": {**CONFIG["model"], "widths": (9,)}, "seed": 1}
+    with pytest.raises(ValueError, match=r"model.widths was \[8\] and is \[9\]; seed was 0 and is 1"):
+        run.prepare(tmp_path / "a", changed, SHAPE)
+    assert run.open(tmp_path / "a").config["seed"] == 0
+
+
+def test_a_run_that_saved_nothing_takes_a_new_configuration(tmp_path):
+    run.prepare(tmp_path / "a", CONFIG, SHAPE)
+    assert run.prepare(tmp_path / "a", {**CONFIG, "seed": 5}, SHAPE).config["seed"] == 5
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="is not a run directory"):
+        run.prepare(tmp_path, CONFIG, SHAPE)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_is_not_a_run_is_said_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        run.open(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="is empty or not a run directory"):
+        run.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"config": {')
+    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+        run.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"config": {}}')
+    with pytest.raises(ValueError, match="lacks 'image_shape'"):
+        run.open(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_says_how_to_train_it(tmp_path):
+    opened = run.prepare(tmp_path / "a", CONFIG, SHAPE)
+    with pytest.raises(FileNotFoundError, match="has no checkpoint yet; train it first"):
+        opened.load_vae()
