@@ -56,20 +56,16 @@ class VAE:
         keys = jax.random.split(key, len(self.latent_sizes))
         return tuple(jax.random.normal(k, (batch, size)) for k, size in zip(keys, self.latent_sizes, strict=True))
 
-    def posteriors_at(
-        self, images: Float[Array, "batch *image"], latents: Latents
-    ) -> tuple[DiagonalGaussian, ...]:
-        """q(z^i|z^{i-1}, x) of every layer at the given latents, rather than at its own samples.
+    def posterior(self, images: Float[Array, "batch *image"], below: Latents) -> DiagonalGaussian:
+        """q(z^i|z^{i-1}, x) at given latents of the layers below, i = len(below) + 1.
 
         Layer by layer, the noise is chosen with which `encode` samples the given latents.
         """
-        noise = [jnp.zeros_like(layer) for layer in latents]
-        posteriors: tuple[DiagonalGaussian, ...] = ()
-        for layer, latent in enumerate(latents):
-            posteriors = self.encode(images, tuple(noise)).posteriors
-            here = posteriors[layer]
+        noise = list(self.mean_path(images.shape[0]))
+        for layer, latent in enumerate(below):
+            here = self.encode(images, tuple(noise)).posteriors[layer]
             noise[layer] = (latent - here.mean) * jnp.exp(-here.log_std)
-        return posteriors
+        return self.encode(images, tuple(noise)).posteriors[len(below)]
 
     def reconstruct(
         self, images: Float[Array, "batch *image"], noise: Latents | None = None

@@ -132,12 +132,14 @@ def test_bad_configurations_are_refused(config, image_shape, message):
         models.build({"latent_sizes": (2,), **config}, image_shape)
 
 
-def test_posteriors_at_given_latents_are_those_of_a_path_through_them():
+def test_the_posterior_at_given_latents_is_that_of_a_path_through_them():
     model, variables = small_model((4, 3, 2), network="mlp")
     vae = model.bind(variables)
     images = jax.random.normal(jax.random.key(7), (2, 32, 32, 1))
     encoding = vae.encode(images, vae.sample_noise(jax.random.key(8), 2))
-    chex.assert_trees_all_close(vae.posteriors_at(images, encoding.latents), encoding.posteriors, rtol=1e-4, atol=1e-5)
-    # Another image's latents: only the image's own part may differ from that image's posteriors.
-    other = vae.posteriors_at(images + 0.5, encoding.latents)
-    assert not np.allclose(other[1].mean, encoding.posteriors[1].mean)
+    for layer in range(3):
+        found = vae.posterior(images, encoding.latents[:layer])
+        chex.assert_trees_all_close(found, encoding.posteriors[layer], rtol=1e-4, atol=1e-5)
+    # The image has its own part in an upper layer, beside the latents below.
+    other = vae.posterior(images + 0.5, encoding.latents[:1])
+    assert not np.allclose(other.mean, encoding.posteriors[1].mean)
