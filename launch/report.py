@@ -91,13 +91,17 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
 
 
 def _results(opened: run.Run, name: str) -> plots.ModelResults:
-    image_range = models.make_likelihood(opened.config["model"]).image_range
+    try:
+        kind = _kind(opened.config)
+        image_range = models.make_likelihood(opened.config["model"]).image_range
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
     return plots.ModelResults(
         name=name,
-        kind=_kind(opened.config),
+        kind=kind,
         path=str(opened.path),
         num_layers=len(opened.config["model"]["latent_sizes"]),
-        metrics=training.read_metrics(opened.path),
+        metrics=_metrics(opened.path),
         samples=_samples(opened.path / "samples.npz"),
         attacks={file.stem: _attack(file, image_range) for file in sorted((opened.path / "attacks").glob("*.npz"))},
         certificates=[_certificate(file) for file in sorted((opened.path / "certificates").glob("*.npz"))],
@@ -124,13 +128,24 @@ def _kind(config: Mapping[str, Any]) -> str:
     return f"{name}, {latents}, β = {beta:g}"
 
 
+def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    rows = training.read_metrics(path)
+    for line, row in enumerate(rows, 1):
+        try:
+            _ = row["split"], float(row["step"]), [float(value) for key, value in row.items() if key != "split"]
+        except (KeyError, TypeError, ValueError) as error:
+            file = path / "metrics.jsonl"
+            raise ValueError(f"{file}, line {line}, is no row of metrics ({error}); it is damaged") from error
+    return rows
+
+
 def _attack(file: pathlib.Path, image_range: tuple[float, float]) -> plots.AttackData:
     arrays = storage.read_npz(file)
     try:
         found = AttackResult.from_arrays(arrays)
+        endings = Counter(Status(status).name.lower() for status in found.status.ravel())
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    endings = Counter(Status(status).name.lower() for status in found.status.ravel())
     return plots.AttackData(
         penalties=found.penalties,
         sources=found.sources,

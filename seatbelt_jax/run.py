@@ -4,7 +4,7 @@ runs/NAME/
   config.json            configuration, image shape, versions, git revision, device
   checkpoints/           orbax
   metrics.jsonl, events/ learning curves
-  samples/*.npz          validation images, reconstructions and samples at intervals
+  samples.npz            validation images, reconstructions and samples, the newest
   attacks/, certificates/, figures/, report.html
 """
 

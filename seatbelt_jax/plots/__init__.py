@@ -1,0 +1,10 @@
+"""Pictures of results and the report. The only room that imports matplotlib; it computes nothing else.
+
+Results come in as plain arrays (`ModelResults` and what it holds); out come PNG bytes and one HTML page.
+"""
+
+from seatbelt_jax.plots.images import image_grid
+from seatbelt_jax.plots.report import Report, build
+from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults, Samples
+
+__all__ = ["AttackData", "CertificateData", "ModelResults", "Report", "Samples", "build", "image_grid"]

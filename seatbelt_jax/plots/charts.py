@@ -1,0 +1,208 @@
+"""The look of every chart, and charts as SVG for the page and PNG for the figures folder."""
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from seatbelt_jax.plots.text import escape, power, tick
+
+Draw = Callable[[Axes], None]
+
+# Told apart by readers with any colour vision and legible as text on white; the page's style sheet has
+# brighter twins of the same names for a dark background.
+SERIES = ("#0067a5", "#c2500a", "#00805e", "#9e4a86", "#8a6500", "#2a86b8", "#5a5f66")
+_INK, _MUTED, _RULE, _PAPER = "#1d2127", "#5c636e", "#dfe2e6", "#ffffff"
+_VARIABLES = {
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)},
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _RULE: "var(--rule)",
+    _PAPER: "var(--paper)",
+}
+_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+_WIDTH, _HEIGHT = 4.6, 3.0  # inches
+_LABEL_SPACING = 0.085  # of an axis's height
+_LONGEST_LABEL = 24
+_MOST_PENALTY_TICKS = 6
+# A logarithmic axis over less than this ratio carries plain numbers.
+_NARROW = 300.0
+
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.0,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.titlecolor": _INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": _RULE,
+    "ytick.color": _RULE,
+    "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": _PAPER,
+    "axes.facecolor": _PAPER,
+    "savefig.facecolor": _PAPER,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.06,
+}
+
+
+def series_colour(index: int) -> str:
+    """The colour of model number `index`."""
+    return SERIES[index % len(SERIES)]
+
+
+def series_style(index: int) -> Any:
+    """A dash pattern; models that share a colour differ in it."""
+    return _STYLES[index // len(SERIES) % len(_STYLES)]
+
+
+def svg(draw: Draw, name: str) -> str:
+    """One chart as an SVG element to stand in a page whose style sheet defines the colours.
+
+    Args:
+      draw: draws on the axes it is given.
+      name: unlike every other chart's of the page; the element's ids derive from it.
+    """
+    with matplotlib.rc_context(
+        {**_SETTINGS, "svg.hashsalt": name, "figure.facecolor": "none", "axes.facecolor": "none"}
+    ):
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=metadata, facecolor="none")
+    return _for_a_page(buffer.getvalue())
+
+
+def png(draws: Sequence[Draw], *, columns: int = 2) -> bytes:
+    """Charts side by side as one picture."""
+    columns = min(columns, len(draws))
+    rows = math.ceil(len(draws) / columns)
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout="constrained")
+        for position, draw in enumerate(draws, 1):
+            draw(figure.add_subplot(rows, columns, position))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=160)
+    return buffer.getvalue()
+
+
+def grid(draws: Mapping[str, Draw], name: str) -> str:
+    """Charts as figures of a page that stand beside each other where there is room."""
+    cells = (
+        f'<figure><svg role="img" aria-label="{escape(chart.replace("_", " "))}"'
+        f"{svg(draw, f'{name}-{chart}').removeprefix('<svg')}</figure>"
+        for chart, draw in draws.items()
+    )
+    return f'<div class="charts">{"".join(cells)}</div>'
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
+    """Writes each line's name at the right, at the height where it ends, pushed apart where they meet.
+
+    Args:
+      ends: (name, last y in data coordinates, colour).
+    """
+    right = axes.get_xlim()[1]
+    to_axes = axes.transScale + axes.transLimits
+    heights = np.array([to_axes.transform((right, y))[1] for _, y, _ in ends])
+    for (name, _, colour), height in zip(ends, _apart(heights), strict=True):
+        label_point(axes, name, 1.0, height, colour, coordinates="axes fraction")
+
+
+def label_point(axes: Axes, name: str, x: float, y: float, colour: str, *, coordinates: str = "data") -> None:
+    """Writes a model's name to the right of a point; on a curve, in data coordinates, also above it."""
+    on_a_curve = coordinates == "data"
+    axes.annotate(
+        name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…",
+        (x, y),
+        xycoords=coordinates,
+        xytext=(3, 1) if on_a_curve else (5, 0),
+        textcoords="offset points",
+        color=colour,
+        va="bottom" if on_a_curve else "center",
+        annotation_clip=False,
+        # A directory may be called $x$; it is not a formula.
+        parse_math=False,
+    )
+
+
+def _apart(heights: Float[np.ndarray, " label"]) -> Float[np.ndarray, " label"]:
+    """Moves labels up where they would touch, then all that stand too high down again."""
+    placed = np.clip(heights, 0.0, 1.0)
+    order = np.argsort(heights, kind="stable")
+    for below, above in pairwise(order):
+        placed[above] = max(placed[above], placed[below] + _LABEL_SPACING)
+    ceiling = 1.0
+    for index in order[::-1]:
+        placed[index] = min(placed[index], ceiling)
+        ceiling = placed[index] - _LABEL_SPACING
+    return placed
+
+
+def penalty_axis(axes: Axes) -> None:
+    """A horizontal axis of penalties in powers of two; to be called when everything is drawn."""
+    axes.set_xscale("log", base=2)
+    low, high = (math.log2(limit) for limit in axes.get_xlim())
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 500) if (high - low) / step <= _MOST_PENALTY_TICKS)
+    exponents = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
+    axes.xaxis.set_major_locator(FixedLocator([2.0**exponent for exponent in exponents]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(2, value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("penalty λ, nats per unit of distortion")
+
+
+def tick_axis(axis: Axis) -> None:
+    """A linear axis with a few round numbers."""
+    axis.set_major_locator(MaxNLocator(5, min_n_ticks=3, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+
+
+def value_axis(axes: Axes, label: str, *, logarithmic: bool = False) -> None:
+    """A vertical axis, its label above it where it reads without turning the head; to be called last."""
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        narrow = high / low < _NARROW
+        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if narrow else (1,), numticks=8))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if narrow else power(10, value)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        tick_axis(axes.yaxis)
+    axes.set_title(label, parse_math=False)
+
+
+def _for_a_page(drawing: str) -> str:
+    """The svg element alone, colours by name, no ids but those that are referred to, no namespaces."""
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", drawing, count=2)
+    drawing = re.sub(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", drawing)
+    drawing = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", drawing)
+    drawing = re.sub(r'<svg width="[^"]*" height="[^"]*"', "<svg", drawing)
+    drawing = re.sub(r'<svg height="[^"]*"', "<svg", drawing)
+    for colour, variable in _VARIABLES.items():
+        drawing = drawing.replace(colour, variable)
+    return drawing.strip()

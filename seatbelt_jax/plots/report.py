@@ -1,0 +1,218 @@
+"""One self-contained page on the robustness of one or several models, and its figures as files."""
+
+import base64
+import dataclasses
+import hashlib
+import importlib.resources
+import pathlib
+import re
+import string
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from seatbelt_jax import storage
+from seatbelt_jax.plots import attacked, attacks, certified, charts, curves, legend, summary, text
+from seatbelt_jax.plots.images import data_uri, image_grid
+from seatbelt_jax.plots.legend import Models
+from seatbelt_jax.plots.text import escape
+
+_SHOWN_COLUMNS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A page, and figures as PNG by file name."""
+
+    html: str
+    figures: Mapping[str, bytes]
+
+    def write(self, path: storage.Path) -> None:
+        """Writes the page and, beside it, figures/, every file whole or not at all."""
+        path = pathlib.Path(path)
+        for name, content in self.figures.items():
+            storage.write_bytes(path.parent / "figures" / name, content)
+        storage.write_bytes(path, self.html.encode())
+
+
+def build(models: Models, *, command: str) -> Report:
+    """Makes the report.
+
+    Args:
+      models: at least one, their names all different; results that are absent are named on the page
+        with the command that makes them.
+      command: what was typed to make this report, for its foot.
+
+    Raises:
+      ValueError: without models, or where two have the same name.
+    """
+    names = [model.name for model in models]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"a report takes models of different names, at least one; got {names}")
+    # Drawn once, used in the page and in the files.
+    drawn: dict[str, Mapping[str, charts.Draw]] = {"learning_curves": curves.learning_charts(models)}
+    for name in attacked.attack_names(models):
+        drawn[f"attack_{_file_name(name)}"] = attacks.attack_charts(_swept(models, name))
+    drawn["certified_margins"] = certified.certificate_charts(models)
+    figures = {f"{name}.png": charts.png(list(entry.values())) for name, entry in drawn.items() if entry}
+    for model in models:
+        for name, attack in model.attacks.items():
+            figures[f"attacked_images_{_file_name(name)}_{_file_name(model.name)}.png"] = attacks.attacked_images(
+                attack
+            )
+    return Report(_page(models, drawn, command), figures)
+
+
+def _page(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]], command: str) -> str:
+    sections: dict[str, tuple[str, Callable[[], str]]] = {
+        "summary": ("Summary", lambda: summary.summary(models)),
+        "attacked-images": ("Attacked images", lambda: _attacked_images(models)),
+        "attack-curves": ("Attacks against the penalty", lambda: _attack_curves(models, drawn)),
+        "endings": ("How the attacks ended", lambda: _endings(models)),
+        "certificates": ("Certified margins", lambda: _certificates(models, drawn)),
+        "not-certified": ("What is not certified", lambda: certified.not_certified(models)),
+        "looks": ("Reconstructions and samples", lambda: _looks(models)),
+        "learning": ("Learning curves", lambda: _learning(models, drawn)),
+        "settings": ("Settings and provenance", lambda: _settings(models)),
+    }
+    script = _resource("report.js")
+    several = len(models) > 1
+    names = ", ".join(model.name for model in models)
+    return string.Template(_resource("report.html")).substitute(
+        title=escape(f"Robustness of {names}"),
+        heading="How hard are these autoencoders to fool?" if several else "How hard is this autoencoder to fool?",
+        style=_resource("report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        key=legend.key(models),
+        navigation="".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in sections.items()),
+        sections="".join(
+            f'<section id="{name}"><h2>{title}</h2>{content()}</section>' for name, (title, content) in sections.items()
+        ),
+        command=escape(command),
+    )
+
+
+def _resource(name: str) -> str:
+    return (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _swept(models: Models, name: str) -> attacks.Swept:
+    return [(index, model.name, model.attacks[name]) for index, model in enumerate(models) if name in model.attacks]
+
+
+def _without_attacks(models: Models) -> str:
+    return legend.absent("attack results", "attack", [model for model in models if not model.attacks])
+
+
+def _per_attack(models: Models, content: Callable[[str], str]) -> str:
+    """The content for every attack, under its name where there are several."""
+    names = attacked.attack_names(models)
+    titles = {name: f"<h3>{escape(attacked.title(name))}</h3>" if len(names) > 1 else "" for name in names}
+    return "".join(titles[name] + content(name) for name in names)
+
+
+def _attacked_images(models: Models) -> str:
+    note = (
+        '<p class="note">One pair of images a row. In <i>d</i>, mid-grey is no change, black and white a change by '
+        "the whole range. Each pair is shown at the penalty whose Δ is the smallest above the pair&rsquo;s mean, as "
+        "in Willetts et al. 2019.</p>"
+    )
+    shown = _per_attack(models, lambda name: attacked.attacked_images(models, name))
+    return (note + shown if shown else "") + _without_attacks(models)
+
+
+def _attack_curves(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) -> str:
+    note = (
+        '<p class="note">Lines: medians over pairs; bands: the middle half of the pairs. Dashed: what the code '
+        "of the target itself reaches; an attack that comes down to it deceives perfectly. Curves that lie higher, "
+        "and rise at a smaller λ, are more robust. At the far right λ forbids any distortion: nothing is attacked.</p>"
+    )
+    shown = _per_attack(models, lambda name: charts.grid(drawn[f"attack_{_file_name(name)}"], name))
+    return (legend.key(models) + shown + note if shown else "") + _without_attacks(models)
+
+
+def _endings(models: Models) -> str:
+    return _per_attack(models, lambda name: attacked.endings(models, name)) + _without_attacks(models)
+
+
+def _certificates(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) -> str:
+    missing = legend.absent("certificates", "certify", [model for model in models if not model.certificates])
+    if not drawn["certified_margins"]:
+        return missing
+    note = (
+        '<p class="note">The margin of an image is the distance within which no distortion can make its '
+        "reconstruction move by more than <i>r</i> more often than the risk allows. Left: the share of all images "
+        "with at least that margin, an abstention counting as none. Right: the margins of the images that have one. "
+        "Larger is more robust; margins compare only at the same <i>r</i>.</p>"
+    )
+    grid = charts.grid(drawn["certified_margins"], "certificates")
+    return legend.key(models) + grid + note + certified.certificate_table(models) + missing
+
+
+def _looks(models: Models) -> str:
+    """Reconstructions and samples of each model that has them."""
+    parts = []
+    for index, model in enumerate(models):
+        if (found := model.samples) is None:
+            continue
+        shown = min(_SHOWN_COLUMNS, len(found.images))
+        columns = min(_SHOWN_COLUMNS, len(found.samples))
+        kept = len(found.samples) // columns * columns
+        pairs = np.stack([found.images[:shown], found.reconstructions[:shown]])
+        generated = found.samples[:kept].reshape(-1, columns, *found.samples.shape[1:])
+        parts.append(
+            f'<h3>{legend.heading(index, model)}</h3><div class="looks">'
+            + _look(pairs, found.image_range, f"Validation images, below each its reconstruction; step {found.step}.")
+            + _look(generated, found.image_range, "Images generated from the prior.")
+            + "</div>"
+        )
+    without = [model for model in models if model.samples is None]
+    return "".join(parts) + legend.absent("reconstructions and samples", "train", without)
+
+
+def _look(images: np.ndarray, image_range: tuple[float, float], caption: str) -> str:
+    picture = f'<img alt="{caption}" src="{data_uri(image_grid(images, image_range, scale=1))}">'
+    return text.figure(picture, caption, kind="pixels")
+
+
+def _learning(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) -> str:
+    without = legend.absent("learning curves", "train", [model for model in models if not model.metrics])
+    if not drawn["learning_curves"]:
+        return without
+    note = (
+        '<p class="note">Pale: training batches. Dots: validation images. The frame fits what comes after the first '
+        "tenth of the training. The ELBO is without β and without free bits. Total correlation depends on its "
+        "estimator: the minibatch-weighted one is off by the constant (D &minus; 1) log N, so only its changes mean "
+        "anything; the stratified one is not.</p>"
+    )
+    return legend.key(models) + charts.grid(drawn["learning_curves"], "learning") + note + without
+
+
+def _settings(models: Models) -> str:
+    names = list(dict.fromkeys(name for model in models for name in model.settings))
+    rows = {name: [model.settings.get(name, text.ABSENT) for model in models] for name in names}
+    differing = {name: values for name, values in rows.items() if len(set(values)) > 1}
+    header = ["setting", *(legend.heading(index, model) for index, model in enumerate(models))]
+    parts = []
+    if differing:
+        parts += ["<h3>Where the models differ</h3>", _words(header, differing)]
+    parts += [f"<details><summary>All {len(rows)} settings</summary>{_words(header, rows)}</details>"]
+    origins = dict.fromkeys(name for model in models for name in model.provenance)
+    parts += [
+        "<h3>Made with</h3>",
+        _words(
+            ["", *header[1:]], {name: [model.provenance.get(name, text.ABSENT) for model in models] for name in origins}
+        ),
+    ]
+    return "".join(parts)
+
+
+def _words(header: list[str], rows: Mapping[str, list[str]]) -> str:
+    return text.table(
+        header, ([escape(cell) for cell in (name, *values)] for name, values in rows.items()), kind="words"
+    )

@@ -1,0 +1,434 @@
+"""The report on runs: every section, nothing from elsewhere, nothing of a file taken for HTML, hints, bad input."""
+
+import base64
+import hashlib
+import html.parser
+import importlib
+import io
+import json
+import pathlib
+import re
+import types
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seatbelt_jax import bounds, plots, storage
+from seatbelt_jax.attacks import AttackResult, Status
+from seatbelt_jax.plots import text
+
+LAUNCHERS = pathlib.Path(__file__).parents[1] / "launch"
+SECTIONS = (
+    "introduction", "summary", "attacked-images", "attack-curves", "endings", "certificates", "not-certified", "looks",
+    "learning", "settings",
+)  # fmt: skip
+SHAPE = (8, 8, 1)
+ALARM = "<script>alert(1)</script>"
+VOID = {"meta", "br", "img", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """What a page holds: ids, images, scripts, and text by section."""
+
+    def __init__(self, source: str):
+        super().__init__()
+        self.ids: list[str] = []
+        self.images: list[str] = []
+        self.references: list[str] = []
+        self.scripts: list[dict[str, str | None]] = []
+        self.text: dict[str | None, str] = {}
+        self.svgs = 0
+        self.open: list[str] = []
+        self._section: str | None = None
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        if name := found.get("id"):
+            self.ids.append(name)
+        self.references += [found[name] or "" for name in ("src", "href", "xlink:href", "data") if name in found]
+        if tag == "img":
+            self.images.append(found["src"] or "")
+        self.svgs += tag == "svg"
+        if tag == "script":
+            self.scripts.append(found)
+        if tag == "section":
+            self._section = found.get("id")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "section":
+            self._section = None
+
+    def handle_data(self, data: str) -> None:
+        self.text[self._section] = self.text.get(self._section, "") + data
+
+
+@pytest.fixture
+def launcher(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    monkeypatch.syspath_prepend(LAUNCHERS)
+    return importlib.import_module("report")
+
+
+@pytest.fixture
+def make_run(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
+    """Writes a run with fake results of the kinds that are asked for."""
+
+    def make(
+        name: str,
+        *kinds: str,
+        latent_sizes: tuple[int, ...] = (4,),
+        shape: tuple[int, int, int] = SHAPE,
+        extra: str = "x",
+        seed: int = 0,
+    ) -> pathlib.Path:
+        path = tmp_path / name
+        config = {
+            "data": {"name": extra, "image_size": shape[0]},
+            "model": {"latent_sizes": list(latent_sizes), "likelihood": "gaussian", "network": "mlp"},
+            "objective": {"beta": 8.0, "penalty": "total_correlation"},
+        }
+        provenance = {"git_revision": "abc123", "device": "1 x cpu", "versions": {"jax": "9.9.9"}}
+        record = {"config": config, "image_shape": list(shape), "provenance": provenance}
+        storage.write_json(path / "config.json", record)
+        rng = np.random.default_rng(seed)
+        if "metrics" in kinds:
+            write_metrics(path, len(latent_sizes))
+        if "samples" in kinds:
+            look = {key: rng.uniform(-1, 1, (16, *shape)) for key in ("images", "reconstructions", "samples")}
+            storage.write_npz(path / "samples.npz", {**look, "step": 20, "image_low": -1.0, "image_high": 1.0})
+        if "attacks" in kinds:
+            storage.write_npz(path / "attacks" / "latent_kl.npz", attack(rng, shape).to_arrays())
+        if "certificates" in kinds:
+            storage.write_npz(path / "certificates" / "spectral.npz", certificate().to_arrays())
+        return path
+
+    return make
+
+
+def write_metrics(path: pathlib.Path, layers: int) -> None:
+    rows = []
+    for step in (10, 20):
+        shared = {"elbo": -100.0 / step, "log_likelihood": -50.0 / step}
+        shared |= {f"kl_{layer}": float(step) for layer in range(1, layers + 1)}
+        rows.append({"step": step, "split": "train", **shared, "total_correlation_mws": 3.0})
+        last = {"total_correlation_mss": 1.0, "reconstruction_error": 100.0 + step}
+        rows.append({"step": step, "split": "validation", **shared, **last})
+    storage.write_bytes(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def attack(rng: np.random.Generator, shape: tuple[int, ...], pairs: int = 3, penalties: int = 5) -> AttackResult:
+    images = {
+        name: rng.uniform(-1, 1, (pairs, *shape))
+        for name in ("sources", "targets", "source_reconstructions", "target_reconstructions")
+    }
+    swept = {
+        name: rng.uniform(-1, 1, (pairs, penalties, *shape)) for name in ("adversarial", "adversarial_reconstructions")
+    }
+    numbers = {
+        name: rng.uniform(1, 9, (pairs, penalties))
+        for name in ("objective", "divergence", "distortion_norm", "negative_log_likelihood", "adversarial_error",
+                     "distance_left")
+    }  # fmt: skip
+    per_pair = {name: rng.uniform(1, 9, pairs) for name in ("target_error", "distance_at_start")}
+    counts = {name: np.ones((pairs, penalties), np.int32) for name in ("iterations", "evaluations")}
+    status = np.full((pairs, penalties), Status.CONVERGED)
+    status[0] = Status.MAX_ITERATIONS
+    return AttackResult(
+        penalties=np.geomspace(2.0**-20, 2.0**20, penalties),
+        **images,
+        **swept,
+        **numbers,
+        clean_negative_log_likelihood=np.full(pairs, 1.0),
+        **per_pair,
+        status=status,
+        **counts,
+    )
+
+
+def certificate() -> bounds.Certificate:
+    radius = np.array([0.0, 0.25, 0.5, 0.75])
+    return bounds.Certificate(
+        radius=radius,
+        p_lower=np.array([0.4, 0.9, 0.9, 0.9]),
+        hits=np.array([4, 9, 9, 9]),
+        abstained=radius == 0.0,
+        norm_bound=np.ones(4),
+        norms=None,
+        method="spectral",
+        soundness="first_order",
+        assumptions=("frozen <sigma>",),
+        alpha=1e-3,
+        risk=0.5,
+        reconstruction_radius=4.0,
+        num_samples=10,
+    )
+
+
+def read(path: pathlib.Path) -> tuple[str, Page]:
+    source = path.read_text()
+    return source, Page(source)
+
+
+ALL = ("metrics", "samples", "attacks", "certificates")
+
+
+def test_all_sections_with_all_results(launcher, make_run) -> None:
+    a = make_run("a", *ALL, latent_sizes=(4, 2))
+    b = make_run("b", *ALL, seed=1)
+    written = launcher.report([a, b], command="python launch/report.py --run=a")
+    assert written.resolve() == (a.parent / "report.html").resolve()
+    source, page = read(written)
+    assert [name for name in page.ids if name in SECTIONS] == list(SECTIONS)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.open == []
+    # 2 charts of attacks, 2 of margins, and 6 metrics: the second layer's KL is one.
+    assert page.svgs == 10
+    # Three pictures for each of three pairs, reconstructions and samples; of two models.
+    assert len(page.images) == 2 * (3 * 3 + 2)
+    assert "There are no" not in source
+    assert "Seatbelt-VAE, 2 layers of 4, 2 latents, β = 8" in page.text[None]
+    assert "β-TCVAE, 4 latents, β = 8" in page.text[None]
+    assert "120" in page.text["summary"] and "0.375" in page.text["summary"] and "25 %" in page.text["summary"]
+    assert "33 % of the attacks on a" in page.text["endings"]
+    assert "first order" in page.text["not-certified"] and "frozen <sigma>" in page.text["not-certified"]
+    assert "jax" in page.text["settings"] and "9.9.9" in page.text["settings"] and "abc123" in page.text["settings"]
+    names = {file.name for file in (a.parent / "figures").iterdir()}
+    assert names == {
+        "learning_curves.png", "attack_latent_kl.png", "certified_margins.png", "attacked_images_latent_kl_a.png",
+        "attacked_images_latent_kl_b.png",
+    }  # fmt: skip
+    for file in (a.parent / "figures").iterdir():
+        Image.open(file).verify()
+
+
+def test_nothing_comes_from_elsewhere(launcher, make_run) -> None:
+    source, page = read(launcher.report([make_run("a", *ALL)]))
+    assert not re.search(r"https?:|@import", source)
+    assert page.images
+    for address in page.images:
+        kind, content = address.split(",", 1)
+        assert kind == "data:image/png;base64"
+        Image.open(io.BytesIO(base64.b64decode(content, validate=True))).verify()
+    for reference in page.references:
+        assert reference.startswith(("#", "data:image/png;base64,"))
+    # What a chart refers to is there.
+    for name in re.findall(r"url\(#([^)]+)\)|xlink:href=\"#([^\"]+)", source):
+        assert "".join(name) in page.ids
+
+
+def test_the_slider_carries_its_pictures(launcher, make_run) -> None:
+    source, _ = read(launcher.report([make_run("a", "attacks")]))
+    (packed,) = re.findall(r'<script type="application/json">(.*?)</script>', source, re.DOTALL)
+    frames = json.loads(packed)
+    assert [frame["label"] for frame in frames] == ["λ = 2⁻²⁰", "λ = 2⁻¹⁰", "λ = 2⁰", "λ = 2¹⁰", "λ = 2²⁰"]
+    for frame in frames:
+        assert len(frame["pairs"]) == 3
+        for pair in frame["pairs"]:
+            given = Image.open(io.BytesIO(base64.b64decode(pair["given"].split(",")[1])))
+            assert given.size == (3 * 8 + 2, 8)
+
+
+def test_the_browser_runs_the_page_s_own_script_alone(launcher, make_run) -> None:
+    source, _ = read(launcher.report([make_run("a")]))
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in source
+
+
+def test_words_from_files_are_escaped(launcher, make_run) -> None:
+    run = make_run("<b>$x$&amp;", *ALL, extra=ALARM)
+    other = make_run("b", *ALL)
+    source, page = read(launcher.report([run, other]))
+    assert ALARM not in source
+    assert ALARM in page.text["settings"]
+    # The page's own: one of data for each model's slider, one of code.
+    assert [script.get("type") for script in page.scripts] == ["application/json", "application/json", None]
+    assert "<b>$x$&amp;" in page.text["summary"]
+    # In a chart, where $x$ could be taken for a formula.
+    assert re.search(r"<text [^>]*>&lt;b&gt;\$x\$&amp;amp;</text>", source)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sections", "launched"),
+    [
+        ("attacks", ("attacked-images", "attack-curves", "endings"), "launch/attack.py --run="),
+        ("certificates", ("certificates",), "launch/certify.py --run="),
+        ("samples", ("looks",), "launch/train.py --config=CONFIG --workdir="),
+        ("metrics", ("learning",), "launch/train.py --config=CONFIG --workdir="),
+    ],
+)
+def test_what_is_absent_is_named_with_its_command(
+    launcher, make_run, kind: str, sections: tuple[str, ...], launched: str
+) -> None:
+    run = make_run("a", *(set(ALL) - {kind}))
+    _, page = read(launcher.report([run]))
+    for section in sections:
+        assert f"python {launched}{run}" in page.text[section]
+    assert all(name in page.ids for name in SECTIONS)
+
+
+def test_a_run_of_which_there_is_nothing_yet(launcher, make_run) -> None:
+    run = make_run("a", latent_sizes=(4, 2))
+    written = launcher.report([run])
+    assert written == run / "report.html"
+    _, page = read(written)
+    assert all(name in page.ids for name in SECTIONS)
+    assert "more than one latent layer are not certified yet" in " ".join(page.text["not-certified"].split())
+    assert page.svgs == 0 and page.images == []
+
+
+def test_models_without_a_result_stand_beside_those_with_it(launcher, make_run) -> None:
+    a, b = make_run("a", *ALL), make_run("b")
+    _, page = read(launcher.report([a, b]))
+    assert f"launch/attack.py --run={b}" in page.text["endings"]
+    assert f"launch/attack.py --run={a}" not in page.text["endings"]
+
+
+def test_not_finite_numbers_are_shown_as_such(launcher, make_run) -> None:
+    run = make_run("a", *ALL)
+    file = run / "attacks" / "latent_kl.npz"
+    arrays = storage.read_npz(file)
+    arrays["distance_left"][:] = 100.0
+    for name in ("objective", "negative_log_likelihood", "adversarial", "adversarial_reconstructions"):
+        arrays[name][:, 2] = np.nan
+    arrays["status"][:, 2] = Status.NON_FINITE
+    storage.write_npz(file, arrays)
+    _, page = read(launcher.report([run]))
+    assert "∞" in page.text["summary"]
+    assert "lost: the model gave no finite value" in page.text["endings"]
+
+
+def test_negative_log_densities_and_a_penalty_of_zero(launcher, make_run) -> None:
+    run = make_run("a", "attacks")
+    file = run / "attacks" / "latent_kl.npz"
+    arrays = storage.read_npz(file)
+    arrays["negative_log_likelihood"] -= 1000.0
+    arrays["penalties"][0] = 0.0
+    storage.write_npz(file, arrays)
+    source, page = read(launcher.report([run]))
+    assert page.svgs == 2
+    # A linear axis reaches below zero.
+    assert f">{text.MINUS}99" in source
+
+
+def test_output_and_names(launcher, make_run, tmp_path: pathlib.Path) -> None:
+    a, b = make_run("one/same"), make_run("two/same")
+    written = launcher.report([a, b], tmp_path / "new" / "page.html")
+    _, page = read(written)
+    assert written == tmp_path / "new" / "page.html"
+    assert "one/same" in page.text["summary"] and "two/same" in page.text["summary"]
+    assert launcher.report([a, b]).resolve() == (tmp_path / "report.html").resolve()
+    with pytest.raises(ValueError, match="is a directory; name the file"):
+        launcher.report([a], tmp_path)
+
+
+def test_images_of_different_sizes_do_not_compare(launcher, make_run) -> None:
+    a, b = make_run("a"), make_run("b", shape=(16, 16, 1))
+    with pytest.raises(ValueError, match=r"a has images of 8 x 8 x 1 and .*b of 16 x 16 x 1"):
+        launcher.report([a, b])
+
+
+def test_the_same_run_twice(launcher, make_run) -> None:
+    a = make_run("a")
+    with pytest.raises(ValueError, match="given twice"):
+        launcher.report([a, a / ".." / "a"])
+
+
+def test_no_run_and_half_a_run(launcher, make_run, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        launcher.report([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty or not a run"):
+        launcher.report([tmp_path / "empty"])
+    run = make_run("a")
+    storage.write_json(run / "config.json", {"config": {}, "image_shape": [8, 8, 1], "provenance": {}})
+    with pytest.raises(ValueError, match=r"config\.json lacks 'model'"):
+        launcher.report([run])
+
+
+@pytest.mark.parametrize("file", ["attacks/latent_kl.npz", "certificates/spectral.npz", "samples.npz"])
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_damaged_results_name_the_file(launcher, make_run, file: str, damage: str) -> None:
+    run = make_run("a", *ALL)
+    path = run / file
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        storage.write_npz(path, {"unrelated": np.zeros(2)})
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        launcher.report([run])
+    assert not (run / "report.html").exists()
+
+
+def test_damaged_metrics_name_the_line(launcher, make_run) -> None:
+    run = make_run("a", "metrics")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 30, "split": "train", "elbo": "x"}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 5"):
+        launcher.report([run])
+
+
+def test_image_grid_places_and_scales() -> None:
+    images = np.stack([np.full((2, 3, 1), level) for level in (-1.0, 1.0, 0.0, 5.0, -5.0, np.nan)]).reshape(
+        2, 3, 2, 3, 1
+    )
+    grid = np.asarray(Image.open(io.BytesIO(plots.image_grid(images, (-1.0, 1.0), scale=2))))
+    assert grid.shape == (2 * (2 * 2 + 1), 2 * (3 * 3 + 2)) and grid.dtype == np.uint8
+    tile = grid.reshape(5, 2, 11, 2)
+    assert (tile == tile[:, :1, :, :1]).all()  # nearest neighbour
+    pixels = tile[:, 0, :, 0]
+    assert [pixels[row, column] for row in (0, 3) for column in (0, 4, 8)] == [0, 255, 128, 255, 0, 0]
+    assert len({*pixels[2], *pixels[:, 3], *pixels[:, 7]}) == 1  # the gaps
+
+
+def test_image_grid_in_colour_and_by_default() -> None:
+    images = np.zeros((1, 2, 32, 32, 3))
+    images[..., 0] = 1.0
+    picture = Image.open(io.BytesIO(plots.image_grid(images, (0.0, 1.0))))
+    assert picture.mode == "RGB" and picture.size == (3 * 65, 3 * 32)
+    assert picture.getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 1), (1, 1, 8, 8, 2), (0, 1, 8, 8, 1)])
+def test_image_grid_takes_grids_only(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a grid takes images"):
+        plots.image_grid(np.zeros(shape), (0.0, 1.0))
+
+
+def test_image_grid_takes_a_range() -> None:
+    with pytest.raises(ValueError, match="low < high"):
+        plots.image_grid(np.zeros((1, 1, 8, 8, 1)), (1.0, 1.0))
+    with pytest.raises(ValueError, match="scale"):
+        plots.image_grid(np.zeros((1, 1, 8, 8, 1)), (0.0, 1.0), scale=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"), (11.1926, "11.2"), (9.996, "10.0"), (0.0050659, "0.00507"), (-1464.76, "\u22121\u2009465"),
+        (1.5e7, "1.5 \u00d7 10⁷"), (1e-6, "10⁻⁶"), (float("inf"), "∞"), (float("nan"), "\u2013"), (None, "\u2013"),
+        (999.7, "1\u2009000"), (2.0, "2.00"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits(value: float | None, shown: str) -> None:
+    assert text.number(value) == shown
+
+
+def test_percentages_do_not_round_to_all_or_nothing() -> None:
+    assert [text.percent(share) for share in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
+        "0 %",
+        "< 1 %",
+        "50 %",
+        "> 99 %",
+        "100 %",
+    ]
