@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+
 class Checkpoints:
     """The numbered checkpoints of one run.
 

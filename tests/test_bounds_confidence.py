@@ -33,9 +33,7 @@ def test_bounds_end_at_0_and_1_and_mirror_each_other():
     np.testing.assert_allclose(upper, 1.0 - lower[::-1], rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("trials", "probability"), [(30, 0.5), (100, 0.93), (1000, 0.99), (1000, 0.5), (5000, 0.02)]
-)
+@pytest.mark.parametrize(("trials", "probability"), [(30, 0.5), (100, 0.93), (1000, 0.99), (1000, 0.5), (5000, 0.02)])
 def test_simulated_miss_rates_stay_below_alpha(trials, probability):
     alpha = 0.02
     slack = 4.0 * np.sqrt(alpha / RUNS)

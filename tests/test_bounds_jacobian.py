@@ -29,9 +29,7 @@ def conv_encoder(key, latent):
         h = x[None]
         for kernel in (first, second):
             h = jax.nn.relu(
-                jax.lax.conv_general_dilated(
-                    h, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-                )
+                jax.lax.conv_general_dilated(h, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
             )
         h = h.reshape(-1)
         return DiagonalGaussian(jnp.tanh(mean @ h), log_std @ h - 1.0)

@@ -9,8 +9,7 @@ import numpy as np
 def binomial_tail(trials, probability, at_least):
     """P(Bin(trials, probability) >= at_least), summed term by term."""
     return math.fsum(
-        math.comb(trials, k) * probability**k * (1.0 - probability) ** (trials - k)
-        for k in range(at_least, trials + 1)
+        math.comb(trials, k) * probability**k * (1.0 - probability) ** (trials - k) for k in range(at_least, trials + 1)
     )
 
 
@@ -53,3 +52,24 @@ def camuto_margin(probability, jacobian, std, risk=0.5):
 def spectral_margin(probability, jacobian, std, risk=0.5):
     budget = NormalDist().inv_cdf(probability) - NormalDist().inv_cdf(risk)
     return budget / np.linalg.svd(whitened(jacobian, std), compute_uv=False)[0]
+
+
+def joint_mahalanobis(matrices, couplings, stds):
+    """A linear hierarchy z^i = couplings[i] (z^1, .., z^{i-1}) + matrices[i] x + stds[i] noise as one joint Gaussian.
+
+    Returns (normal, norm, direction): the unit perturbation of x that shifts the joint Gaussian the most, by `norm`
+    standard deviations (Mahalanobis), and the coordinate normal . z of standard deviation 1 that this shift is along.
+    No chain of conditionals: the means and the covariance of all latents at once.
+    """
+    total = sum(len(std) for std in stds)
+    pixels = matrices[0].shape[1]
+    jacobian, mixing = np.zeros((0, pixels)), np.zeros((0, total))  # z = jacobian x + mixing noise
+    for matrix, coupling, std in zip(matrices, couplings, stds, strict=True):
+        own = np.zeros((len(std), total))
+        own[:, len(mixing) : len(mixing) + len(std)] = np.diag(std)
+        jacobian = np.vstack([jacobian, coupling @ jacobian + matrix])
+        mixing = np.vstack([mixing, coupling @ mixing + own])
+    precision = np.linalg.inv(mixing @ mixing.T)
+    values, vectors = np.linalg.eigh(jacobian.T @ precision @ jacobian)
+    norm, direction = np.sqrt(values[-1]), vectors[:, -1]
+    return precision @ jacobian @ direction / norm, norm, direction

@@ -1,0 +1,38 @@
+"""Backtracking by interpolation, one trial at a time."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+SUFFICIENT_DECREASE = 1e-3
+_SHORTEST, _LONGEST = 0.1, 0.7
+
+
+def sufficient_decrease(
+    step: Float[Array, ""],
+    value: Float[Array, ""],
+    start_value: Float[Array, ""],
+    start_slope: Float[Array, ""],
+) -> Bool[Array, ""]:
+    """Armijo's condition: f(t) <= f(0) + c t f'(0)."""
+    return value <= start_value + SUFFICIENT_DECREASE * step * start_slope
+
+
+def backtrack(
+    step: Float[Array, ""],
+    value: Float[Array, ""],
+    slope: Float[Array, ""],
+    start_value: Float[Array, ""],
+    start_slope: Float[Array, ""],
+) -> Float[Array, ""]:
+    """A shorter step after a failed trial: the minimiser of the cubic through both ends' values and slopes.
+
+    Between a tenth and seven tenths of the failed step (Nocedal and Wright 2006, Eq. 3.59 and the safeguard after it);
+    a tenth if the trial was not finite.
+    """
+    excess = start_slope + slope - 3.0 * (value - start_value) / step
+    root = jnp.sqrt(jnp.maximum(jnp.square(excess) - start_slope * slope, 0.0))
+    denominator = slope - start_slope + 2.0 * root
+    fraction = 1.0 - (slope + root - excess) / jnp.where(denominator == 0.0, 1.0, denominator)
+    usable = jnp.isfinite(fraction) & (denominator != 0.0)
+    fraction = jnp.where(usable, fraction, _SHORTEST)
+    return step * jnp.clip(fraction, _SHORTEST, _LONGEST)
