@@ -4,6 +4,7 @@ A solver's `update` costs one evaluation of each problem in the block. Problems 
 the slot of one that has ended is given to the next that waits, so that a block stays full of work.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -61,7 +62,8 @@ def solve(
     begin_all = jax.vmap(lambda image, problem: solver.init_state(image, bounds, problem))
     update_all = jax.vmap(lambda image, state, problem: solver.update(image, state, bounds, problem))
 
-    @jax.jit
+    # The histories are most of a block's memory: donated, they are updated in place.
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def advance(images: Any, state: Any, problem: Any) -> Any:
         def once(_: Any, carry: Any) -> Any:
             images, state = carry
@@ -70,7 +72,7 @@ def solve(
 
         return jax.lax.fori_loop(0, _UPDATES_PER_CALL, once, (images, state))
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=0)
     def refill(block: Any, images: Any, problem: Any, taken: Any) -> Any:
         """Puts new problems into the slots `taken`; a slot number past the end is dropped."""
         fresh = (images, begin_all(images, problem), problem)
@@ -84,7 +86,7 @@ def solve(
         while waiting < total or np.any(lane_of_slot >= 0):
             free = np.flatnonzero(lane_of_slot < 0)
             # Starting one problem costs an evaluation of the whole block: wait for several to end.
-            if waiting < total and free.size >= slots // 4:
+            if waiting < total and free.size >= max(1, slots // 4):
                 lanes = np.arange(waiting, min(waiting + free.size, total))
                 waiting += lanes.size
                 lane_of_slot[free[: lanes.size]] = lanes

@@ -1,0 +1,169 @@
+"""The launchers as a user runs them: other processes, their output and exit status."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seatbelt_jax import training
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def launch(*arguments, check=True):
+    """Runs `python launch/ARGUMENTS` in the project's folder."""
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def refused(*arguments):
+    """Runs a command that must fail with one line and no traceback; returns the line."""
+    done = launch(*arguments, check=False)
+    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    """The sprites Seatbelt smoke run, trained, attacked and certified by the launchers."""
+    path = tmp_path_factory.mktemp("runs") / "seatbelt"
+    launch("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={path}")
+    launch("launch/attack.py", f"--run={path}", "--pairs=2", "--penalties=3", "--iterations=5")
+    launch("launch/certify.py", f"--run={path}", "--images=2", "--samples=20", "--radius=50")
+    return path
+
+
+def test_a_run_is_trained_attacked_certified_and_shown(smoke_run):
+    launch("launch/report.py", f"--run={smoke_run}")
+    made = {str(file.relative_to(smoke_run)) for file in smoke_run.rglob("*") if file.is_file()}
+    assert {
+        "config.json",
+        "metrics.jsonl",
+        "samples.npz",
+        "attacks/latent_kl.npz",
+        "attacks/latent_kl.csv",
+        "certificates/hierarchical.npz",
+        "certificates/margins.csv",
+        "figures/reconstructions_00000004.png",
+        "report.html",
+    } <= made
+    assert [row["step"] for row in training.read_metrics(smoke_run)] == [2, 4, 4]
+    assert len((smoke_run / "attacks" / "latent_kl.csv").read_text().splitlines()) == 1 + 2 * 3
+    assert "<html" in (smoke_run / "report.html").read_text()
+
+
+def test_the_same_command_again_changes_nothing(smoke_run):
+    before = (smoke_run / "metrics.jsonl").read_text()
+    launch("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={smoke_run}")
+    assert (smoke_run / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("config", ["sprites_vae", "celeba_seatbelt"])
+def test_every_other_smoke_variant_runs(config, tmp_path):
+    launch("launch/train.py", f"--config=configs/{config}.py:smoke", f"--workdir={tmp_path / 'run'}")
+    assert training.read_metrics(tmp_path / "run")[-1]["split"] == "validation"
+
+
+def test_runs_of_different_image_sizes_are_not_shown_together(smoke_run, tmp_path):
+    other = tmp_path / "celeba"
+    launch("launch/train.py", "--config=configs/celeba_seatbelt.py:smoke", f"--workdir={other}")
+    line = refused("launch/report.py", f"--run={smoke_run}", f"--run={other}")
+    assert "32 x 32 x 1" in line and "64 x 64 x 3" in line
+
+
+SMOKE = "--config=configs/sprites_vae.py:smoke"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--config=configs/sprites_va.py"],
+            "no configuration configs/sprites_va.py; did you mean configs/sprites_vae",
+        ),
+        (["--config=configs/sprites_vae.py:paper"], "unknown variant 'paper'; there are demo, smoke"),
+        ([SMOKE, "--config.train.step=3"], "unknown configuration field step; did you mean steps?"),
+        ([SMOKE, "--config.train.steps=many"], "invalid literal for int"),
+        ([SMOKE, "--config.data.image_size=48"], "got 48x48"),
+        ([SMOKE, "--config.train.batch_size=1000"], "batch size 1000 does not fit the 231 images of 'mock'"),
+        ([SMOKE, "--config.data.name=mnists"], "unknown data set 'mnists'"),
+        (["--config=configs/celeba_seatbelt.py", "--config.data.data_dir=/nonexistent"], "tfds build celeb_a"),
+        ([], "--config"),
+    ],
+)
+def test_training_refuses_bad_input_in_one_line_and_writes_nothing(arguments, message, tmp_path):
+    line = refused("launch/train.py", *arguments, f"--workdir={tmp_path / 'run'}")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diverging_run_stops_in_one_line(tmp_path):
+    line = refused("launch/train.py", SMOKE, f"--workdir={tmp_path / 'run'}", "--config.optimizer.learning_rate=1e30")
+    assert ("training diverged" in line and "is nan at step" in line) or "is inf at step" in line
+
+
+def test_a_run_of_another_configuration_is_left_alone(smoke_run):
+    line = refused(
+        "launch/train.py",
+        "--config=configs/sprites_seatbelt.py:smoke",
+        f"--workdir={smoke_run}",
+        "--config.objective.beta=3.0",
+    )
+    assert "objective.beta was 8.0 and is 3.0" in line
+
+
+@pytest.mark.parametrize("launcher", ["attack", "certify", "report"])
+def test_what_is_not_a_whole_run_is_refused_in_one_line(launcher, smoke_run, tmp_path):
+    assert "does not exist" in refused(f"launch/{launcher}.py", f"--run={tmp_path / 'missing'}")
+    assert "is empty or not a run directory" in refused(f"launch/{launcher}.py", f"--run={tmp_path}")
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "config.json").write_text((smoke_run / "config.json").read_text()[:100])
+    assert "config.json is not valid JSON" in refused(f"launch/{launcher}.py", f"--run={half}")
+    if launcher != "report":
+        (half / "config.json").write_text((smoke_run / "config.json").read_text())
+        assert "has no checkpoint yet" in refused(f"launch/{launcher}.py", f"--run={half}")
+
+
+def test_a_run_whose_config_and_checkpoint_disagree_is_refused(smoke_run, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    record = json.loads((smoke_run / "config.json").read_text())
+    record["config"]["model"]["latent_sizes"] = [5, 3]
+    (copy / "config.json").write_text(json.dumps(record))
+    (copy / "checkpoints").symlink_to(smoke_run / "checkpoints")
+    line = refused("launch/attack.py", f"--run={copy}")
+    assert "the checkpoint is of another architecture: params.bottom_posterior" in line
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
+    command = [
+        sys.executable,
+        "launch/train.py",
+        SMOKE,
+        f"--workdir={tmp_path / 'run'}",
+        "--config.train.steps=100000",
+        "--config.train.evaluate_every=100000",
+        "--config.train.checkpoint_every=100000",
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    for _ in range(600):
+        if metrics.exists() and metrics.stat().st_size:
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+    saved = [int(folder.name) for folder in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert len(saved) == 1 and saved[0] >= 2
