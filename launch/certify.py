@@ -92,6 +92,7 @@ def certificates_of(
         radius=radius,
         key=key,
         num_samples=samples,
+        num_pilot_samples=max(1, samples // 5),
         alpha=alpha,
         progress=True,
     )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,9 +120,7 @@ def test_half_space_is_certified_to_within_3_percent_and_no_further():
     shifted = encode(jnp.asarray(1.05 * radius * direction, jnp.float32).reshape(SHAPE))
     noise = jax.random.normal(jax.random.key(7), (20_000, LATENT))
     heights = jax.vmap(decode)(shifted.mean + shifted.std * noise)[:, 0, 0, 0]
-    np.testing.assert_allclose(
-        np.mean(heights <= RADIUS), probability_at(1.05 * radius), atol=4 * 0.5 / 20_000**0.5
-    )
+    np.testing.assert_allclose(np.mean(heights <= RADIUS), probability_at(1.05 * radius), atol=4 * 0.5 / 20_000**0.5)
 
 
 def test_certified_statement_holds_for_balls_in_every_direction():
@@ -129,9 +129,7 @@ def test_certified_statement_holds_for_balls_in_every_direction():
     def decode(z):  # whitens: ||Delta||^2 is chi-squared, shifted by ||W d||^2
         return jnp.zeros(PIXELS).at[:LATENT].set(z / jnp.asarray(std, jnp.float32)).reshape(SHAPE)
 
-    certificate = bounds.certify(
-        encode, decode, images(2), radius=4.0, key=KEY, num_samples=4000, risk=0.7
-    )
+    certificate = bounds.certify(encode, decode, images(2), radius=4.0, key=KEY, num_samples=4000, risk=0.7)
     rng = np.random.default_rng(0)
     directions = [worst_directions(matrix, std)[2], *rng.normal(size=(50, PIXELS))]
     for radius in certificate.radius:
@@ -178,9 +176,7 @@ def test_draws_depend_on_key_and_index_alone():
     for index, x in enumerate(images(7)):
         q = encode(x)
         key = jax.random.fold_in(KEY, index)
-        noise = jax.vmap(lambda j, k=key: jax.random.normal(jax.random.fold_in(k, j), (LATENT,)))(
-            jnp.arange(150)
-        )
+        noise = jax.vmap(lambda j, k=key: jax.random.normal(jax.random.fold_in(k, j), (LATENT,)))(jnp.arange(150))
         shifts = jax.vmap(decode)(q.mean + q.std * noise) - decode(q.mean)
         hits = np.sum(np.linalg.norm(np.asarray(shifts).reshape(150, -1), axis=1) <= 2.0)
         assert certificate.hits[index] == hits
@@ -216,9 +212,7 @@ def test_memory_holds_one_block_of_reconstructions():
     weights = jax.random.normal(KEY, (4096, LATENT))
 
     def draw(posterior):
-        return reconstruction_distances(
-            lambda z: weights @ z, posterior, KEY, num_samples=20_000, decode_batch=64
-        )
+        return reconstruction_distances(lambda z: weights @ z, posterior, KEY, num_samples=20_000, decode_batch=64)
 
     posterior = DiagonalGaussian(jnp.zeros(LATENT), jnp.zeros(LATENT))
     memory = jax.jit(draw).lower(posterior).compile().memory_analysis()
@@ -280,3 +274,54 @@ def test_minimal_robust_radius_brackets_the_chi_quantile():
     assert np.mean(result.upper - result.lower) < 0.15 * true
     few = bounds.minimal_robust_radius(encode, decode, images(1), key=KEY, num_samples=3)
     assert few.lower[0] == 0.0 < few.estimate[0] < few.upper[0] == np.inf
+
+
+@pytest.mark.parametrize("with_norms", [True, False])
+def test_a_certificate_survives_a_file_that_cannot_run_code(tmp_path, with_norms):
+    encode, decode, _, _ = half_space_model(0.9)
+    made = bounds.certify(encode, decode, images(3), radius=RADIUS, key=KEY, num_samples=64, risk=0.6)
+    if not with_norms:
+        made = dataclasses.replace(made, norms=None)
+    np.savez(tmp_path / "certificate.npz", **made.to_arrays())
+    with np.load(tmp_path / "certificate.npz", allow_pickle=False) as arrays:
+        read = bounds.Certificate.from_arrays(arrays)
+    for field in dataclasses.fields(made):
+        before, after = getattr(made, field.name), getattr(read, field.name)
+        if isinstance(before, np.ndarray):
+            assert after.dtype == before.dtype
+            np.testing.assert_array_equal(after, before)
+        elif field.name != "norms":
+            assert type(after) is type(before) and after == before, field.name
+    assert (read.norms is None) == (not with_norms)
+    if with_norms:
+        for field in dataclasses.fields(made.norms):
+            np.testing.assert_array_equal(getattr(read.norms, field.name), getattr(made.norms, field.name))
+    assert read.confidence == made.confidence and read.rows() == made.rows()
+
+
+@pytest.mark.parametrize("missing", ["radius", "alpha", "assumptions", "norm_bound", "norms_frobenius"])
+def test_a_file_with_a_field_missing_is_no_certificate(missing):
+    encode, decode, _, _ = half_space_model(0.9)
+    arrays = bounds.certify(encode, decode, images(2), radius=RADIUS, key=KEY, num_samples=64).to_arrays()
+    assert all(not array.dtype.hasobject for array in arrays.values())
+    del arrays[missing]
+    with pytest.raises(ValueError, match=f"not a certificate: {missing} missing"):
+        bounds.Certificate.from_arrays(arrays)
+
+
+def test_rows_hold_one_image_each():
+    encode, decode, norm, _ = half_space_model(0.9)
+    certificates = bounds.certify(
+        encode, decode, images(3), radius=RADIUS, key=KEY, num_samples=64, method=("camuto", "spectral")
+    )
+    for name, certificate in certificates.items():
+        rows = certificate.rows()
+        assert [row["image"] for row in rows] == [0, 1, 2]
+        assert rows[0].keys() == certificates["camuto"].rows()[0].keys()
+        assert {row["method"] for row in rows} == {name}
+        for field, column in (("radius", "certified_radius_l2"), ("p_lower", "probability_lower_bound")):
+            np.testing.assert_array_equal([row[column] for row in rows], getattr(certificate, field))
+        budget = special.ndtri(certificate.p_lower)
+        bound = np.array([row["norm_bound_stds_per_pixel_unit"] for row in rows])
+        np.testing.assert_allclose(certificate.radius, np.maximum(budget, 0.0) / bound, rtol=1e-12)
+    np.testing.assert_allclose(certificates["spectral"].norm_bound, norm, rtol=1e-5)

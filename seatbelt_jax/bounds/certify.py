@@ -22,14 +22,14 @@ from seatbelt_jax.bounds.checks import (
     check_posteriors,
     check_radius,
 )
-from seatbelt_jax.bounds.confidence import lower_confidence_bound, smallest_sufficient_trials
+from seatbelt_jax.bounds.confidence import check_sufficient_samples, lower_confidence_bound
 from seatbelt_jax.bounds.jacobian import (
     JacobianNorms,
     RowScaledGram,
     norms_from_gram,
     posterior_and_gram,
 )
-from seatbelt_jax.bounds.margin import METHODS
+from seatbelt_jax.bounds.margin import METHODS, margin
 from seatbelt_jax.bounds.reconstruction import reconstruction_distances
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
 from seatbelt_jax.gaussian import DiagonalGaussian
@@ -98,9 +98,10 @@ def certify(
     one by one and draws decoded in blocks, so memory holds one block of reconstructions however
     many draws are asked for.
 
-    For one latent layer only. A hierarchy (Seatbelt-VAE, DLGM with more than one layer) cannot be
-    written as these two functions: its decoder or higher levels read samples whose distribution
-    these margins do not follow. Collapsing it to its bottom or top layer certifies another model.
+    For one latent layer only; a hierarchy (Seatbelt-VAE, DLGM with more than one layer) is for
+    `hierarchical_margin`. It cannot be written as these two functions: its decoder or higher levels
+    read samples whose distribution these margins do not follow. Collapsing it to its bottom or top
+    layer certifies another model.
 
     Statistics: alpha is spent for each image on its own, so a data set of n images is expected to
     hold at most n * alpha bounds that fail (`Certificate.expected_failures`). One set of draws
@@ -144,13 +145,7 @@ def certify(
         decode_batch=decode_batch,
         chunk_size=chunk_size,
     )
-    needed = smallest_sufficient_trials(alpha, risk)
-    if num_samples < needed:
-        raise ValueError(
-            f"num_samples = {num_samples} can never certify: at alpha = {alpha} even if every draw "
-            f"hits, the lower bound alpha ** (1 / num_samples) stays at or below risk = {risk}; "
-            f"at least {needed} draws are needed"
-        )
+    check_sufficient_samples(num_samples, alpha, risk)
     check_key(key)
     array = check_images(images)
     check_model(encode, decode, array)
@@ -188,12 +183,14 @@ def certify(
         }
     )
     p_lower = lower_confidence_bound(hits, num_samples, alpha)
+    norm_bounds = {name: METHODS[name].norm_bound(norms) for name in methods}
     certificates = {
         name: Certificate(
-            radius=METHODS[name].margin(p_lower, norms, risk=risk),
+            radius=margin(p_lower, norm_bounds[name], risk=risk),
             p_lower=p_lower,
             hits=hits,
             abstained=p_lower <= risk,
+            norm_bound=norm_bounds[name],
             norms=norms,
             method=name,
             soundness=METHODS[name].soundness,
@@ -212,7 +209,5 @@ def _check_methods(method: str | tuple[str, ...] | list[str]) -> tuple[str, ...]
     methods = (method,) if isinstance(method, str) else tuple(method)
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods:
-        raise ValueError(
-            f"method must be one of {', '.join(METHODS)}, or a tuple of them, got {method!r}"
-        )
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, or a tuple of them, got {method!r}")
     return methods

@@ -1,7 +1,7 @@
 """What the room accepts: every check of a user's input, each with the reason it gives."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,11 @@ from seatbelt_jax.gaussian import DiagonalGaussian
 
 Encode = Callable[[Float[Array, "*image"]], DiagonalGaussian]
 Decode = Callable[[Float[Array, "latent"]], Float[Array, "*image"]]
+# In a hierarchy: the latents of the layers below the one in question, or of all layers, layer 1 first.
+Latents = tuple[Float[Array, "latent"], ...]
+Features = Callable[[Float[Array, "*image"]], Float[Array, "feature"]]
+Level = Callable[[Float[Array, "..."], Latents], DiagonalGaussian]
+DecodePath = Callable[[Latents], Float[Array, "*image"]]
 
 
 def check_probability(name: str, value: float) -> None:
@@ -58,13 +63,11 @@ def check_images(images: Any) -> Float[ndarray, "n *image"]:
     array = np.asarray(images)
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(
-            f"images must be floating point, in the range the model was trained on, "
-            f"got dtype {array.dtype}"
+            f"images must be floating point, in the range the model was trained on, got dtype {array.dtype}"
         )
     if array.ndim < 2:
         raise ValueError(
-            f"images must have a leading batch axis, [n, ...], got shape {array.shape}; "
-            "for one image pass images[None]"
+            f"images must have a leading batch axis, [n, ...], got shape {array.shape}; for one image pass images[None]"
         )
     if array.size == 0:
         raise ValueError(f"images must hold at least one image, got shape {array.shape}")
@@ -76,68 +79,99 @@ def check_images(images: Any) -> Float[ndarray, "n *image"]:
 
 def check_encode(encode: Encode, image: jax.ShapeDtypeStruct) -> DiagonalGaussian:
     """The abstract posterior of one image (shapes and dtypes); raises unless it is one layer's."""
-    posterior = jax.eval_shape(encode, image)
-    if not isinstance(posterior, DiagonalGaussian):
-        raise TypeError(
-            "encode must return a seatbelt_jax.gaussian.DiagonalGaussian for one image, "
-            f"got {_describe(posterior)}; for a hierarchy (more than one latent layer) these "
-            "single-layer margins do not apply"
-        )
-    mean, log_std = posterior.mean, posterior.log_std
-    if len(mean.shape) != 1 or mean.shape[0] == 0 or mean.shape != log_std.shape:
-        raise ValueError(
-            f"encode must map one image of shape {image.shape} to mean and log_std of the same "
-            f"shape [latent], got mean {mean.shape} and log_std {log_std.shape}; encode and decode "
-            "take single examples, without a batch axis"
-        )
-    for name, array in (("mean", mean), ("log_std", log_std)):
-        _check_precision(f"the {name} that encode returns", array.dtype)
-    return posterior
+    return _check_layer("encode", jax.eval_shape(encode, image), image)
 
 
 def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image"]) -> None:
     """Raises unless encode maps an image to one layer's posterior, decode a latent to an image."""
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     latent = check_encode(encode, image).mean
-    output = jax.eval_shape(decode, latent)
+    _check_decoded(jax.eval_shape(decode, latent), f"one latent of shape {latent.shape}", image)
+
+
+def check_hierarchy(
+    levels: Sequence[Level],
+    decode: DecodePath,
+    images: Float[ndarray, "n *image"],
+    features: Features | None,
+) -> tuple[int, ...]:
+    """The size of every layer; raises unless levels give them in turn, and decode an image from all of them."""
+    if not (isinstance(levels, Sequence) and levels and all(callable(level) for level in levels)):
+        raise TypeError(
+            "levels must be a non-empty list or tuple of functions (image, latents below) -> DiagonalGaussian, "
+            f"layer 1 first, got {_describe(levels)}"
+        )
+    image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
+    read = image if features is None else _check_features(jax.eval_shape(features, image))
+    path: tuple[Any, ...] = ()
+    for index, level in enumerate(levels):
+        layer = _check_layer(f"levels[{index}]", jax.eval_shape(level, read, path), image)
+        path = (*path, layer.mean)
+    shapes = ", ".join(str(latent.shape) for latent in path)
+    _check_decoded(jax.eval_shape(decode, path), f"a tuple of latents of shapes {shapes}", image)
+    return tuple(latent.size for latent in path)
+
+
+def _check_features(output: Any) -> jax.ShapeDtypeStruct:
+    if not isinstance(output, jax.ShapeDtypeStruct) or len(output.shape) != 1:
+        raise TypeError(f"features must map one image to one array [feature], got {_describe(output)}")
+    _check_precision("the array that features returns", output.dtype)
+    return output
+
+
+def _check_layer(source: str, posterior: Any, image: jax.ShapeDtypeStruct) -> DiagonalGaussian:
+    if not isinstance(posterior, DiagonalGaussian):
+        raise TypeError(
+            f"{source} must return a seatbelt_jax.gaussian.DiagonalGaussian for one image, got "
+            f"{_describe(posterior)}; a hierarchy (more than one latent layer) is for hierarchical_margin"
+        )
+    mean, log_std = posterior.mean, posterior.log_std
+    if len(mean.shape) != 1 or mean.shape[0] == 0 or mean.shape != log_std.shape:
+        raise ValueError(
+            f"{source} must map one image of shape {image.shape} to mean and log_std of the same "
+            f"shape [latent], got mean {mean.shape} and log_std {log_std.shape}; it takes single "
+            "examples, without a batch axis"
+        )
+    for name, array in (("mean", mean), ("log_std", log_std)):
+        _check_precision(f"the {name} that {source} returns", array.dtype)
+    return posterior
+
+
+def _check_decoded(output: Any, given: str, image: jax.ShapeDtypeStruct) -> None:
     if not isinstance(output, jax.ShapeDtypeStruct):
         raise TypeError(f"decode must return one image as an array, got {_describe(output)}")
     if output.shape != image.shape:
-        raise ValueError(
-            f"decode must map one latent of shape {latent.shape} to an image of shape "
-            f"{image.shape}, got shape {output.shape}"
-        )
+        raise ValueError(f"decode must map {given} to an image of shape {image.shape}, got shape {output.shape}")
     _check_precision("the image that decode returns", output.dtype)
 
 
 def check_posteriors(
-    mean: Float[ndarray, "batch latent"], std: Float[ndarray, "batch latent"], first: int
+    mean: Float[ndarray, "batch latent"], std: Float[ndarray, "batch latent"], first: int, source: str = "encode"
 ) -> None:
     """Raises where a mean is not finite or a standard deviation not positive and finite.
 
-    `first` is the index of the batch's first image in the data set, to name the image by.
+    `first` is the index of the batch's first image in the data set, to name the image by, and `source` the
+    function that gave them.
     """
     finite = np.isfinite(mean).all(axis=1)
     if not finite.all():
-        raise ValueError(
-            f"encode gives image {first + _first_false(finite)} a mean that is NaN or infinite"
-        )
+        raise ValueError(f"{source} gives image {first + _first_false(finite)} a mean that is NaN or infinite")
     proper = (np.isfinite(std) & (std > 0.0)).all(axis=1)
     if not proper.all():
         index = _first_false(proper)
         value = std[index][~(np.isfinite(std[index]) & (std[index] > 0.0))][0]
         raise ValueError(
-            f"encode gives image {first + index} a standard deviation of {value}; it must be "
+            f"{source} gives image {first + index} a standard deviation of {value}; it must be "
             "positive and finite (a log_std below about -103 underflows to 0 in float32)"
         )
 
 
-def check_jacobians(gram: Float[ndarray, "batch latent latent"], first: int) -> None:
-    """Raises where the Gram matrix of the Jacobian of the encoder's mean is not finite."""
+def check_jacobians(gram: Float[ndarray, "batch latent latent"], first: int, source: str = "encode") -> None:
+    """Raises where the Gram matrix of the Jacobian of the mean of `source` is not finite."""
     finite = np.isfinite(gram).all(axis=(1, 2))
     if not finite.all():
         raise ValueError(
-            f"the Jacobian of encode's mean is NaN or infinite at image "
+            f"the Jacobian of {source}'s mean is NaN or infinite at image "
             f"{first + _first_false(finite)}; its derivative must exist there"
         )
 
@@ -146,8 +180,7 @@ def check_centres(finite: Bool[ndarray, "batch"], first: int) -> None:
     """Raises where the decoded mean, the centre of the ball, is not finite."""
     if not finite.all():
         raise ValueError(
-            f"decode gives NaN or infinite pixels at the latent mean of image "
-            f"{first + _first_false(finite)}"
+            f"decode gives NaN or infinite pixels at the latent mean of image {first + _first_false(finite)}"
         )
 
 

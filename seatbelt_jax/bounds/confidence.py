@@ -15,9 +15,7 @@ from scipy import special
 from seatbelt_jax.bounds.checks import check_counts, check_probability
 
 
-def lower_confidence_bound(
-    hits: Int[ndarray, "*batch"] | int, trials: int, alpha: float
-) -> Float[ndarray, "*batch"]:
+def lower_confidence_bound(hits: Int[ndarray, "*batch"] | int, trials: int, alpha: float) -> Float[ndarray, "*batch"]:
     """The one-sided Clopper-Pearson lower bound of a probability.
 
     q = the alpha quantile of Beta(hits, trials - hits + 1), and 0 where hits = 0. With probability
@@ -42,9 +40,7 @@ def lower_confidence_bound(
     return np.where(counts == 0, 0.0, quantile)
 
 
-def upper_confidence_bound(
-    hits: Int[ndarray, "*batch"] | int, trials: int, alpha: float
-) -> Float[ndarray, "*batch"]:
+def upper_confidence_bound(hits: Int[ndarray, "*batch"] | int, trials: int, alpha: float) -> Float[ndarray, "*batch"]:
     """The one-sided Clopper-Pearson upper bound of a probability.
 
     The 1 - alpha quantile of Beta(hits + 1, trials - hits), and 1 where hits = trials. Arguments,
@@ -66,6 +62,17 @@ def smallest_sufficient_trials(alpha: float, risk: float) -> int:
     while lower_confidence_bound(trials, trials, alpha) <= risk:
         trials += 1
     return trials
+
+
+def check_sufficient_samples(num_samples: int, alpha: float, risk: float) -> None:
+    """Raises unless a certificate from so many draws could ever be more than an abstention."""
+    needed = smallest_sufficient_trials(alpha, risk)
+    if num_samples < needed:
+        raise ValueError(
+            f"num_samples = {num_samples} can never certify: at alpha = {alpha} even if every draw "
+            f"hits, the lower bound alpha ** (1 / num_samples) stays at or below risk = {risk}; "
+            f"at least {needed} draws are needed"
+        )
 
 
 def quantile_ranks(trials: int, level: float, alpha: float) -> tuple[int, int]:
@@ -94,9 +101,7 @@ def quantile_ranks(trials: int, level: float, alpha: float) -> tuple[int, int]:
     return low, high
 
 
-def _check_counts(
-    hits: Int[ndarray, "*batch"] | int, trials: int, alpha: float
-) -> Int[ndarray, "*batch"]:
+def _check_counts(hits: Int[ndarray, "*batch"] | int, trials: int, alpha: float) -> Int[ndarray, "*batch"]:
     check_counts(trials=trials)
     check_probability("alpha", alpha)
     counts = np.asarray(hits)
@@ -104,7 +109,5 @@ def _check_counts(
         raise TypeError(f"hits must be integers (a count of draws), got dtype {counts.dtype}")
     counts = counts.astype(np.int64)
     if counts.size and (counts.min() < 0 or counts.max() > trials):
-        raise ValueError(
-            f"hits must lie in 0..{trials} (the trials), got {counts.min()}..{counts.max()}"
-        )
+        raise ValueError(f"hits must lie in 0..{trials} (the trials), got {counts.min()}..{counts.max()}")
     return counts

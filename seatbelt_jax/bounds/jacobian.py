@@ -63,9 +63,7 @@ class RowScaledGram(NamedTuple):
     scale: Float[Array | ndarray, "*batch latent"]
 
 
-def jacobian_norms(
-    encode: Encode, x: Float[Array, "*image"], *, chunk_size: int = 16
-) -> JacobianNorms:
+def jacobian_norms(encode: Encode, x: Float[Array, "*image"], *, chunk_size: int = 16) -> JacobianNorms:
     """Exact spectral and Frobenius norms of J and of W at one image.
 
     Eigenvalues are found in float64 and raised by 1e-5 of themselves against float32 rounding, so
@@ -104,39 +102,61 @@ def posterior_and_gram(
     coordinates.
     """
     with jax.default_matmul_precision("highest"):
-        posterior = encode(x)
-        latent = posterior.mean.size
-        pixels = x.reshape(-1)
-
-        def mean_of(flat: Float[Array, "pixels"]) -> Float[Array, "latent"]:
-            return encode(flat.reshape(x.shape)).mean
-
-        if pixels.size < latent:
-            _, push = jax.linearize(mean_of, pixels)
-            rows = _map_basis(push, pixels.size, pixels.dtype, chunk_size).T
-        else:
-            _, pull = jax.vjp(mean_of, pixels)
-            rows = _map_basis(lambda e: pull(e)[0], latent, posterior.mean.dtype, chunk_size)
-        scale = jnp.max(jnp.abs(rows), axis=1)
-        scale = jnp.where(scale > 0.0, scale, 1.0)
-        unit = rows / scale[:, None]
-        return posterior, RowScaledGram(unit @ unit.T, scale)
+        unit, scale = jacobian_rows(lambda image: encode(image).mean, x, chunk_size)
+        return encode(x), RowScaledGram(unit @ unit.T, scale)
 
 
-def norms_from_gram(
-    gram: RowScaledGram, std: Float[Array | ndarray, "*batch latent"]
-) -> JacobianNorms:
+def jacobian_rows(
+    mean_of: Callable[[Float[Array, "*image"]], Float[Array, "latent"]], x: Float[Array, "*image"], chunk_size: int
+) -> tuple[Float[Array, "latent pixels"], Float[Array, "latent"]]:
+    """The Jacobian of mean_of at x as rows of largest entry 1 and their scale, J = diag(scale) rows.
+
+    The mode and the chunks are those of `posterior_and_gram`. A row of zeros has scale 1.
+    """
+    pixels = x.reshape(-1)
+
+    def of_flat(flat: Float[Array, "pixels"]) -> Float[Array, "latent"]:
+        return mean_of(flat.reshape(x.shape))
+
+    mean = jax.eval_shape(of_flat, pixels)
+    if pixels.size < mean.size:
+        _, push = jax.linearize(of_flat, pixels)
+        rows = _map_basis(push, pixels.size, pixels.dtype, chunk_size).T
+    else:
+        _, pull = jax.vjp(of_flat, pixels)
+        rows = _map_basis(lambda e: pull(e)[0], mean.size, mean.dtype, chunk_size)
+    scale = jnp.max(jnp.abs(rows), axis=1)
+    scale = jnp.where(scale > 0.0, scale, 1.0)
+    return rows / scale[:, None], scale
+
+
+def norms_from_gram(gram: RowScaledGram, std: Float[Array | ndarray, "*batch latent"]) -> JacobianNorms:
     """Norms from the Gram matrix of J and from sigma, on the host in float64.
 
     The whitened Gram matrix is W W^T = S^{-1/2} (J J^T) S^{-1/2}. Scaling rows and columns keeps
     each entry's relative error, so one matrix is all that the device has to accumulate.
     """
+    spectral, frobenius = whitened_norms(gram, np.ones_like(std))
+    whitened_spectral, whitened_frobenius = whitened_norms(gram, std)
+    smallest_std = np.asarray(std, np.float64).min(axis=-1)
+    return JacobianNorms(spectral, frobenius, whitened_spectral, whitened_frobenius, smallest_std)
+
+
+def whitened_norms(
+    gram: RowScaledGram, std: Float[Array | ndarray, "*batch latent"]
+) -> tuple[Float[ndarray, "*batch"], Float[ndarray, "*batch"]]:
+    """Spectral and Frobenius norm of W = diag(1 / std) J, on the host in float64, never below the true ones."""
     unit, scale, sigma = (np.asarray(a, np.float64) for a in (gram.gram, gram.scale, std))
-    spectral, frobenius = _norms(unit, scale)
-    whitened_spectral, whitened_frobenius = _norms(unit, scale / sigma)
-    return JacobianNorms(
-        spectral, frobenius, whitened_spectral, whitened_frobenius, sigma.min(axis=-1)
-    )
+    # The common factor is taken out so that squares neither overflow nor underflow.
+    relative = scale / sigma
+    largest = relative.max(axis=-1)
+    relative = relative / largest[..., None]
+    whitened = unit * relative[..., :, None] * relative[..., None, :]
+    # eigvalsh reads one triangle; XLA does not promise a symmetric product, so both are averaged.
+    eigenvalue = np.linalg.eigvalsh(0.5 * (whitened + np.swapaxes(whitened, -1, -2)))[..., -1]
+    trace = np.trace(whitened, axis1=-2, axis2=-1)
+    inflation = 1.0 + _EIGENVALUE_INFLATION
+    return largest * np.sqrt(inflation * np.maximum(eigenvalue, 0.0)), largest * np.sqrt(inflation * trace)
 
 
 def _map_basis(
@@ -144,21 +164,3 @@ def _map_basis(
 ) -> Float[Array, "size output"]:
     """The images of the unit vectors under a linear map, `chunk_size` of them at a time."""
     return jax.lax.map(linear, jnp.eye(size, dtype=dtype), batch_size=min(chunk_size, size))
-
-
-def _norms(
-    unit: Float[ndarray, "*batch latent latent"], scale: Float[ndarray, "*batch latent"]
-) -> tuple[Float[ndarray, "*batch"], Float[ndarray, "*batch"]]:
-    """Spectral and Frobenius norm of the matrix with Gram matrix diag(scale) unit diag(scale)."""
-    # The common factor is taken out so that squares neither overflow nor underflow.
-    largest_scale = scale.max(axis=-1)
-    relative = scale / largest_scale[..., None]
-    gram = unit * relative[..., :, None] * relative[..., None, :]
-    # eigvalsh reads one triangle; XLA does not promise a symmetric product, so both are averaged.
-    eigenvalue = np.linalg.eigvalsh(0.5 * (gram + np.swapaxes(gram, -1, -2)))[..., -1]
-    trace = np.trace(gram, axis1=-2, axis2=-1)
-    inflation = 1.0 + _EIGENVALUE_INFLATION
-    return (
-        largest_scale * np.sqrt(inflation * np.maximum(eigenvalue, 0.0)),
-        largest_scale * np.sqrt(inflation * trace),
-    )

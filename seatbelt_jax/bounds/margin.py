@@ -11,7 +11,7 @@ lower bounds of R(x) to first order in d, with sigma frozen at x:
 
 They speak of one Gaussian layer. In a hierarchy the higher levels' means depend on the lower
 levels' samples, so a margin from the bottom layer alone, or from Jacobians taken at the means, is
-no bound.
+no bound; see hierarchy.py.
 """
 
 import dataclasses
@@ -27,6 +27,30 @@ from seatbelt_jax.bounds.checks import check_probability
 from seatbelt_jax.bounds.jacobian import JacobianNorms
 
 Soundness = Literal["first_order", "locally_exact", "sound"]
+
+
+def margin(
+    p_lower: Float[ndarray, "*batch"] | float, norm_bound: Float[ndarray, "*batch"] | float, *, risk: float = 0.5
+) -> Float[ndarray, "*batch"]:
+    """(Phi^-1(p) - Phi^-1(m)) / b, where a perturbation d moves the draw by at most b ||d||_2 standard deviations.
+
+    Args:
+      p_lower: [...], the probability of the event at the unperturbed image, or a lower bound of it.
+      norm_bound: [...], b >= ||W||_2, standard deviations per pixel unit.
+      risk: the probability m that must be exceeded.
+
+    Returns:
+      [...] float64, L2 distance in pixel units; 0 where p_lower <= risk (no claim is made), infinite where there is
+      a claim and norm_bound is 0: nothing moves the draw.
+
+    Raises:
+      TypeError: risk is not a number.
+      ValueError: p_lower outside [0, 1], or risk outside (0, 1).
+    """
+    budget, norm = np.broadcast_arrays(_budget(p_lower, risk), np.asarray(norm_bound, np.float64))
+    moves = norm > 0.0
+    reach = np.where(moves, budget / np.where(moves, norm, 1.0), np.inf)
+    return np.where(budget > 0.0, reach, 0.0)
 
 
 def camuto_margin(
@@ -49,7 +73,7 @@ def camuto_margin(
       TypeError: risk is not a number.
       ValueError: p_lower outside [0, 1], or risk outside (0, 1).
     """
-    return _divide(norms.smallest_std * _budget(p_lower, risk), norms.frobenius)
+    return margin(p_lower, _camuto_norm_bound(norms), risk=risk)
 
 
 def r_robustness_margin(
@@ -64,14 +88,22 @@ def r_robustness_margin(
 
     Arguments, result and errors as for `camuto_margin`.
     """
-    return _divide(_budget(p_lower, risk), norms.whitened_spectral)
+    return margin(p_lower, _spectral_norm_bound(norms), risk=risk)
+
+
+def _camuto_norm_bound(norms: JacobianNorms) -> Float[ndarray, "*batch"]:
+    return norms.frobenius / norms.smallest_std
+
+
+def _spectral_norm_bound(norms: JacobianNorms) -> Float[ndarray, "*batch"]:
+    return norms.whitened_spectral
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A margin with the words that go with it in a certificate."""
+    """What bounds ||W||_2 in a margin, with the words that go with it in a certificate."""
 
-    margin: Callable[..., Float[ndarray, "*batch"]]
+    norm_bound: Callable[[JacobianNorms], Float[ndarray, "*batch"]]
     soundness: Soundness
     assumptions: tuple[str, ...]
 
@@ -86,8 +118,8 @@ _FIRST_ORDER_ASSUMPTIONS = (
 )
 
 METHODS = {
-    "camuto": Method(camuto_margin, "first_order", _FIRST_ORDER_ASSUMPTIONS),
-    "spectral": Method(r_robustness_margin, "first_order", _FIRST_ORDER_ASSUMPTIONS),
+    "camuto": Method(_camuto_norm_bound, "first_order", _FIRST_ORDER_ASSUMPTIONS),
+    "spectral": Method(_spectral_norm_bound, "first_order", _FIRST_ORDER_ASSUMPTIONS),
 }
 
 
@@ -98,13 +130,3 @@ def _budget(p_lower: Float[ndarray, "*batch"] | float, risk: float) -> Float[nda
     if not ((probability >= 0.0) & (probability <= 1.0)).all():
         raise ValueError(f"p_lower must hold probabilities in [0, 1], got {p_lower!r}")
     return np.maximum(ndtri(probability) - ndtri(risk), 0.0)
-
-
-def _divide(
-    budget: Float[ndarray, "*batch"], norm: Float[ndarray, "*batch"]
-) -> Float[ndarray, "*batch"]:
-    """budget / norm; without a budget 0, and infinite where nothing moves the mean."""
-    budget, norm = np.broadcast_arrays(budget, np.asarray(norm, np.float64))
-    moves = norm > 0.0
-    reach = np.where(moves, budget / np.where(moves, norm, 1.0), np.inf)
-    return np.where(budget > 0.0, reach, 0.0)

@@ -48,9 +48,7 @@ def reconstruction_distances(
     block = -(-num_samples // blocks)
 
     def distance(draw: Int[Array, ""]) -> Float[Array, ""]:
-        noise = jax.random.normal(
-            jax.random.fold_in(key, draw), posterior.mean.shape, posterior.mean.dtype
-        )
+        noise = jax.random.normal(jax.random.fold_in(key, draw), posterior.mean.shape, posterior.mean.dtype)
         shift = decode(sample(posterior, noise)) - centre
         norm = jnp.sqrt(jnp.sum(jnp.square(shift)))
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)

@@ -16,6 +16,11 @@ def default_decode_batch() -> int:
     return 64 if jax.default_backend() == "cpu" else 2048
 
 
+def progress_bar(count: int, progress: bool, description: str) -> tqdm:
+    """A bar over `count` images; quiet where not asked for or where the output is not a terminal."""
+    return tqdm(total=count, desc=description, unit="image", disable=None if progress else True)
+
+
 def map_images(
     function: Callable[[Float[Array, "*image"], Int[Array, ""]], Any],
     images: Float[ndarray, "n *image"],
@@ -36,9 +41,7 @@ def map_images(
     batches = -(-count // batch_size)
     length = -(-count // batches)
     compiled = jax.jit(lambda x, i: jax.lax.map(lambda pair: function(*pair), (x, i)))
-    # disable=None: quiet when the output is not a terminal.
-    disable = None if progress else True
-    with tqdm(total=count, desc=description, unit="image", disable=disable) as bar:
+    with progress_bar(count, progress, description) as bar:
         for first in range(0, count, length):
             index = np.minimum(np.arange(first, first + length), count - 1)
             with jax.default_matmul_precision("highest"):

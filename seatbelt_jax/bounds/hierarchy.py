@@ -1,0 +1,197 @@
+"""The margin of r-robustness of a hierarchy of latent layers, z^i drawn given the layers below it and x.
+
+What is claimed. Write z = (z^1, .., z^L) for a path, z^i ~ N(mu_i(z^{<i}, x), S_i(z^{<i}, x)) with S_i diagonal. To
+first order in d, with sigma frozen, the encoder at x + d draws z^i ~ N(mu_i(z^{<i}, x) + J_i(z^{<i}) d,
+S_i(z^{<i}, x)), where J_i(z^{<i}) = d mu_i(z^{<i}, x) / dx with z^{<i} held fixed. Call P and P_d the laws of the path
+at x and x + d, W_i = S_i^{-1/2} J_i, W(z) the rows of W_1, .., W_L(z^{<L}) stacked, and let E be the paths with
+||W(z)||_2 <= kappa. Then for every event A and every d
+
+    P_d(A) >= Phi(Phi^-1(P(A and E)) - kappa ||d||_2).
+
+Proof.
+1. One budget for all paths. Consider any process that draws z^i ~ N(mu_i + S_i^{1/2} b_i, S_i), b_i a function of
+   z^{<i}, with sum_i ||b_i||^2 <= s^2 on every path, and call its law Q. Append a last coordinate that no event reads:
+   N(0, 1) under P, N(b, 1) under Q with b = (s^2 - sum_i ||b_i||^2)^{1/2}. Now the squared shifts add up to s^2 on
+   every path, so log dQ/dP = M - s^2 / 2, M = sum_i b_i . eta_i, eta_i the standardised draws. Given z^{<i} the
+   i-th summand is N(0, ||b_i||^2) under P; so E_P exp(t M - t^2 s^2 / 2) = 1 for all t, one conditional
+   expectation after the other, hence M ~ N(0, s^2) under P although the b_i are random. Likewise M ~ N(s^2, s^2)
+   under Q. By Neyman and Pearson the event of P-probability p that is least likely under Q is {M <= s Phi^-1(p)}:
+   Q(B) >= Phi(Phi^-1(P(B)) - s) for every B. (Dong, Roth and Su 2019, "Gaussian differential privacy", Sec. 3,
+   compose Gaussian trade-offs whose shifts are bounded beforehand, one by one; with the appended coordinate a bound
+   of their sum is enough.)
+2. Stopping. P_d has b_i = a_i = W_i(z^{<i}) d, whose squares need not be bounded. Let Q shift by b_i = a_i as long as
+   ||a_1||^2 + .. + ||a_i||^2 <= kappa^2 ||d||^2, and by 0 from the first level on where that fails. The decision
+   at level i needs z^{<i} alone, which is what makes Q a process of the kind of step 1, with s = kappa ||d||.
+3. On E nothing stops. E is a statement about W(z), known once z^{<L} is; it implies the condition at every level and
+   for every d at once, since ||a_1||^2 + .. + ||a_i||^2 <= ||W(z) d||^2 <= kappa^2 ||d||^2 (fewer rows, smaller
+   norm). So on paths in E the conditional densities of P_d and Q agree factor by factor: P_d(A and E) = Q(A and E).
+4. P_d(A) >= P_d(A and E) = Q(A and E) >= Phi(Phi^-1(P(A and E)) - kappa ||d||). It exceeds the risk m while
+   ||d|| < (Phi^-1(P(A and E)) - Phi^-1(m)) / kappa, and P(A and E) is a probability at the *unperturbed* image.
+
+E must stay inside the event. Certifying P(A) with a norm that holds on most paths, one Jacobian averaged over paths
+(||E W(z)|| <= E ||W(z)||: opposite signs cancel) or the Jacobians at the mean path only (mu_2 may be flat there and
+steep elsewhere) each certifies a shift that the actual paths exceed. kappa may be any number fixed before the draws
+that estimate P(A and E); chosen from the same draws it would pick the luckiest of many estimates.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from numpy import ndarray
+
+from seatbelt_jax.bounds.certificate import Certificate
+from seatbelt_jax.bounds.checks import (
+    DecodePath,
+    Features,
+    Level,
+    check_counts,
+    check_hierarchy,
+    check_images,
+    check_key,
+    check_radius,
+)
+from seatbelt_jax.bounds.confidence import check_sufficient_samples, lower_confidence_bound
+from seatbelt_jax.bounds.margin import margin
+from seatbelt_jax.bounds.path_draws import default_draw_batch, path_draws
+from seatbelt_jax.bounds.streaming import progress_bar
+
+# Norms that agree exactly but for rounding must not fall on both sides of kappa.
+_NORM_ROUNDING = 2e-6
+
+_ASSUMPTIONS = (
+    "The standard deviation of every layer, a function of the layers below it, stays that function at x (frozen "
+    "sigma).",
+    "The mean of every layer moves, along each path of the layers below it, as its linearisation at x: exact only "
+    "where it is affine in x over the whole ball of perturbations.",
+    "decode reads no other random variable than the layers that levels gives.",
+    "levels and decode are deterministic, and the radius of the ball of reconstructions, the risk and the number of "
+    "draws were fixed before the draws; kappa was chosen by pilot draws of their own.",
+)
+
+
+def hierarchical_margin(
+    levels: Sequence[Level],
+    decode: DecodePath,
+    images: Float[Array | ndarray, "n *image"],
+    *,
+    radius: float,
+    key: Array,
+    features: Features | None = None,
+    num_samples: int = 10_000,
+    num_pilot_samples: int = 1_000,
+    alpha: float = 1e-3,
+    risk: float = 0.5,
+    draw_batch: int | None = None,
+    chunk_size: int = 16,
+    progress: bool = False,
+) -> Certificate:
+    """Certifies the margin of r-robustness of every image under a model with one or more latent layers.
+
+    The event is that ||decode(z) - c||_2 <= radius, c decoded from the mean path of the unperturbed image (z^i the
+    mean of layer i given those means below), *and* that the whitened Jacobians of all layers, taken at the draw,
+    stack to a spectral norm of at most kappa. With q the one-sided Clopper-Pearson bound of its probability,
+
+        margin = (Phi^-1(q) - Phi^-1(risk)) / kappa.
+
+    kappa is chosen, for each image, among the norms of `num_pilot_samples` separate draws: the one that promises
+    the largest margin. The proof, and why neither averaged Jacobians nor those of the mean path would do, is at the
+    top of this file. First order: the means are linearised in the perturbation, at each path. For one layer this is
+    `certify`'s "spectral" margin, on the same draws.
+
+    Each draw costs one backward pass for every latent coordinate above layer 1 (layer 1's Jacobian is the same for
+    all draws). Those passes run for `draw_batch` draws and `chunk_size` coordinates at once, which bounds the
+    memory, not the result. Where all levels read the image through the same features, pass these: the passes then
+    end at the features, whose own Jacobian is found once for an image, and the result is the same.
+
+    Args:
+      levels: one function per layer, layer 1 (nearest the data) first: (x, below) -> DiagonalGaussian with mean
+        and log_std [latent], for one example; below is the tuple of the latents of the layers before it.
+      decode: the tuple of all latents -> x, the mean image, for one example.
+      images: [n, ...], floating point, in the model's pixel range.
+      radius: r, the L2 radius of the ball of reconstructions, in pixel units.
+      key: one typed key. The draws depend on it, on the image's index and on the draw's index alone.
+      features: x -> [feature], for one example; levels then take its value in the place of x.
+      num_samples: draws for each image.
+      num_pilot_samples: further draws for each image, to choose kappa by.
+      alpha: probability of a failed bound, for each image.
+      risk: m, the probability that the event must exceed.
+      draw_batch: draws processed at once; by default 64 on a CPU, 256 on an accelerator.
+      chunk_size: rows of each layer's Jacobian propagated at once.
+      progress: shows a progress bar when the output is a terminal.
+
+    Returns:
+      A Certificate of method "hierarchical", norm_bound holding kappa. It abstains where no pilot draw has a finite
+      norm.
+
+    Raises:
+      TypeError, ValueError: as for `certify`, levels in the place of encode; what must be finite must be so along
+        the mean path. A draw with a mean, sigma, Jacobian or reconstruction that is not finite is a miss.
+    """
+    check_radius(radius)
+    draw_batch = default_draw_batch() if draw_batch is None else draw_batch
+    check_counts(
+        num_samples=num_samples, num_pilot_samples=num_pilot_samples, draw_batch=draw_batch, chunk_size=chunk_size
+    )
+    check_sufficient_samples(num_samples, alpha, risk)
+    check_key(key)
+    array = check_images(images)
+    latent_sizes = check_hierarchy(levels, decode, array, features)
+
+    rows = []
+    with progress_bar(len(array), progress, "hierarchical margin") as bar:
+        draws = path_draws(
+            levels,
+            decode,
+            features,
+            array,
+            key,
+            num_draws=num_samples + num_pilot_samples,
+            total=sum(latent_sizes),
+            draw_batch=draw_batch,
+            chunk_size=chunk_size,
+        )
+        for norms, distances in draws:
+            near = distances <= radius
+            pilot = slice(num_samples, None)
+            kappa = _choose_kappa(norms[pilot], near[pilot], num_samples, alpha, risk)
+            rows.append((kappa, np.count_nonzero(near[:num_samples] & (norms[:num_samples] <= kappa))))
+            bar.update(1)
+
+    norm_bound, hits = (np.array(column) for column in zip(*rows, strict=True))
+    p_lower = lower_confidence_bound(hits, num_samples, alpha)
+    return Certificate(
+        radius=margin(p_lower, norm_bound, risk=risk),
+        p_lower=p_lower,
+        hits=hits,
+        abstained=p_lower <= risk,
+        norm_bound=norm_bound,
+        norms=None,
+        method="hierarchical",
+        soundness="first_order",
+        assumptions=_ASSUMPTIONS,
+        alpha=alpha,
+        risk=risk,
+        reconstruction_radius=float(radius),
+        num_samples=num_samples,
+    )
+
+
+def _choose_kappa(
+    norms: Float[ndarray, "pilot"], near: Bool[ndarray, "pilot"], num_samples: int, alpha: float, risk: float
+) -> float:
+    """The pilot norm that promises the largest margin from num_samples draws; 0, for nothing, without a finite one.
+
+    Of M pilot draws, k in the event promise k / (M + 1): the next draw lies above their largest norm with
+    probability 1 / (M + 1).
+    """
+    order = np.argsort(norms)
+    candidates = norms[order][np.isfinite(norms[order])] * (1.0 + _NORM_ROUNDING)
+    if candidates.size == 0:
+        return 0.0
+    within = np.searchsorted(norms[order], candidates, side="right")
+    pilot_hits = np.cumsum(near[order])[within - 1]
+    promised_hits = pilot_hits * num_samples // (len(norms) + 1)
+    promise = margin(lower_confidence_bound(promised_hits, num_samples, alpha), candidates, risk=risk)
+    # The largest of equals: without any promise, the event is left as likely as it can be.
+    return float(candidates[::-1][np.argmax(promise[::-1])])
