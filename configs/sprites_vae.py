@@ -39,8 +39,8 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     if variant == "demo":
         config.data.image_size = 32
-        config.model.update(latent_sizes=(36,), network="mlp", widths=(512, 512))
-        config.train.update(steps=1500, batch_size=512, log_every=25, evaluate_every=500, checkpoint_every=500)
+        config.model.update(latent_sizes=(24,), network="mlp", widths=(512, 512))
+        config.train.update(steps=2000, batch_size=512, log_every=25, evaluate_every=500, checkpoint_every=500)
     elif variant == "smoke":
         config.data.update(name="mock", image_size=32)
         config.model.update(latent_sizes=(3,), widths=(8, 8, 8), feature_size=16)

@@ -29,7 +29,7 @@ def main() -> None:
     for name, config in MODELS.items():
         path = ROOT / name
         train.train(_config(config), path)
-        attack.attack(path, pairs=10, penalties=20, iterations=200, seed=0, lanes_at_once=32)
+        attack.attack(path, pairs=10, penalties=20, iterations=500, seed=0, lanes_at_once=32)
         certify.certify(path, images=32, radius=4.0, samples=1000, alpha=1e-3, seed=0)
     page = report.report([ROOT / name for name in MODELS], ROOT / "report.html", command="make demo")
     print(f"\n{_table()}\n")
