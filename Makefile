@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup lint types tests clean
+.PHONY: demo test setup lint types tests wheel clean
 
 demo: setup
 	$(BIN)/python launch/demo.py
@@ -31,5 +31,15 @@ types: setup
 tests: setup
 	$(BIN)/python -m pytest -n 2
 
+# A built wheel must install into an empty environment and import there, away from the checkout.
+wheel: setup
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --quiet --wheel --outdir dist .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
+	cd / && $(CURDIR)/.venv-wheel/bin/python -c \
+	  'from seatbelt_jax import attacks, bounds, data, elbo, metrics, models, plots, run, training; print(bounds.__file__)'
+	rm -rf .venv-wheel
+
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-wheel dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
