@@ -15,8 +15,8 @@ _INTERRUPTED = 130
 
 def start(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and exits: 0, 1 for an error, 130 for Ctrl-C."""
-    # Orbax and JAX log every step of a save; warnings and worse are enough.
-    logging.set_verbosity(logging.WARNING)
+    # Orbax logs every step of a save, TensorFlow Datasets what it could do with OpenCV.
+    logging.set_verbosity(logging.ERROR)
     app.run(lambda _: _run(main), flags_parser=_parse)
 
 
@@ -60,6 +60,8 @@ def _reason(error: Exception) -> str:
     message = str(error.args[0]) if error.args else type(error).__name__
     if near := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message):
         return f"unknown configuration field {near[2]}; did you mean {near[1]}?"
+    if field := re.fullmatch(r"[\"']*(\w+)[\"']*", message):
+        return f"unknown configuration field {field[1]}"
     return re.split(r"\b\w+Error: ", message)[-1]
 
 

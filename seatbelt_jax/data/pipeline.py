@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from seatbelt_jax.data.dataset import Dataset
 
 _READ_THREADS = 8
-_PREFETCHED_BATCHES = 4
+_PREFETCHED_BATCHES = 8
 
 
 def check_batch_size(batch_size: int, dataset: Dataset) -> None:
