@@ -21,8 +21,9 @@ For a hierarchy the same functions serve the top layer, component j being
 q(z^L | z_j^{L-1}, x_j) (Willetts et al. 2021, Eq. 43).
 """
 
+import functools
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -70,34 +71,95 @@ def log_aggregate_posterior(
         block_size = max(1, _BLOCK_ELEMENTS // (batch * latent))
     block_size = min(block_size, components)
 
-    own, other = _log_weights(batch, dataset_size, estimator)
-    num_blocks = -(-components // block_size)
-    padding = num_blocks * block_size - components
-    # Padded components are standard normals of weight zero, so that they stay finite.
-    blocks = jax.tree.map(
-        lambda leaf: jnp.pad(leaf, ((0, padding), (0, 0))).reshape(num_blocks, block_size, latent),
-        posterior,
-    )
-    indices = jnp.arange(num_blocks * block_size).reshape(num_blocks, block_size)
-    rows = jnp.arange(batch)[:, None]
+    weights = _log_weights(batch, dataset_size, estimator)
+    log_joint, log_marginals = _log_mixtures(latents, posterior, weights, block_size)
+    return log_joint, jnp.sum(log_marginals, axis=-1)
 
-    def add_block(carry, block):
-        components_of_block, index = block
-        log_density = gaussian.log_prob_per_coordinate(
-            jax.tree.map(lambda leaf: leaf[None], components_of_block), latents[:, None]
-        )
-        log_weight = jnp.where(index == rows, own, other)
-        log_weight = jnp.where(index < components, log_weight, -jnp.inf)
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _log_mixtures(
+    latents: Float[Array, "batch latent"],
+    posterior: DiagonalGaussian,
+    weights: tuple[float, float],
+    block_size: int,
+) -> tuple[Float[Array, " batch"], Float[Array, "batch latent"]]:
+    """log sum_j w_ij q(z_i|x_j) and, for each coordinate, log sum_j w_ij q(z_ik|x_j).
+
+    A streaming log-sum-exp over blocks of components. Its derivative is written out below because the
+    automatic one would keep the running sums of every block.
+    """
+    batch, latent = latents.shape
+
+    def add_block(carry: Any, block: Any) -> Any:
         joint, marginal = carry
-        joint = jnp.logaddexp(joint, jax.nn.logsumexp(log_weight + jnp.sum(log_density, axis=-1), axis=1))
+        log_density, log_weight, _ = _block_terms(latents, *block, weights)
+        here = log_weight + jnp.sum(log_density, axis=-1)
+        joint = jnp.logaddexp(joint, jax.nn.logsumexp(here, axis=1))
         marginal = jnp.logaddexp(marginal, jax.nn.logsumexp(log_weight[..., None] + log_density, axis=1))
         return (joint, marginal), None
 
-    # A finite stand-in for log 0: logaddexp of two -inf has no gradient.
+    # A finite stand-in for log 0: the difference of two infinities is not a number.
     nothing = jnp.finfo(latents.dtype).min
     start = (jnp.full((batch,), nothing), jnp.full((batch, latent), nothing))
-    (log_joint, log_marginals), _ = jax.lax.scan(jax.checkpoint(add_block), start, (blocks, indices))
-    return log_joint, jnp.sum(log_marginals, axis=-1)
+    sums, _ = jax.lax.scan(add_block, start, _in_blocks(posterior, block_size))
+    return sums
+
+
+def _log_mixtures_forward(latents: Any, posterior: Any, weights: Any, block_size: int) -> Any:
+    sums = _log_mixtures(latents, posterior, weights, block_size)
+    return sums, (latents, posterior, sums)
+
+
+def _log_mixtures_backward(weights: Any, block_size: int, residuals: Any, cotangents: Any) -> Any:
+    """The chain rule with responsibilities a_ijk, the components' shares in the two sums.
+
+    With u = (z - mean) / std: d/dz = -sum_j a u / std, d/dmean = sum_i a u / std, d/dlog_std = sum_i a (u^2 - 1).
+    """
+    latents, posterior, (joint, marginal) = residuals
+    joint_cotangent, marginal_cotangent = cotangents
+
+    def add_block(latents_gradient: Any, block: Any) -> Any:
+        log_density, log_weight, standardised = _block_terms(latents, *block, weights)
+        here = log_weight + jnp.sum(log_density, axis=-1)
+        of_joint = jnp.exp(here - joint[:, None]) * joint_cotangent[:, None]
+        of_marginal = jnp.exp(log_weight[..., None] + log_density - marginal[:, None]) * marginal_cotangent[:, None]
+        responsibility = of_joint[..., None] + of_marginal
+        pull = responsibility * standardised * jnp.exp(-block[0].log_std)
+        gradient = DiagonalGaussian(
+            mean=jnp.sum(pull, axis=0),
+            log_std=jnp.sum(responsibility * (jnp.square(standardised) - 1.0), axis=0),
+        )
+        return latents_gradient - jnp.sum(pull, axis=1), gradient
+
+    latents_gradient, gradients = jax.lax.scan(add_block, jnp.zeros_like(latents), _in_blocks(posterior, block_size))
+    components, latent = posterior.mean.shape
+    return latents_gradient, jax.tree.map(lambda leaf: leaf.reshape(-1, latent)[:components], gradients)
+
+
+_log_mixtures.defvjp(_log_mixtures_forward, _log_mixtures_backward)
+
+
+def _in_blocks(posterior: DiagonalGaussian, block_size: int) -> Any:
+    """The components as [blocks, block, latent] with their numbers; padding is numbered -1."""
+    components, latent = posterior.mean.shape
+    num_blocks = -(-components // block_size)
+    padding = num_blocks * block_size - components
+    # Padded components are standard normals, so that they stay finite; their weight is zero.
+    blocks = jax.tree.map(
+        lambda leaf: jnp.pad(leaf, ((0, padding), (0, 0))).reshape(num_blocks, block_size, latent), posterior
+    )
+    numbers = jnp.pad(jnp.arange(components), (0, padding), constant_values=-1)
+    return blocks, numbers.reshape(num_blocks, block_size)
+
+
+def _block_terms(latents: Any, components: DiagonalGaussian, numbers: Any, weights: tuple[float, float]) -> Any:
+    """l_ijk [batch, block, latent], log w_ij [batch, block] and (z - mean) / std of one block."""
+    own, other = weights
+    components = jax.tree.map(lambda leaf: leaf[None], components)
+    standardised = (latents[:, None] - components.mean) * jnp.exp(-components.log_std)
+    log_density = gaussian.log_prob_per_coordinate(components, latents[:, None])
+    log_weight = jnp.where(numbers == jnp.arange(latents.shape[0])[:, None], own, other)
+    return log_density, jnp.where(numbers >= 0, log_weight, -jnp.inf), standardised
 
 
 def _check(batch: int, components: int, dataset_size: int, estimator: str) -> None:
