@@ -1,6 +1,7 @@
 """What every launcher shares: flags to a function, errors as one line, Ctrl-C without a traceback."""
 
 import difflib
+import logging as stdlib_logging
 import pathlib
 import re
 import sys
@@ -17,6 +18,8 @@ def start(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and exits: 0, 1 for an error, 130 for Ctrl-C."""
     # Orbax logs every step of a save, TensorFlow Datasets what it could do with OpenCV.
     logging.set_verbosity(logging.ERROR)
+    # Of a damaged checkpoint asyncio prints the tracebacks of every read, beside the error that is raised.
+    stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)
     app.run(lambda _: _run(main), flags_parser=_parse)
 
 
@@ -44,10 +47,14 @@ def _parse(arguments: list[str]) -> list[str]:
 
 def _check_config_file(arguments: list[str]) -> None:
     """For a configuration that is not there, says which are."""
-    for argument in arguments:
-        if not argument.startswith("--config="):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--config":
+            value = following
+        elif argument.startswith("--config="):
+            value = argument.removeprefix("--config=")
+        else:
             continue
-        path = pathlib.Path(argument.removeprefix("--config=").split(":")[0])
+        path = pathlib.Path(value.split(":")[0])
         if not path.is_file():
             known = sorted(str(file) for file in path.parent.glob("*.py"))
             near = difflib.get_close_matches(str(path), known, n=1)

@@ -1,10 +1,13 @@
 """Saving and restoring training state: the only file that imports orbax."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Checkpoints:
@@ -46,7 +49,7 @@ class Checkpoints:
           variables, optimizer: trees of arrays (or of shapes and dtypes) that say what is expected.
 
         Raises:
-          ValueError: where the checkpoint's tree or a shape in it differs from what is expected.
+          ValueError: where the checkpoint is damaged, or a shape in it differs from what is expected.
         """
         expected = {"variables": variables, "optimizer": optimizer}
         loaded = self._load(step, expected)
@@ -57,9 +60,25 @@ class Checkpoints:
         return self._load(step, {"variables": variables})["variables"]
 
     def _load(self, step: int, expected: dict[str, Any]) -> dict[str, Any]:
-        saved = self._checkpointer.checkpointables_metadata(step).metadata["variables"]
-        _check_same_shapes(saved, expected["variables"])
-        return self._checkpointer.load_checkpointables(step, _abstract(expected))
+        try:
+            saved = self._checkpointer.checkpointables_metadata(step).metadata
+            shapes = _shapes(saved["variables"])
+            if not shapes:
+                raise ValueError("it has no parameters")
+        except Exception as error:  # orbax and the file formats below it raise a dozen kinds
+            raise self._damaged(step, error) from error
+        _check_same_shapes(shapes, _shapes(expected["variables"]))
+        try:
+            return self._checkpointer.load_checkpointables(step, _abstract(expected))
+        except Exception as error:
+            raise self._damaged(step, error) from error
+
+    def _damaged(self, step: int, error: Exception) -> ValueError:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        return ValueError(
+            f"the checkpoint of step {step} cannot be read ({reason}); it is damaged: remove "
+            f"{self._directory / str(step)} to go on from the one before"
+        )
 
 
 def _abstract(tree: Any) -> Any:
@@ -71,14 +90,13 @@ def _abstract(tree: Any) -> Any:
     )
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(tree: Any) -> Shapes:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _check_same_shapes(saved_tree: Any, expected_tree: Any) -> None:
+def _check_same_shapes(saved: Shapes, expected: Shapes) -> None:
     """Names the first parameter in which a checkpoint is not of the expected architecture."""
-    saved, expected = _shapes(saved_tree), _shapes(expected_tree)
     for name in sorted(expected.keys() | saved.keys()):
         if saved.get(name) != expected.get(name):
             raise ValueError(

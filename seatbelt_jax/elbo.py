@@ -7,9 +7,11 @@ p(x|z) prod p(z^i|z^{i+1}) p(z^L) is (Willetts et al. 2021, Def. 1 with beta = 1
 
 The paper's proof (its Eq. 22-25) goes on to write the terms i < L as closed-form divergences
 KL(q(z^i|..) || p(z^i|z^{i+1})) with z^{i+1} drawn beforehand. That needs z^i and z^{i+1} to be
-independent given (z^{i-1}, x), but z^{i+1} is drawn from q(.|z^i, x): it is a bound on a different
-quantity, not the ELBO. Here these terms keep z^i and z^{i+1} paired, as Definition 1 has them; only the
+independent given (z^{i-1}, x), but z^{i+1} is drawn from q(.|z^i, x). It is not the ELBO, nor any bound:
+it can exceed log p(x). Here these terms keep z^i and z^{i+1} paired, as Definition 1 has them; only the
 entropy of q(z^i|..) and the top layer's divergence, on which nothing else depends, are in closed form.
+Called kl for their place in the bound, the terms i < L are therefore not divergences, and where the layer
+above tells much about z^i even their mean can be negative.
 """
 
 import dataclasses
@@ -18,10 +20,12 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from seatbelt_jax import gaussian
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.sections import check_choice
 from seatbelt_jax.total_correlation import Estimator, log_aggregate_posterior
 from seatbelt_jax.vae import Encoding
 
@@ -124,15 +128,18 @@ def objective(
       beta: the penalty's weight, >= 0.
       penalty: what beta multiplies.
       free_bits: nats that each layer may use at no cost, one number or one per layer: a layer's
-        batch-mean KL below it counts as that constant (Kingma et al. 2016).
+        batch-mean KL below it counts as that constant (Kingma et al. 2016). 0 turns it off.
 
     Raises:
-      ValueError: for an unknown penalty.
+      ValueError: for an unknown penalty, or free bits for another number of layers.
     """
-    if penalty not in get_args(Penalty):
-        raise ValueError(f"unknown penalty {penalty!r}; choose one of {', '.join(get_args(Penalty))}")
-    allowance = jnp.broadcast_to(jnp.asarray(free_bits, terms.kl.dtype), terms.kl.shape[-1:])
-    is_free = jnp.mean(terms.kl, axis=0) < allowance
+    check_choice("penalty", penalty, get_args(Penalty))
+    layers = terms.kl.shape[-1]
+    if np.shape(free_bits) not in ((), (layers,)):
+        raise ValueError(f"free_bits must be one number or {layers}, one per layer; got {np.size(free_bits)}")
+    allowance = jnp.broadcast_to(jnp.asarray(free_bits, terms.kl.dtype), (layers,))
+    # Off is off: the mean of a lower layer's term can be negative.
+    is_free = (allowance > 0.0) & (jnp.mean(terms.kl, axis=0) < allowance)
     kl = jnp.sum(jnp.where(is_free, allowance, terms.kl), axis=-1)
     if penalty == "kl":
         return terms.log_likelihood - beta * kl

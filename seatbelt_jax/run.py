@@ -116,10 +116,15 @@ def open(path: storage.Path) -> Run:
         what = "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {what}; runs are made by launch/train.py")
     record = storage.read_json(file)
-    try:
-        return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} lacks {error}; it is damaged or of another program") from error
+    if missing := [name for name in ("config", "image_shape", "provenance") if name not in _mapping(record)]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}; it is damaged or of another program")
+    if missing := [name for name in ("data", "model") if not _mapping(_mapping(record["config"]).get(name))]:
+        raise ValueError(f"the configuration in {file} lacks {', '.join(missing)}; it is damaged")
+    return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _plain(value: Any) -> Any:

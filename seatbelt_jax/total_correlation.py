@@ -31,6 +31,7 @@ from jaxtyping import Array, Float
 
 from seatbelt_jax import gaussian
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.sections import check_choice
 
 Estimator = Literal["mws", "mss", "exact"]
 
@@ -92,7 +93,7 @@ def _log_mixtures(
 
     def add_block(carry: Any, block: Any) -> Any:
         joint, marginal = carry
-        log_density, log_weight, _ = _block_terms(latents, *block, weights)
+        log_density, log_weight, _ = _block_terms(latents, block, weights)
         here = log_weight + jnp.sum(log_density, axis=-1)
         joint = jnp.logaddexp(joint, jax.nn.logsumexp(here, axis=1))
         marginal = jnp.logaddexp(marginal, jax.nn.logsumexp(log_weight[..., None] + log_density, axis=1))
@@ -119,7 +120,7 @@ def _log_mixtures_backward(weights: Any, block_size: int, residuals: Any, cotang
     joint_cotangent, marginal_cotangent = cotangents
 
     def add_block(latents_gradient: Any, block: Any) -> Any:
-        log_density, log_weight, standardised = _block_terms(latents, *block, weights)
+        log_density, log_weight, standardised = _block_terms(latents, block, weights)
         here = log_weight + jnp.sum(log_density, axis=-1)
         of_joint = jnp.exp(here - joint[:, None]) * joint_cotangent[:, None]
         of_marginal = jnp.exp(log_weight[..., None] + log_density - marginal[:, None]) * marginal_cotangent[:, None]
@@ -127,7 +128,8 @@ def _log_mixtures_backward(weights: Any, block_size: int, residuals: Any, cotang
         pull = responsibility * standardised * jnp.exp(-block[0].log_std)
         gradient = DiagonalGaussian(
             mean=jnp.sum(pull, axis=0),
-            log_std=jnp.sum(responsibility * (jnp.square(standardised) - 1.0), axis=0),
+            # In this order: u^2 may overflow where the responsibility is 0.
+            log_std=jnp.sum(responsibility * standardised * standardised - responsibility, axis=0),
         )
         return latents_gradient - jnp.sum(pull, axis=1), gradient
 
@@ -152,9 +154,10 @@ def _in_blocks(posterior: DiagonalGaussian, block_size: int) -> Any:
     return blocks, numbers.reshape(num_blocks, block_size)
 
 
-def _block_terms(latents: Any, components: DiagonalGaussian, numbers: Any, weights: tuple[float, float]) -> Any:
+def _block_terms(latents: Any, block: Any, weights: tuple[float, float]) -> Any:
     """l_ijk [batch, block, latent], log w_ij [batch, block] and (z - mean) / std of one block."""
     own, other = weights
+    components, numbers = block
     components = jax.tree.map(lambda leaf: leaf[None], components)
     standardised = (latents[:, None] - components.mean) * jnp.exp(-components.log_std)
     log_density = gaussian.log_prob_per_coordinate(components, latents[:, None])
@@ -163,10 +166,7 @@ def _block_terms(latents: Any, components: DiagonalGaussian, numbers: Any, weigh
 
 
 def _check(batch: int, components: int, dataset_size: int, estimator: str) -> None:
-    if estimator not in get_args(Estimator):
-        raise ValueError(
-            f"unknown total-correlation estimator {estimator!r}; choose one of {', '.join(get_args(Estimator))}"
-        )
+    check_choice("estimator", estimator, get_args(Estimator))
     if estimator != "exact" and components != batch:
         raise ValueError(
             f"estimator {estimator!r} takes the minibatch's own posteriors: "

@@ -1,7 +1,7 @@
 """The VAE as a record of pure functions: all that attacks, bounds and metrics know of a model."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,6 +23,12 @@ class Encoding(NamedTuple):
 
     posteriors: tuple[DiagonalGaussian, ...]
     latents: Latents
+
+
+def sample_noise(key: PRNGKeyArray, latent_sizes: Sequence[int], batch: int) -> Latents:
+    """Independent standard normals [batch, latent], one array per layer."""
+    keys = jax.random.split(key, len(latent_sizes))
+    return tuple(jax.random.normal(k, (batch, size)) for k, size in zip(keys, latent_sizes, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +59,7 @@ class VAE:
 
     def sample_noise(self, key: PRNGKeyArray, batch: int) -> Latents:
         """Independent standard normals for every layer."""
-        keys = jax.random.split(key, len(self.latent_sizes))
-        return tuple(jax.random.normal(k, (batch, size)) for k, size in zip(keys, self.latent_sizes, strict=True))
+        return sample_noise(key, self.latent_sizes, batch)
 
     def posterior(self, images: Float[Array, "batch *image"], below: Latents) -> DiagonalGaussian:
         """q(z^i|z^{i-1}, x) at given latents of the layers below, i = len(below) + 1.

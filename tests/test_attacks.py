@@ -261,6 +261,11 @@ def test_measures_of_a_sweep_on_a_planted_one():
     assert summary["median_excess_target_nll_nats"] == 5.0
     assert summary["median_distortion_half_way_l2"] == 5.0
     assert summary["share_reaching_nine_tenths"] == 0.5
-    assert summary["share_unfinished"] == 0.0
+    assert summary["share_cut_short"] == 0.0
+    # Pair 0 at lambda = 3: the distortion of norm 0 scores 9, that of norm 2 scores 2 + 3 * 2 = 8.
+    np.testing.assert_array_equal(
+        metrics.beaten_by_another_penalty(result), [[False, False, True], [False, False, False]]
+    )
+    assert summary["share_beaten"] == 1 / 6
     with pytest.raises(ValueError, match="share must lie in"):
         metrics.distortion_to_reach(result, 0.0)

@@ -1,3 +1,5 @@
+import shutil
+
 import chex
 import jax.numpy as jnp
 import optax
@@ -30,6 +32,24 @@ def test_only_the_newest_are_kept(tmp_path):
             variables, optimizer = state(float(step))
             checkpoints.save(step, variables=variables, optimizer=optimizer)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["2", "3"]
+
+
+@pytest.mark.parametrize("damage", ["no variables", "no metadata", "truncated arrays"])
+def test_a_damaged_checkpoint_is_said_to_be_damaged(damage, tmp_path):
+    variables, optimizer = state()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, variables=variables, optimizer=optimizer)
+        folder = tmp_path / "1" / "variables"
+        if damage == "no variables":
+            shutil.rmtree(folder)
+        elif damage == "no metadata":
+            (folder / "_METADATA").unlink()
+        else:
+            for file in folder.rglob("*"):
+                if file.is_file() and file.parent.name == "d":
+                    file.write_bytes(file.read_bytes()[:8])
+        with pytest.raises(ValueError, match=r"checkpoint of step 1 cannot be read .* it is damaged: remove"):
+            checkpoints.load_variables(1, variables)
 
 
 def test_another_architecture_is_refused_by_name_and_shapes(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import data
-from seatbelt_jax.data import tfds_source
+from seatbelt_jax.data import sprites, tfds_source
 
 MOCK = {"name": "mock", "image_size": 16, "channels": 3, "num_images": 50}
 
@@ -26,9 +26,16 @@ def test_sprites_splits_are_disjoint_and_whole():
     batch = jax.jit(splits.train.images)(jnp.arange(8))
     assert batch.shape == (8, 32, 32, 1)
     assert set(np.unique(batch)) == {-1.0, 1.0}
-    # Sample both splits: no validation picture is a training one (beyond coincidence of orientation).
-    probability = data.load({"name": "sprites", "image_size": 32}, (0.0, 1.0)).validation.images(jnp.arange(4))
-    assert set(np.unique(probability)) == {0.0, 1.0}
+    as_probabilities = data.load({"name": "sprites", "image_size": 32}, (0.0, 1.0)).validation
+    assert set(np.unique(as_probabilities.images(jnp.arange(4)))) == {0.0, 1.0}
+
+
+def test_the_splits_of_the_sprites_share_no_index(monkeypatch):
+    # Drawn as their own index, the images of both splits are all indices once.
+    monkeypatch.setattr(sprites, "draw", lambda factors, *, size: sprites.index_from_factors(factors))
+    splits = data.load({"name": "sprites", "image_size": 32}, (0.0, 1.0))
+    indices = [np.asarray(split.images(np.arange(split.size))) for split in (splits.train, splits.validation)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(indices)), np.arange(sprites.NUM_SPRITES))
 
 
 def test_an_epoch_holds_every_image_at_most_once_and_epochs_differ():

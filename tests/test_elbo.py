@@ -5,6 +5,7 @@ import pytest
 
 from seatbelt_jax import elbo, gaussian, models
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.vae import Encoding
 from tests.reference import linear_hierarchy as linear
 
@@ -28,34 +29,39 @@ def two_layers():
     return outputs_of_a_model((4, 3))
 
 
-def exact_inference(x, noise):
+def exact_inference(model, x, noise):
     """The linear hierarchy's model and exact posterior as a batch of encodings."""
-    from_x, std1 = linear.conditional(1, [0])
-    from_both, std2 = linear.conditional(2, [0, 1])
+    from_x, std1 = linear.conditional(model, 1, [0])
+    from_both, std2 = linear.conditional(model, 2, [0, 1])
     q1 = DiagonalGaussian(from_x[0] * x, jnp.full_like(x, np.log(std1)))
     z1 = gaussian.sample(q1, noise[0])
     q2 = DiagonalGaussian(from_both[0] * x + from_both[1] * z1, jnp.full_like(x, np.log(std2)))
     z2 = gaussian.sample(q2, noise[1])
-    prior = (DiagonalGaussian(linear.A * z2, jnp.full_like(x, np.log(linear.S1))), gaussian.standard_normal(z2))
-    observed = DiagonalGaussian(linear.B * z1 + linear.C * z2, jnp.full_like(x, np.log(linear.SX)))
+    prior = (DiagonalGaussian(model.a * z2, jnp.full_like(x, np.log(model.s1))), gaussian.standard_normal(z2))
+    observed = DiagonalGaussian(model.b * z1 + model.c * z2, jnp.full_like(x, np.log(model.sx)))
     return gaussian.log_prob(observed, x), Encoding((q1, q2), (z1, z2)), prior
 
 
-def test_the_elbo_of_exact_inference_is_the_evidence():
-    number = 200_000
-    x = jnp.full((number, 1), 1.7)
-    log_likelihood, encoding, prior = exact_inference(x, jax.random.normal(jax.random.key(0), (2, number, 1)))
-    # The aggregate posterior plays no part in the ELBO: give it one component only.
-    few = jax.tree.map(lambda leaf: leaf[:1], (log_likelihood, encoding, prior))
-    first = elbo.decompose(*few, dataset_size=1)
-    assert np.isfinite(first.elbo[0])
-    lower = -gaussian.entropy(encoding.posteriors[0]) - gaussian.log_prob(prior[0], encoding.latents[0])
-    top = gaussian.kl_divergence(encoding.posteriors[1], prior[1])
-    np.testing.assert_allclose(first.kl[0], [lower[0], top[0]], rtol=1e-5)
-    np.testing.assert_allclose(jnp.mean(log_likelihood - lower - top), linear.log_evidence(1.7), atol=0.01)
-    # Pairing matters: with z^2 drawn apart from z^1 (the closed form of the paper's Eq. 22) it is another number.
-    apart = gaussian.kl_divergence(encoding.posteriors[0], prior[0])
-    assert abs(float(jnp.mean(log_likelihood - apart - top)) - linear.log_evidence(1.7)) > 0.05
+@pytest.mark.parametrize("model", [linear.LOOSE, linear.TIGHT])
+def test_the_elbo_of_exact_inference_is_the_evidence(model):
+    x = jnp.full((4_000, 1), 1.7)
+    noise = jax.random.normal(jax.random.key(0), (2, *x.shape))
+    terms = elbo.decompose(*exact_inference(model, x, noise), dataset_size=x.shape[0])
+    error = jnp.std(terms.elbo) / np.sqrt(x.shape[0])
+    evidence = linear.log_evidence(model, 1.7)
+    assert abs(jnp.mean(terms.elbo) - evidence) < 4.0 * error < 0.2
+    # No free bits is no free bits, whatever the sign of the lower layer's term.
+    assert (jnp.mean(terms.kl[:, 0]) < 0.0) == (model == linear.TIGHT)
+    np.testing.assert_allclose(elbo.objective(terms), terms.elbo, rtol=1e-5)
+
+
+def test_drawing_the_upper_layer_apart_would_exceed_the_evidence():
+    """The closed form of the paper's Eq. 22, which is why the lower terms keep z^1 and z^2 paired."""
+    x = jnp.full((100_000, 1), 1.7)
+    noise = jax.random.normal(jax.random.key(0), (2, *x.shape))
+    log_likelihood, encoding, prior = exact_inference(linear.LOOSE, x, noise)
+    apart = sum(gaussian.kl_divergence(q, p) for q, p in zip(encoding.posteriors, prior, strict=True))
+    assert jnp.mean(log_likelihood - apart) > linear.log_evidence(linear.LOOSE, 1.7) + 0.1
 
 
 @pytest.mark.parametrize("latent_sizes", [(3,), (4, 3), (4, 3, 2), (5, 4, 3, 2)])
@@ -111,6 +117,12 @@ def test_free_bits_replace_the_mean_kl_of_a_layer_below_them():
     np.testing.assert_allclose(gradient, [[0.0, -0.5], [0.0, -0.5]])
 
 
+def test_free_bits_for_another_number_of_layers_are_refused(two_layers):
+    terms = elbo.decompose(*two_layers, dataset_size=DATASET)
+    with pytest.raises(ValueError, match="one number or 2, one per layer; got 3"):
+        elbo.objective(terms, free_bits=(0.1, 0.1, 0.1))
+
+
 def test_gradients_of_the_objective_equal_finite_differences(two_layers):
     log_likelihood, encoding, prior = two_layers
 
@@ -125,5 +137,14 @@ def test_gradients_of_the_objective_equal_finite_differences(two_layers):
 
 
 def test_an_unknown_penalty_is_refused(two_layers):
-    with pytest.raises(ValueError, match="unknown penalty 'tc'"):
+    with pytest.raises(ValueError, match="penalty must be one of total_correlation, kl; got 'tc'"):
         elbo.objective(elbo.decompose(*two_layers, dataset_size=DATASET), penalty="tc")
+
+
+def test_the_aggregate_may_be_given_whole():
+    log_likelihood, encoding, prior = outputs_of_a_model((4, 3))
+    whole = encoding.posteriors[-1]
+    first = jax.tree.map(lambda leaf: leaf[:5], (log_likelihood, encoding, prior))
+    terms = elbo.decompose(*first, dataset_size=12, estimator="exact", aggregate=whole)
+    joint, product = log_aggregate_posterior(first[1].latents[-1], whole, 12, estimator="exact")
+    np.testing.assert_allclose(terms.total_correlation, joint - product, rtol=1e-5)

@@ -199,7 +199,7 @@ def test_all_sections_with_all_results(launcher, make_run) -> None:
     assert "Seatbelt-VAE, 2 layers of 4, 2 latents, β = 8" in page.text[None]
     assert "β-TCVAE, 4 latents, β = 8" in page.text[None]
     assert "120" in page.text["summary"] and "0.375" in page.text["summary"] and "25 %" in page.text["summary"]
-    assert "33 % of the attacks on a" in page.text["endings"]
+    assert "of the attacks on a, 33 % were cut short" in page.text["endings"]
     assert "first order" in page.text["not-certified"] and "frozen <sigma>" in page.text["not-certified"]
     assert "jax" in page.text["settings"] and "9.9.9" in page.text["settings"] and "abc123" in page.text["settings"]
     names = {file.name for file in (a.parent / "figures").iterdir()}
@@ -352,7 +352,7 @@ def test_no_run_and_half_a_run(launcher, make_run, tmp_path: pathlib.Path) -> No
         launcher.report([tmp_path / "empty"])
     run = make_run("a")
     storage.write_json(run / "config.json", {"config": {}, "image_shape": [8, 8, 1], "provenance": {}})
-    with pytest.raises(ValueError, match=r"config\.json lacks 'model'"):
+    with pytest.raises(ValueError, match=r"config\.json lacks data, model"):
         launcher.report([run])
 
 

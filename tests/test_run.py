@@ -5,7 +5,8 @@ import pytest
 from seatbelt_jax import run, storage
 from seatbelt_jax.checkpoint import Checkpoints
 
-CONFIG = {"model": {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}, "seed": 0}
+MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}
+CONFIG = {"model": MODEL, "data": {"name": "mock"}, "seed": 0}
 SHAPE = (8, 8, 1)
 
 
@@ -40,7 +41,7 @@ def test_the_same_configuration_is_taken_up_again(tmp_path):
 
 def test_another_configuration_is_refused_with_every_difference(tmp_path):
     save_something(run.prepare(tmp_path / "a", CONFIG, SHAPE))
-    changed = {"model": {**CONFIG["model"], "widths": (9,)}, "seed": 1}
+    changed = {**CONFIG, "model": {**CONFIG["model"], "widths": (9,)}, "seed": 1}
     with pytest.raises(ValueError, match=r"model.widths was \[8\] and is \[9\]; seed was 0 and is 1"):
         run.prepare(tmp_path / "a", changed, SHAPE)
     assert run.open(tmp_path / "a").config["seed"] == 0
@@ -66,9 +67,14 @@ def test_what_is_not_a_run_is_said_so(tmp_path):
     (tmp_path / "config.json").write_text('{"config": {')
     with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
         run.open(tmp_path)
-    (tmp_path / "config.json").write_text('{"config": {}}')
-    with pytest.raises(ValueError, match="lacks 'image_shape'"):
-        run.open(tmp_path)
+    for content, message in (
+        ("[]", "lacks config, image_shape, provenance"),
+        ('{"config": {}}', "lacks image_shape, provenance"),
+        ('{"config": {}, "image_shape": [8, 8, 1], "provenance": {}}', "lacks data, model"),
+    ):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            run.open(tmp_path)
 
 
 def test_a_run_without_a_checkpoint_says_how_to_train_it(tmp_path):

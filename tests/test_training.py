@@ -69,9 +69,29 @@ def test_an_interrupted_run_resumes_to_the_very_state_of_an_uninterrupted_one(mo
         kept = training.read_metrics(tmp_path / name)
         return [{key: value for key, value in row.items() if key != "images_per_second"} for row in kept]
 
-    assert [row for row in rows("whole") if row["split"] == "train"] == [
-        row for row in rows("broken") if row["split"] == "train"
-    ]
+    # Interrupted in the evaluation of step 4, which is made again: every row, once.
+    assert rows("broken") == rows("whole")
+    assert [row["step"] for row in rows("broken") if row["split"] == "validation"] == [4, 8]
+
+
+def test_an_interrupted_last_evaluation_is_made_up_for(model, splits, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(model, splits, tmp_path, Interruption(), evaluate_every=8)
+    assert all(row["split"] == "train" for row in training.read_metrics(tmp_path))
+    seen = []
+    train(model, splits, tmp_path, lambda step, found: seen.append(step), evaluate_every=8)
+    assert seen == [8]
+    assert training.read_metrics(tmp_path)[-1]["split"] == "validation"
+
+
+def test_a_broken_line_amid_the_metrics_is_named_and_nothing_is_rewritten(model, splits, tmp_path):
+    train(model, splits, tmp_path, steps=6)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    broken = "\n".join([lines[0], lines[1][:10], *lines[2:]])
+    (tmp_path / "metrics.jsonl").write_text(broken)
+    with pytest.raises(ValueError, match=r"line 2 of .*metrics\.jsonl is not JSON"):
+        train(model, splits, tmp_path, steps=6)
+    assert (tmp_path / "metrics.jsonl").read_text() == broken
 
 
 def test_rows_after_the_checkpoint_are_written_once(model, splits, tmp_path):
@@ -137,6 +157,8 @@ def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
         ("objective", {"beta": -1.0}, "beta must be a finite number >= 0"),
         ("objective", {"estimator": "exact"}, "one of mws, mss"),
         ("objective", {"penalty": "tc"}, "objective.penalty must be one of total_correlation, kl"),
+        ("objective", {"free_bits": -1.0}, "free_bits must be numbers >= 0"),
+        ("optimizer", {"max_gradient_norm": -1.0}, "max_gradient_norm must be >= 0"),
         ("objective", {"gamma": 1.0}, "unknown objective fields gamma"),
         ("optimizer", {"learning_rate": 0.0}, "learning_rate must be a positive number"),
         ("optimizer", {"schedule": "linear"}, "one of cosine, constant"),

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from seatbelt_jax import gaussian
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.sections import check_choice
 from seatbelt_jax.vae import VAE
 
 Divergence = Literal["kl"]
@@ -45,12 +46,8 @@ def latent_divergence(vae: VAE, *, divergence: Divergence = "kl", layers: Layers
     Raises:
       ValueError: for an unknown divergence or choice of layers.
     """
-    for name, choice, allowed in (
-        ("divergence", divergence, get_args(Divergence)),
-        ("layers", layers, get_args(Layers)),
-    ):
-        if choice not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {choice!r}")
+    check_choice("divergence", divergence, get_args(Divergence))
+    check_choice("layers", layers, get_args(Layers))
     distance = _DIVERGENCES[divergence]
     depth = len(vae.latent_sizes)
     chosen = {"all": range(depth), "top": range(depth - 1, depth), "bottom": range(1)}[layers]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seatbelt_jax import sections
 from seatbelt_jax.data import sprites, tfds_source
 from seatbelt_jax.data.dataset import Dataset, Splits, subset
 
@@ -50,10 +51,7 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
       ValueError: for a field or data set that does not exist, or a size it cannot have.
       FileNotFoundError: for a data set that is not prepared on this machine; says how to get it.
     """
-    known = {field.name for field in dataclasses.fields(DataConfig)}
-    if unknown := sorted(set(config) - known):
-        raise ValueError(f"unknown data fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    settings = DataConfig(**config)
+    settings = sections.parse(DataConfig, "data", config)
     if settings.name == "sprites":
         return _sprites(settings.image_size, image_range)
     if settings.name == "mock":

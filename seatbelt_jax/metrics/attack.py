@@ -1,7 +1,7 @@
 """What a sweep of attacks says about a model."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from seatbelt_jax.attacks import AttackResult, Status
 
@@ -32,10 +32,26 @@ def shown_penalty(result: AttackResult) -> Int[np.ndarray, " pair"]:
     return np.where(above.any(axis=1), np.argmin(candidates, axis=1), 0)
 
 
+def cut_short(result: AttackResult) -> Bool[np.ndarray, "pair penalty"]:
+    """Which attacks ended before the solver was satisfied: a longer search may find more."""
+    satisfied = (Status.CONVERGED, Status.STALLED)
+    return ~np.isin(result.status, satisfied)
+
+
+def beaten_by_another_penalty(result: AttackResult, *, by: float = 0.1) -> Bool[np.ndarray, "pair penalty"]:
+    """Which attacks the pair's own attack at another penalty outdoes under this one's Delta.
+
+    A distortion found at lambda' scores divergence' + lambda ||d'|| at lambda. Where that is lower by more
+    than the share `by`, the solver missed it: proof of a weak attack that costs no evaluation.
+    """
+    # [pair, penalty of the score, penalty of the distortion]
+    scores = result.divergence[:, None, :] + result.penalties[:, None] * result.distortion_norm[:, None, :]
+    return scores.min(axis=2) < (1.0 - by) * result.objective
+
+
 def summarise(result: AttackResult) -> dict[str, float]:
     """Medians over all attacks of a sweep, for a table; units in the names."""
     half, most = (distortion_to_reach(result, share) for share in (0.5, 0.9))
-    unfinished = np.isin(result.status, (Status.MAX_ITERATIONS, Status.MAX_EVALUATIONS, Status.NON_FINITE))
     return {
         "attacks": float(result.objective.size),
         "median_objective_nats": float(np.median(result.objective)),
@@ -44,5 +60,6 @@ def summarise(result: AttackResult) -> dict[str, float]:
         "median_distortion_half_way_l2": float(np.median(half)),
         "median_distortion_nine_tenths_l2": float(np.median(most)),
         "share_reaching_nine_tenths": float(np.mean(np.isfinite(most))),
-        "share_unfinished": float(np.mean(unfinished)),
+        "share_cut_short": float(np.mean(cut_short(result))),
+        "share_beaten": float(np.mean(beaten_by_another_penalty(result))),
     }

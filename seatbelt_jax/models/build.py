@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from seatbelt_jax import sections
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from seatbelt_jax.models import networks
 from seatbelt_jax.models.hierarchy import Forward, HierarchicalVAE
+from seatbelt_jax.sections import check_choice
 from seatbelt_jax.vae import VAE, Encoding, Latents
 
 Variables = Mapping[str, Any]
@@ -47,9 +49,9 @@ class ModelConfig:
     likelihood_std: float = 0.1
 
     def __post_init__(self):
-        _check_choice("decoder_reads", self.decoder_reads, ("all", "bottom"))
-        _check_choice("network", self.network, ("conv", "mlp"))
-        _check_choice("likelihood", self.likelihood, ("gaussian", "bernoulli"))
+        check_choice("model.decoder_reads", self.decoder_reads, ("all", "bottom"))
+        check_choice("model.network", self.network, ("conv", "mlp"))
+        check_choice("model.likelihood", self.likelihood, ("gaussian", "bernoulli"))
         for name in ("latent_sizes", "widths", "hidden_sizes"):
             sizes = getattr(self, name)
             if any(size < 1 for size in sizes) or (not sizes and name != "hidden_sizes"):
@@ -59,11 +61,6 @@ class ModelConfig:
                 f"model.hidden_sizes names {len(self.hidden_sizes)} widths, but {len(self.latent_sizes)} "
                 f"latent layers need {len(self.latent_sizes) - 1}"
             )
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"model.{name} must be one of {', '.join(allowed)}; got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +117,7 @@ def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model
     Raises:
       ValueError: for a field or value that does not exist, or an image size the network cannot take.
     """
-    settings = _parse(config)
+    settings = sections.parse(ModelConfig, "model", config)
     encoder, decoder = _networks(settings, image_shape)
     module = HierarchicalVAE(
         latent_sizes=tuple(settings.latent_sizes),
@@ -135,17 +132,10 @@ def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model
 
 def make_likelihood(config: Mapping[str, Any]) -> Likelihood:
     """The observation model of a `model` section; its image_range is what data must be loaded in."""
-    settings = _parse(config)
+    settings = sections.parse(ModelConfig, "model", config)
     if settings.likelihood == "gaussian":
         return GaussianLikelihood(settings.likelihood_std)
     return BernoulliLikelihood()
-
-
-def _parse(config: Mapping[str, Any]) -> ModelConfig:
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    if unknown := sorted(set(config) - known):
-        raise ValueError(f"unknown model fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return ModelConfig(**config)
 
 
 def _networks(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:

@@ -11,7 +11,7 @@ from seatbelt_jax.plots.text import escape, number
 
 _TITLES = {"latent_kl": "latent attack, KL divergence, all layers"}
 _PREFERRED_ATTACK = "latent_kl"
-_UNFINISHED = 0.1
+_WEAK = 0.1
 
 _ENDINGS = {
     "converged": "finished: no direction inside the image range improves the attack",
@@ -116,12 +116,14 @@ def endings(models: Models, name: str) -> str:
             shares.append(f"{count} <small>{text.percent(count / attack.objective.size)}</small>")
         rows.append([f"{escape(word.replace('_', ' '))}<small>{_ENDINGS.get(word, '')}</small>", *shares])
     weak = [
-        f"{text.percent(attack.summary['share_unfinished'])} of the attacks on {escape(model.name)}"
+        f"of the attacks on {escape(model.name)}, {text.percent(cut_short)} were cut short and "
+        f"{text.percent(beaten)} outdone by the same pair&rsquo;s at another penalty"
         for _, model, attack in swept
-        if attack.summary.get("share_unfinished", 0.0) > _UNFINISHED
+        for cut_short, beaten in [[attack.summary.get(entry, 0.0) for entry in ("share_cut_short", "share_beaten")]]
+        if max(cut_short, beaten) > _WEAK
     ]
     flag = (
-        f'<p class="flag">{" and ".join(weak)} were cut short or lost. Stronger attacks may exist: read the distances '
+        f'<p class="flag">Weak attacks: {"; ".join(weak)}. Stronger ones may exist: read the distances '
         "above as upper bounds of the robustness. To search longer, raise <code>--iterations</code> of "
         "launch/attack.py.</p>"
     )

@@ -24,7 +24,8 @@ _ATTACK_ROWS = (
     ("median_distortion_half_way_l2", "Distortion to go half way", "pixel units, median over pairs", "higher"),
     ("median_distortion_nine_tenths_l2", "Distortion to go nine tenths", "pixel units, median over pairs", "higher"),
     ("share_reaching_nine_tenths", "Pairs that went nine tenths", "at any penalty", "lower"),
-    ("share_unfinished", "Attacks cut short", "or lost: the fewer, the more the rows above say", ""),
+    ("share_cut_short", "Attacks cut short", "the fewer, the more the rows above say", ""),
+    ("share_beaten", "Attacks outdone", "by the same pair&rsquo;s at another penalty, by 10 %", ""),
 )
 _ARROWS = {
     "higher": '<span role="img" aria-label="higher is better">↑</span>',

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seatbelt_jax import elbo
@@ -18,6 +17,7 @@ _ESTIMATOR: Estimator = "mss"
 _NUM_SHOWN = 16
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What a look at the model at one step found.
@@ -28,16 +28,16 @@ class Evaluation:
       images, reconstructions, samples: for looking at, [shown, height, width, channels].
     """
 
-    metrics: Mapping[str, float]
-    images: Float[np.ndarray, "shown height width channels"]
-    reconstructions: Float[np.ndarray, "shown height width channels"]
-    samples: Float[np.ndarray, "shown height width channels"]
+    metrics: Mapping[str, Float[Array, ""]]
+    images: Float[Array, "shown height width channels"]
+    reconstructions: Float[Array, "shown height width channels"]
+    samples: Float[Array, "shown height width channels"]
 
 
 def evaluate(
     vae: VAE, images: Float[Array, "batch height width channels"], key: PRNGKeyArray, *, dataset_size: int
 ) -> Evaluation:
-    """Evaluates a model, in evaluation mode, on one batch of validation images.
+    """Evaluates a model, in evaluation mode, on one batch of validation images; pure.
 
     Args:
       key: of the posterior samples and the generated images.
@@ -58,8 +58,8 @@ def evaluate(
     metrics = {**term_means(terms, _ESTIMATOR), "reconstruction_error": jnp.mean(error)}
     samples = vae.generate(vae.sample_noise(sample_key, _NUM_SHOWN))
     return Evaluation(
-        metrics={name: float(value) for name, value in metrics.items()},
-        images=np.asarray(images[:_NUM_SHOWN]),
-        reconstructions=np.asarray(reconstructions[:_NUM_SHOWN]),
-        samples=np.asarray(samples),
+        metrics=metrics,
+        images=images[:_NUM_SHOWN],
+        reconstructions=reconstructions[:_NUM_SHOWN],
+        samples=samples,
     )

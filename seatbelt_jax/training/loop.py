@@ -4,6 +4,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,12 +71,20 @@ def train(
             dataset_size=splits.train.size,
         )
 
-    def look(step: int, state: TrainState) -> None:
+    @jax.jit
+    def evaluate_variables(variables: Any, step: Array) -> Evaluation:
         key = jax.random.fold_in(keys[_EVALUATION_STREAM], step)
-        found = evaluate(model.bind(state.variables), validation, key, dataset_size=splits.train.size)
-        writer.write(step, "validation", found.metrics)
-        if on_evaluation is not None:
-            on_evaluation(step, found)
+        return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
+
+    def evaluate_if_due(state: TrainState, writer: MetricWriter) -> None:
+        step = int(state.step)
+        is_due = step == schedule.steps or (step > 0 and step % schedule.evaluate_every == 0)
+        if is_due and not writer.has(step, "validation"):
+            found = jax.device_get(evaluate_variables(state.variables, state.step))
+            if on_evaluation is not None:
+                on_evaluation(step, found)
+            # Last: an evaluation interrupted before it is whole is made again.
+            writer.write(step, "validation", _to_floats(found.metrics))
 
     with Checkpoints(directory / "checkpoints") as checkpoints:
         if (latest := checkpoints.latest_step) is not None:
@@ -89,13 +98,13 @@ def train(
             MetricWriter(directory, start=start) as writer,
             tqdm(total=schedule.steps, initial=start, unit="step", disable=None) as bar,
         ):
+            evaluate_if_due(state, writer)
             logged_at, logged_step = time.perf_counter(), start
             try:
                 for step, batch in enumerate(batches, start + 1):
                     state, metrics = step_from_batch(state, batch)
                     bar.update()
-                    is_last = step == schedule.steps
-                    save_now = is_last or step % schedule.checkpoint_every == 0
+                    save_now = step == schedule.steps or step % schedule.checkpoint_every == 0
                     if save_now or step % schedule.log_every == 0:
                         row = _to_floats(metrics)
                         _check_finite(step, row, checkpoints.latest_step)
@@ -106,9 +115,9 @@ def train(
                         logged_at, logged_step = now, step
                     if save_now:
                         checkpoints.save(step, variables=state.variables, optimizer=state.optimizer)
-                    if is_last or step % schedule.evaluate_every == 0:
-                        look(step, state)
-                        logged_at = time.perf_counter()
+                    evaluating_since = time.perf_counter()
+                    evaluate_if_due(state, writer)
+                    logged_at += time.perf_counter() - evaluating_since
             except KeyboardInterrupt:
                 step = int(state.step)
                 if step > (checkpoints.latest_step or 0):
@@ -123,7 +132,7 @@ def _validation_images(dataset: data.Dataset, number: int) -> Float[Array, "batc
     return jnp.asarray(dataset.images(indices))
 
 
-def _to_floats(metrics: Metrics) -> dict[str, float]:
+def _to_floats(metrics: Mapping[str, Array]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 

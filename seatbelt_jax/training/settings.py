@@ -3,11 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
+import numpy as np
 import optax
 
+from seatbelt_jax import sections
 from seatbelt_jax.elbo import Penalty
+from seatbelt_jax.sections import check_choice
 from seatbelt_jax.total_correlation import Estimator
 
 
@@ -30,9 +33,11 @@ class ObjectiveConfig:
     def __post_init__(self):
         if not (math.isfinite(self.beta) and self.beta >= 0.0):
             raise ValueError(f"objective.beta must be a finite number >= 0, got {self.beta}")
-        _check_choice("objective.penalty", self.penalty, get_args(Penalty))
+        if not np.all(np.isfinite(self.free_bits) & (np.asarray(self.free_bits) >= 0.0)):
+            raise ValueError(f"objective.free_bits must be numbers >= 0, got {self.free_bits}")
+        check_choice("objective.penalty", self.penalty, get_args(Penalty))
         # "exact" needs the posteriors of the whole data set at every step.
-        _check_choice("objective.estimator", self.estimator, tuple(e for e in get_args(Estimator) if e != "exact"))
+        check_choice("objective.estimator", self.estimator, tuple(e for e in get_args(Estimator) if e != "exact"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +57,9 @@ class OptimizerConfig:
     def __post_init__(self):
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0.0):
             raise ValueError(f"optimizer.learning_rate must be a positive number, got {self.learning_rate}")
-        _check_choice("optimizer.schedule", self.schedule, ("cosine", "constant"))
+        if not self.max_gradient_norm >= 0.0:
+            raise ValueError(f"optimizer.max_gradient_norm must be >= 0, got {self.max_gradient_norm}")
+        check_choice("optimizer.schedule", self.schedule, ("cosine", "constant"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,20 +110,10 @@ def parse_settings(config: Mapping[str, Any]) -> Settings:
     """
     return Settings(
         seed=config["seed"],
-        objective=_parse_section(ObjectiveConfig, "objective", config["objective"]),
-        optimizer=_parse_section(OptimizerConfig, "optimizer", config["optimizer"]),
-        train=_parse_section(TrainConfig, "train", config["train"]),
+        objective=sections.parse(ObjectiveConfig, "objective", config["objective"]),
+        optimizer=sections.parse(OptimizerConfig, "optimizer", config["optimizer"]),
+        train=sections.parse(TrainConfig, "train", config["train"]),
     )
-
-
-Section = TypeVar("Section", ObjectiveConfig, OptimizerConfig, TrainConfig)
-
-
-def _parse_section(section: type[Section], name: str, values: Mapping[str, Any]) -> Section:
-    known = {field.name for field in dataclasses.fields(section)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown {name} fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return section(**values)
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -126,8 +123,3 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
     clip = optax.clip_by_global_norm(config.max_gradient_norm) if config.max_gradient_norm else optax.identity()
     return optax.chain(clip, optax.adam(schedule))
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")

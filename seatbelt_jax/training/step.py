@@ -9,6 +9,7 @@ from seatbelt_jax import elbo
 from seatbelt_jax.models import Model
 from seatbelt_jax.training.settings import ObjectiveConfig
 from seatbelt_jax.training.state import TrainState
+from seatbelt_jax.vae import sample_noise
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -32,11 +33,7 @@ def train_step(
         draws what an uninterrupted one would.
       dataset_size: N of the aggregate posterior.
     """
-    noise_key = jax.random.fold_in(key, state.step)
-    layer_keys = jax.random.split(noise_key, len(model.latent_sizes))
-    noise = tuple(
-        jax.random.normal(k, (images.shape[0], size)) for k, size in zip(layer_keys, model.latent_sizes, strict=True)
-    )
+    noise = sample_noise(jax.random.fold_in(key, state.step), model.latent_sizes, images.shape[0])
     variables = dict(state.variables)
 
     def loss(params):

@@ -22,6 +22,7 @@ class MetricWriter:
         path = directory / "metrics.jsonl"
         kept = [row for row in read_metrics(directory) if row["step"] <= start]
         storage.write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._written = {(row["step"], row["split"]) for row in kept}
         self._file = path.open("a")
         self._events = SummaryWriter(str(directory / "events"), purge_step=start or None)
 
@@ -32,10 +33,15 @@ class MetricWriter:
         self._file.close()
         self._events.close()
 
+    def has(self, step: int, split: str) -> bool:
+        """Whether the row of this step is already there."""
+        return (step, split) in self._written
+
     def write(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
         """Writes one row, on disk before this returns."""
         self._file.write(json.dumps({"step": step, "split": split, **metrics}) + "\n")
         self._file.flush()
+        self._written.add((step, split))
         for name, value in metrics.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
 
@@ -44,14 +50,19 @@ def read_metrics(directory: pathlib.Path) -> list[dict]:
     """The rows of metrics.jsonl, none where there is no such file.
 
     A last line cut short by a crash is left out.
+
+    Raises:
+      ValueError: where any other line is not a row.
     """
     path = directory / "metrics.jsonl"
     if not path.exists():
         return []
+    lines = path.read_text().splitlines()
     rows = []
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(lines, 1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"line {number} of {path} is not JSON; repair or remove that line") from error
     return rows
