@@ -4,7 +4,7 @@
 
 CelebA must be prepared once (1.4 GB download; TensorFlow is needed for this alone):
 
-    pip install '.[prepare]' && tfds build celeb_a --file_format=array_record
+    pip install -e '.[prepare]' && tfds build celeb_a --file_format=array_record
 
 Settings from the paper: networks of Chen et al. 2018 with {64, 64, 128, 128, 512} filters, latent sizes
 256, 128, 64, 32, MLPs of 1024, 512, 256 units between them, Gaussian likelihood with sigma 0.1 on [-1, 1],

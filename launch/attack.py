@@ -17,10 +17,10 @@ NAME = "latent_kl"
 
 def define_flags() -> None:
     flags.DEFINE_string("run", None, "The run directory.", required=True)
-    flags.DEFINE_integer("pairs", 10, "Pairs of validation images.", lower_bound=1)
+    flags.DEFINE_integer("pairs", 10, "Pairs of validation images, no image twice.", lower_bound=1)
     flags.DEFINE_integer("penalties", 50, "Penalties between 2^-20 and 2^20, geometric.", lower_bound=1)
     flags.DEFINE_integer("iterations", 200, "Iterations of L-BFGS-B per attack.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Which pairs.")
+    flags.DEFINE_integer("seed", 0, "Which pairs.", lower_bound=0)
     flags.DEFINE_integer("lanes_at_once", 32, "Attacks held on the device together.", lower_bound=1)
 
 
@@ -52,7 +52,7 @@ def attack(
         lanes_at_once=lanes_at_once,
         progress=True,
     )
-    numbers = {"source_index": chosen[:, 0], "target_index": chosen[:, 1]}
+    numbers = {"source_index": chosen[:, 0], "target_index": chosen[:, 1], "step": opened.latest_step}
     base = opened.path / "attacks" / NAME
     storage.write_npz(base.with_suffix(".npz"), {**result.to_arrays(), **numbers})
     indexed = [

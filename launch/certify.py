@@ -15,14 +15,19 @@ from seatbelt_jax import bounds, data, run, storage
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.vae import VAE
 
+# Images certified where no number is given and there are as many.
+_IMAGES = 50
+
 
 def define_flags() -> None:
     flags.DEFINE_string("run", None, "The run directory.", required=True)
-    flags.DEFINE_integer("images", 50, "Validation images to certify, from the first.", lower_bound=1)
+    flags.DEFINE_integer("images", None, "Validation images to certify, from the first; 50 by default.", lower_bound=1)
     flags.DEFINE_float("radius", 4.0, "r: how far a reconstruction may move, L2 in pixel units.")
+    flags.register_validator("radius", lambda value: 0.0 < value < float("inf"), "must be positive and finite")
     flags.DEFINE_integer("samples", 2000, "Posterior draws per image.", lower_bound=1)
     flags.DEFINE_float("alpha", 1e-3, "Probability, per image, that a confidence bound fails.")
-    flags.DEFINE_integer("seed", 0, "Of the draws.")
+    flags.register_validator("alpha", lambda value: 0.0 < value < 1.0, "must lie between 0 and 1")
+    flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
 
 
 def main() -> None:
@@ -36,18 +41,24 @@ def main() -> None:
     )
 
 
-def certify(path: str | pathlib.Path, *, images: int, radius: float, samples: int, alpha: float, seed: int) -> None:
+def certify(
+    path: str | pathlib.Path, *, images: int | None, radius: float, samples: int, alpha: float, seed: int
+) -> None:
     """Certifies images under the model of a run and writes the certificates into the run."""
     opened = run.open(path)
     vae = opened.load_vae()
     validation = data.load(opened.config["data"], vae.likelihood.image_range).validation
+    if images is None:
+        images = min(_IMAGES, validation.size)
     if images > validation.size:
-        raise ValueError(f"asked to certify {images} images of the {validation.size} there are for validation")
+        raise ValueError(
+            f"there are {validation.size} validation images, not {images}; give --images={validation.size}"
+        )
     chosen = np.asarray(validation.images(np.arange(images, dtype=np.int32)))
     certificates = certificates_of(vae, chosen, radius=radius, samples=samples, alpha=alpha, seed=seed)
     folder = opened.path / "certificates"
     for method, certificate in certificates.items():
-        storage.write_npz(folder / f"{method}.npz", certificate.to_arrays())
+        storage.write_npz(folder / f"{method}.npz", {**certificate.to_arrays(), "step": opened.latest_step})
         print(
             f"{opened.path}: {method} margin of {images} images at r = {radius:g}: median "
             f"{np.median(certificate.radius):.4g} (L2, pixel units), abstained on {certificate.abstained.sum()}; "
@@ -82,8 +93,9 @@ def certificates_of(
             progress=True,
         )
     print(
-        f"{len(vae.latent_sizes)} latent layers: the Camuto and spectral margins are for one; certifying the "
-        "hierarchical margin along sampled paths. Not certified yet: beyond first order, moving sigma."
+        f"{len(vae.latent_sizes)} latent layers: the Camuto and spectral margins are for one, so this is the "
+        "hierarchical margin along sampled paths. It is of first order; what is not certified yet: that the encoder's "
+        "means bend, and that its standard deviations move, within the margin."
     )
     hierarchical = bounds.hierarchical_margin(
         [level] * len(vae.latent_sizes),

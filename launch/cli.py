@@ -2,10 +2,14 @@
 
 import difflib
 import logging as stdlib_logging
+import os
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -24,13 +28,14 @@ def start(main: Callable[[], None]) -> None:
 
 
 def _run(main: Callable[[], None]) -> None:
+    signal.signal(signal.SIGINT, _raise_interrupt)
+    signal.signal(signal.SIGALRM, _raise_interrupt)
     try:
         main()
     except _EXPECTED as error:
         _fail(f"{error}" or type(error).__name__)
     except KeyboardInterrupt:
-        print("\ninterrupted; what is on disk is whole, the same command goes on", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        _interrupted("; what is on disk is whole, and the same command goes on or starts anew")
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -38,7 +43,7 @@ def _parse(arguments: list[str]) -> list[str]:
     _check_config_file(arguments)
     try:
         rest = flags.FLAGS(arguments)
-    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # a configuration file is a program: it can raise anything
         _fail(_reason(error))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; options are written --name=value, see --help")
@@ -56,15 +61,20 @@ def _check_config_file(arguments: list[str]) -> None:
             continue
         path = pathlib.Path(value.split(":")[0])
         if not path.is_file():
-            known = sorted(str(file) for file in path.parent.glob("*.py"))
-            near = difflib.get_close_matches(str(path), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            _fail(f"there is no configuration {path}; {hint}")
+            known = sorted(map(str, [*path.parent.glob("*.py"), *pathlib.Path("configs").glob("*.py")]))
+            stems = {pathlib.Path(name).stem: name for name in known}
+            near = [stems[stem] for stem in difflib.get_close_matches(path.stem, stems, n=1)]
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
+            _fail(f"there is no configuration {value or 'of that name'}; {hint}")
 
 
 def _reason(error: Exception) -> str:
     """The cause alone: ml_collections hands on a whole traceback as a message."""
+    if isinstance(error, SyntaxError):
+        return str(error)
     message = str(error.args[0]) if error.args else type(error).__name__
+    if missing := re.search(r"Flag (--\w+) must have a value other than None", message):
+        return f"{missing[1]}=... must be given, see --help"
     if near := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', message):
         return f"unknown configuration field {near[2]}; did you mean {near[1]}?"
     if field := re.fullmatch(r"[\"']*(\w+)[\"']*", message):
@@ -72,6 +82,28 @@ def _reason(error: Exception) -> str:
     return re.split(r"\b\w+Error: ", message)[-1]
 
 
-def _fail(message: str) -> None:
+def _raise_interrupt(_: int, frame: FrameType | None) -> None:
+    """Ctrl-C as an exception, which a callback of the garbage collector would swallow: then a moment later."""
+    while frame is not None:
+        if "gc_callback" in frame.f_code.co_name:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _interrupted(advice: str = "") -> NoReturn:
+    print(f"\ninterrupted{advice}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # Not sys.exit: a thread that still compiles crashes the interpreter while it is taken down.
+    os._exit(_INTERRUPTED)
+
+
+# Launchers import this file before the packages that take seconds, and Ctrl-C in these seconds ends at once: as an
+# exception it would be a traceback, or be lost in a callback of the garbage collector.
+signal.signal(signal.SIGINT, lambda *_: _interrupted())
+
+
+def _fail(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(1)

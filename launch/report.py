@@ -4,7 +4,6 @@ Reads what training, attacks and certificates left in the runs; writes one self-
 report.html in the run or, of several, in the directory that holds them, and figures/ beside it.
 """
 
-import os
 import pathlib
 import shlex
 import sys
@@ -24,7 +23,7 @@ _SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_
 
 def define_flags() -> None:
     flags.DEFINE_multi_string("run", None, "A run directory; give it again for each further run.", required=True)
-    flags.DEFINE_string("output", None, "The page; report.html in the run, or in the runs' common parent.")
+    flags.DEFINE_string("output", None, "The page; report.html in the run, or beside the runs.")
 
 
 def main() -> None:
@@ -72,8 +71,10 @@ def _target(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pat
     if output is None:
         if len(opened) == 1:
             return opened[0].path / "report.html"
-        parents = [one.path.absolute().parent for one in opened]
-        return pathlib.Path(os.path.relpath(os.path.commonpath(parents))) / "report.html"
+        parents = {one.path.absolute().parent for one in opened}
+        if len(parents) > 1:
+            raise ValueError("the runs are in different directories; say where the page goes with --output=PATH")
+        return opened[0].path.parent / "report.html"
     target = pathlib.Path(output)
     if target.is_dir():
         raise ValueError(f"--output={output} is a directory; name the file, for example {target / 'report.html'}")
@@ -103,11 +104,24 @@ def _results(opened: run.Run, name: str) -> plots.ModelResults:
         num_layers=len(opened.config["model"]["latent_sizes"]),
         metrics=_metrics(opened.path),
         samples=_samples(opened.path / "samples.npz"),
-        attacks={file.stem: _attack(file, image_range) for file in sorted((opened.path / "attacks").glob("*.npz"))},
-        certificates=[_certificate(file) for file in sorted((opened.path / "certificates").glob("*.npz"))],
+        attacks={file.stem: _attack(file, arrays, image_range) for file, arrays in _results_of(opened, "attacks")},
+        certificates=[_certificate(file, arrays) for file, arrays in _results_of(opened, "certificates")],
         settings=dict(_flat(opened.config)),
         provenance=dict(_flat(opened.provenance)),
     )
+
+
+def _results_of(opened: run.Run, folder: str) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
+    """The results of the model as it stands; those of an earlier step are named and left out."""
+    for file in sorted((opened.path / folder).glob("*.npz")):
+        arrays = storage.read_npz(file)
+        if "step" in arrays and arrays["step"] != opened.latest_step:
+            print(
+                f"left out: {file} is of step {arrays['step']}, the model of step {opened.latest_step}; make it anew",
+                file=sys.stderr,
+            )
+        else:
+            yield file, arrays
 
 
 def _kind(config: Mapping[str, Any]) -> str:
@@ -139,8 +153,7 @@ def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _attack(file: pathlib.Path, image_range: tuple[float, float]) -> plots.AttackData:
-    arrays = storage.read_npz(file)
+def _attack(file: pathlib.Path, arrays: Mapping[str, np.ndarray], image_range: tuple[float, float]) -> plots.AttackData:
     try:
         found = AttackResult.from_arrays(arrays)
         endings = Counter(Status(status).name.lower() for status in found.status.ravel())
@@ -167,8 +180,7 @@ def _attack(file: pathlib.Path, image_range: tuple[float, float]) -> plots.Attac
     )
 
 
-def _certificate(file: pathlib.Path) -> plots.CertificateData:
-    arrays = storage.read_npz(file)
+def _certificate(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> plots.CertificateData:
     try:
         found = bounds.Certificate.from_arrays(arrays)
     except ValueError as error:

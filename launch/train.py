@@ -15,7 +15,13 @@ from seatbelt_jax import data, models, plots, run, storage, training
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The experiment: a file of configs/, with :VARIANT where it has variants; any of its fields can be changed by "
+        "--config.SECTION.FIELD=VALUE.",
+        lock_config=True,
+    )
     flags.DEFINE_string("workdir", None, "The run directory; by default runs/ and the name of the config.")
     flags.mark_flag_as_required("config")
 
@@ -35,7 +41,13 @@ def train(config: dict, path: pathlib.Path) -> None:
     data.check_batch_size(settings.train.batch_size, splits.train)
     model = models.build(config["model"], splits.train.image_shape)
     opened = run.prepare(path, config, splits.train.image_shape)
-    print(f"{path}: {splits.train.size} images of {splits.train.name}, latents {model.latent_sizes}")
+    state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
+    if opened.latest_step == settings.train.steps:
+        state = "is trained"
+    print(
+        f"{path}: {splits.train.size} images of {splits.train.name}, latents {model.latent_sizes}; "
+        f"{state} ({settings.train.steps} steps)"
+    )
 
     def show(step: int, found: training.Evaluation) -> None:
         tqdm.write(

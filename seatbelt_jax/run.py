@@ -91,7 +91,8 @@ def prepare(path: storage.Path, config: Mapping[str, Any], image_shape: tuple[in
         differences = _differences(existing.config, config)
         if not differences:
             return existing
-        if existing.latest_step is not None:
+        has_results = any((path / name).exists() for name in ("attacks", "certificates"))
+        if existing.latest_step is not None or has_results:
             raise ValueError(
                 f"{path} was made with another configuration: {'; '.join(differences)}; "
                 "give another --workdir, or the configuration it was made with"

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,15 @@ def test_a_run_is_trained_attacked_certified_and_shown(smoke_run):
     assert [row["step"] for row in training.read_metrics(smoke_run)] == [2, 4, 4]
     assert len((smoke_run / "attacks" / "latent_kl.csv").read_text().splitlines()) == 1 + 2 * 3
     assert "<html" in (smoke_run / "report.html").read_text()
+
+
+def test_results_of_an_earlier_step_are_not_shown_as_the_models(smoke_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(smoke_run, copy)
+    shutil.rmtree(copy / "checkpoints" / "4")
+    done = launch("launch/report.py", f"--run={copy}")
+    for name in ("attacks/latent_kl.npz", "certificates/hierarchical.npz"):
+        assert f"left out: {copy / name} is of step 4, the model of step 2" in done.stderr
 
 
 def test_the_same_command_again_changes_nothing(smoke_run):
@@ -144,6 +154,27 @@ def test_a_run_whose_config_and_checkpoint_disagree_is_refused(smoke_run, tmp_pa
     (copy / "checkpoints").symlink_to(smoke_run / "checkpoints")
     line = refused("launch/attack.py", f"--run={copy}")
     assert "the checkpoint is of another architecture: params.bottom_posterior" in line
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 5.0])
+def test_ctrl_c_at_any_time_ends_quietly(seconds, tmp_path):
+    command = [
+        sys.executable,
+        "launch/train.py",
+        SMOKE,
+        f"--workdir={tmp_path / 'run'}",
+        "--config.train.steps=100000",
+        "--config.train.evaluate_every=100000",
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGINT)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):

@@ -327,7 +327,9 @@ def test_output_and_names(launcher, make_run, tmp_path: pathlib.Path) -> None:
     _, page = read(written)
     assert written == tmp_path / "new" / "page.html"
     assert "one/same" in page.text["summary"] and "two/same" in page.text["summary"]
-    assert launcher.report([a, b]).resolve() == (tmp_path / "report.html").resolve()
+    with pytest.raises(ValueError, match="in different directories; say where the page goes"):
+        launcher.report([a, b])
+    assert launcher.report([a, make_run("one/other")]) == tmp_path / "one" / "report.html"
     with pytest.raises(ValueError, match="is a directory; name the file"):
         launcher.report([a], tmp_path)
 

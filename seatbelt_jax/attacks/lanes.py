@@ -44,6 +44,7 @@ def solve(
     *,
     lanes_at_once: int,
     progress: bool = False,
+    already_solved: int = 0,
 ) -> Solutions:
     """Minimises `solver.fun(image, problem)` over the box for every lane.
 
@@ -54,6 +55,7 @@ def solve(
       bounds: lower and upper bound of every pixel.
       lanes_at_once: problems held on the device together.
       progress: whether to show a bar over lanes.
+      already_solved: lanes of the same sweep that needed no solver, for the bar to count.
     """
     total = len(starts)
     slots = min(lanes_at_once, total)
@@ -82,7 +84,9 @@ def solve(
     waiting = 0
     block: Any = None
     solutions = Solutions(np.array(starts), np.zeros(total), *(np.zeros(total, np.int32) for _ in range(3)))
-    with tqdm(total=total, unit="attack", disable=None if progress else True) as bar:
+    with tqdm(
+        total=total + already_solved, initial=already_solved, unit="attack", disable=None if progress else True
+    ) as bar:
         while waiting < total or np.any(lane_of_slot >= 0):
             free = np.flatnonzero(lane_of_slot < 0)
             # Starting one problem costs an evaluation of the whole block: wait for several to end.

@@ -87,6 +87,7 @@ def sweep(
             bounds,
             lanes_at_once=lanes_at_once,
             progress=progress,
+            already_solved=int(at_rest.sum()),
         )
         images[moving], statuses[moving] = found.images, found.status
         iterations[moving], evaluations[moving] = found.iterations, found.evaluations

@@ -42,7 +42,8 @@ def load(
     if "train" not in splits:
         raise FileNotFoundError(
             f"the data set {name!r} is not prepared in {builder.data_path}; prepare it once with: "
-            f"pip install '.[prepare]' && tfds build {name} --file_format=array_record"
+            f"pip install -e '.[prepare]' && tfds build {name} --file_format=array_record"
+            + (f" --data_dir={data_dir}" if data_dir else "")
         )
     validation = next((split for split in _VALIDATION_SPLITS if split in splits), None)
     if validation is None:

@@ -54,8 +54,9 @@ class ModelConfig:
         check_choice("model.likelihood", self.likelihood, ("gaussian", "bernoulli"))
         for name in ("latent_sizes", "widths", "hidden_sizes"):
             sizes = getattr(self, name)
-            if any(size < 1 for size in sizes) or (not sizes and name != "hidden_sizes"):
-                raise ValueError(f"model.{name} must list positive widths, got {tuple(sizes)}")
+            whole = all(isinstance(size, int) and size >= 1 for size in sizes)
+            if not whole or (not sizes and name != "hidden_sizes"):
+                raise ValueError(f"model.{name} must list positive whole numbers, got {tuple(sizes)}")
         if len(self.hidden_sizes) < len(self.latent_sizes) - 1:
             raise ValueError(
                 f"model.hidden_sizes names {len(self.hidden_sizes)} widths, but {len(self.latent_sizes)} "

@@ -108,8 +108,11 @@ def parse_settings(config: Mapping[str, Any]) -> Settings:
     Raises:
       ValueError: for a field that does not exist or a value that makes no sense.
     """
+    seed = config["seed"]
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
     return Settings(
-        seed=config["seed"],
+        seed=seed,
         objective=sections.parse(ObjectiveConfig, "objective", config["objective"]),
         optimizer=sections.parse(OptimizerConfig, "optimizer", config["optimizer"]),
         train=sections.parse(TrainConfig, "train", config["train"]),
