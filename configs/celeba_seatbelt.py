@@ -12,7 +12,9 @@ Adam at 1e-3 with cosine decay, batches of 1024. Not in the paper and ours: 50 e
 bits of 0.5 nats a layer, and the crop, 148 x 148 at row 40, column 15, resized to 64 x 64, which is that of
 the code the paper cites for its preprocessing.
 
-Variants: "" as above; "smoke" the same architecture in small, on mock data, in seconds.
+Variants:
+  ""     as above, for an accelerator. Neither timed nor trained to the end yet: there is no score to expect.
+  smoke  the same architecture in small, four steps on mock data, in seconds.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,16 @@
 """Plain VAE on the embedded sprites (dSprites): the baseline of Willetts et al. 2021, beta = 1, L = 1.
 
     python launch/train.py --config=configs/sprites_vae.py --workdir=runs/sprites_vae
+    python launch/train.py --config=configs/sprites_vae.py:demo --workdir=runs/demo/vae
 
-Variants: "" the paper's networks at 64x64; "demo" dense networks at 32x32, as `make demo` trains them;
-"smoke" seconds, on mock data.
+Settings as in sprites_seatbelt.py, with 64 latents (one of the sizes in the paper's Fig. 4) and no free bits.
+
+Variants:
+  ""     the paper's networks at 64x64. 2 CPU cores take 6.9 s a step, 69 hours in all: meant for an accelerator,
+         where it has not been timed yet, and not trained to the end yet, so there is no score to expect.
+  demo   dense networks at 32x32, as `make demo` trains them. 70 to 120 s on 2 CPU cores; validation
+         ELBO -3 nats, reconstruction error 5.1.
+  smoke  four steps on mock data, in seconds.
 """
 
 from ml_collections import ConfigDict

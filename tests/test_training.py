@@ -1,4 +1,5 @@
 import json
+import time
 
 import chex
 import jax
@@ -118,6 +119,16 @@ def test_metrics_hold_every_term_at_the_configured_steps(model, splits, tmp_path
     found = seen[-1][1]
     assert found.images.shape == found.reconstructions.shape == (6, 8, 8, 1)
     assert found.samples.shape == (16, 8, 8, 1)
+
+
+def test_the_logged_rate_is_that_of_the_clock(model, splits, tmp_path):
+    began = time.perf_counter()
+    train(model, splits, tmp_path, steps=300, log_every=10, evaluate_every=300, checkpoint_every=300)
+    elapsed = time.perf_counter() - began
+    rows = [row for row in training.read_metrics(tmp_path) if row["split"] == "train"]
+    accounted = sum(10 * 16 / row["images_per_second"] for row in rows)
+    # All steps, with their compilation; not the fresh parameters, the checkpoint and the evaluation.
+    assert 0.2 * elapsed < accounted < elapsed
 
 
 def test_training_improves_the_elbo(model, splits, tmp_path):

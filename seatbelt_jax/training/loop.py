@@ -76,8 +76,7 @@ def train(
         key = jax.random.fold_in(keys[_EVALUATION_STREAM], step)
         return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
 
-    def evaluate_if_due(state: TrainState, writer: MetricWriter) -> None:
-        step = int(state.step)
+    def evaluate_if_due(step: int, state: TrainState, writer: MetricWriter) -> None:
         is_due = step == schedule.steps or (step > 0 and step % schedule.evaluate_every == 0)
         if is_due and not writer.has(step, "validation"):
             found = jax.device_get(evaluate_variables(state.variables, state.step))
@@ -98,7 +97,7 @@ def train(
             MetricWriter(directory, start=start) as writer,
             tqdm(total=schedule.steps, initial=start, unit="step", disable=None) as bar,
         ):
-            evaluate_if_due(state, writer)
+            evaluate_if_due(start, state, writer)
             logged_at, logged_step = time.perf_counter(), start
             try:
                 for step, batch in enumerate(batches, start + 1):
@@ -116,7 +115,7 @@ def train(
                     if save_now:
                         checkpoints.save(step, variables=state.variables, optimizer=state.optimizer)
                     evaluating_since = time.perf_counter()
-                    evaluate_if_due(state, writer)
+                    evaluate_if_due(step, state, writer)
                     logged_at += time.perf_counter() - evaluating_since
             except KeyboardInterrupt:
                 step = int(state.step)
