@@ -40,7 +40,9 @@ def attack(
 ) -> None:
     """Attacks the model of a run and writes what it finds into the run."""
     opened = run.open(path)
-    vae = opened.load_vae()
+    # Before the work: a training that goes on meanwhile must not put its later step on these results.
+    step = opened.latest_step
+    vae = opened.load_vae(step)
     images = data.load(opened.config["data"], vae.likelihood.image_range).validation
     chosen = attacks.random_pairs(pairs, images.size, seed=seed)
     result = attacks.sweep(
@@ -52,7 +54,7 @@ def attack(
         lanes_at_once=lanes_at_once,
         progress=True,
     )
-    numbers = {"source_index": chosen[:, 0], "target_index": chosen[:, 1], "step": opened.latest_step}
+    numbers = {"source_index": chosen[:, 0], "target_index": chosen[:, 1], "step": step}
     base = opened.path / "attacks" / NAME
     storage.write_npz(base.with_suffix(".npz"), {**result.to_arrays(), **numbers})
     indexed = [

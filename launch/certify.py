@@ -46,7 +46,9 @@ def certify(
 ) -> None:
     """Certifies images under the model of a run and writes the certificates into the run."""
     opened = run.open(path)
-    vae = opened.load_vae()
+    # Before the work: a training that goes on meanwhile must not put its later step on these results.
+    step = opened.latest_step
+    vae = opened.load_vae(step)
     validation = data.load(opened.config["data"], vae.likelihood.image_range).validation
     if images is None:
         images = min(_IMAGES, validation.size)
@@ -58,7 +60,7 @@ def certify(
     certificates = certificates_of(vae, chosen, radius=radius, samples=samples, alpha=alpha, seed=seed)
     folder = opened.path / "certificates"
     for method, certificate in certificates.items():
-        storage.write_npz(folder / f"{method}.npz", {**certificate.to_arrays(), "step": opened.latest_step})
+        storage.write_npz(folder / f"{method}.npz", {**certificate.to_arrays(), "step": step})
         print(
             f"{opened.path}: {method} margin of {images} images at r = {radius:g}: median "
             f"{np.median(certificate.radius):.4g} (L2, pixel units), abstained on {certificate.abstained.sum()}; "

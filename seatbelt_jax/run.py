@@ -57,15 +57,15 @@ class Run:
         with Checkpoints(self.path / "checkpoints") as checkpoints:
             return checkpoints.latest_step
 
-    def load_vae(self) -> VAE:
-        """The model with the parameters of its newest checkpoint.
+    def load_vae(self, step: int | None = None) -> VAE:
+        """The model with the parameters of the checkpoint of `step`, the newest by default.
 
         Raises:
           FileNotFoundError: where nothing has been saved yet.
           ValueError: where the checkpoint is of another architecture than config.json says.
         """
         model = self.model
-        step = self.latest_step
+        step = self.latest_step if step is None else step
         if step is None:
             raise FileNotFoundError(
                 f"{self.path} has no checkpoint yet; train it first: "

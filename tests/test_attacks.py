@@ -145,6 +145,14 @@ def test_attacks_on_a_linear_encoder_reach_the_closed_form_optimum():
     assert np.all(result.evaluations[:, 0] > 1)
 
 
+def test_more_pairs_than_are_measured_at_once_keep_their_order():
+    rng = np.random.default_rng(2)
+    sources, targets = rng.uniform(-0.2, 0.2, size=(2, 70, *linear_vae.SHAPE)).astype(np.float32)
+    result = attacks.sweep(linear_vae.vae(), sources, targets, penalties=np.array([0.1]))
+    expected = [linear_vae.optimum(source, target, 0.1) for source, target in zip(sources, targets, strict=True)]
+    np.testing.assert_allclose(np.stack([result.objective, result.distortion_norm], -1)[:, 0], expected, rtol=2e-2)
+
+
 def test_results_do_not_depend_on_how_many_lanes_run_at_once(trained, result):
     vae, images = trained
     one_block = attacks.sweep(vae, images[:3], images[3:6], penalties=PENALTIES, lanes_at_once=100)

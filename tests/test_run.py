@@ -27,6 +27,18 @@ def test_a_run_opens_as_the_model_that_was_saved(tmp_path):
     assert vae.latent_sizes == (3, 2)
 
 
+def test_an_earlier_step_opens_as_it_was(tmp_path):
+    opened = run.prepare(tmp_path / "a", CONFIG, SHAPE)
+    first = save_something(opened, step=1)
+    later = jax.tree.map(lambda leaf: leaf + 0.1, first)
+    with Checkpoints(opened.path / "checkpoints") as checkpoints:
+        checkpoints.save(2, variables=later, optimizer={"count": np.zeros(1)})
+    images = jax.random.normal(jax.random.key(0), (2, *SHAPE))
+    for step, variables in ((1, first), (2, later), (None, later)):
+        expected = opened.model.bind(variables).reconstruct(images)
+        np.testing.assert_array_equal(opened.load_vae(step).reconstruct(images), expected)
+
+
 def test_config_json_holds_what_a_result_depends_on(tmp_path):
     record = storage.read_json(run.prepare(tmp_path / "a", CONFIG, SHAPE).path / "config.json")
     assert record["config"]["model"]["latent_sizes"] == [3, 2]

@@ -128,7 +128,7 @@ def test_the_logged_rate_is_that_of_the_clock(model, splits, tmp_path):
     rows = [row for row in training.read_metrics(tmp_path) if row["split"] == "train"]
     accounted = sum(10 * 16 / row["images_per_second"] for row in rows)
     # All steps, with their compilation; not the fresh parameters, the checkpoint and the evaluation.
-    assert 0.1 * elapsed < accounted < elapsed
+    assert 0.2 * elapsed < accounted < elapsed
 
 
 def test_training_improves_the_elbo(model, splits, tmp_path):

@@ -23,14 +23,12 @@ class Solutions(NamedTuple):
 
     Attributes:
       images: the best accepted iterates.
-      value: the objective there.
       status: a `Status` each.
       iterations: accepted steps.
       evaluations: of the objective and its gradient.
     """
 
     images: Float[np.ndarray, "lane height width channels"]
-    value: Float[np.ndarray, " lane"]
     status: Int[np.ndarray, " lane"]
     iterations: Int[np.ndarray, " lane"]
     evaluations: Int[np.ndarray, " lane"]
@@ -83,7 +81,7 @@ def solve(
     lane_of_slot = np.full(slots, -1)
     waiting = 0
     block: Any = None
-    solutions = Solutions(np.array(starts), np.zeros(total), *(np.zeros(total, np.int32) for _ in range(3)))
+    solutions = Solutions(np.array(starts), *(np.zeros(total, np.int32) for _ in range(3)))
     with tqdm(
         total=total + already_solved, initial=already_solved, unit="attack", disable=None if progress else True
     ) as bar:
@@ -115,7 +113,6 @@ def solve(
 
 def _record(solutions: Solutions, lanes: np.ndarray, slots: np.ndarray, images: Any, state: Any) -> None:
     solutions.images[lanes] = np.asarray(images)[slots]
-    solutions.value[lanes] = np.asarray(state.value)[slots]
     solutions.status[lanes] = np.asarray(state.status)[slots]
     solutions.iterations[lanes] = np.asarray(state.iter_num)[slots]
     solutions.evaluations[lanes] = np.asarray(state.num_fun_eval)[slots]

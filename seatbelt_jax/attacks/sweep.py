@@ -1,5 +1,6 @@
 """A sweep of attacks: every pair of images under every penalty, as one batch of lanes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,8 +16,8 @@ from seatbelt_jax.vae import VAE
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 
-# Images of a batch for which codes and reconstructions are computed at once.
-_MEASURED_AT_ONCE = 64
+# Images whose codes, gradients or reconstructions are computed at once, so that memory does not grow with the pairs.
+_IMAGES_AT_ONCE = 64
 
 
 def penalty_grid(number: int = 50) -> Float[np.ndarray, " penalty"]:
@@ -63,7 +64,7 @@ def sweep(
     sources, targets = _check(vae, sources, targets, penalties)
     distance = objectives.latent_divergence(vae, divergence=divergence, layers=layers)
     bounds = vae.likelihood.image_range
-    target_posteriors = jax.jit(lambda images: objectives.posteriors(vae, images))(targets)
+    target_posteriors = _in_batches(jax.jit(lambda images: objectives.posteriors(vae, images)), targets)
 
     num_pairs, num_penalties = len(sources), len(penalties)
     problem = objectives.Problem(
@@ -108,6 +109,16 @@ def sweep(
     )
 
 
+def _in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A function of images, and of trees with their leading axis, over a few of them at a time."""
+    starts = range(0, len(arguments[0]), _IMAGES_AT_ONCE)
+    batches = [
+        function(*jax.tree.map(lambda leaf: leaf[start : start + _IMAGES_AT_ONCE], arguments))  # noqa: B023
+        for start in starts
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+
+
 def _per_lane(tree: Any, num_penalties: int) -> Any:
     """Repeats what belongs to a pair for each of its penalties: [pair, ...] -> [pair * penalty, ...]."""
     return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), num_penalties, axis=0), tree)
@@ -143,7 +154,7 @@ def _optimal_at_rest(
     that the box allows is no longer than lambda.
     """
     low, high = bounds
-    descent = -jax.jit(jax.vmap(jax.grad(distance)))(sources, target_posteriors)
+    descent = -_in_batches(jax.jit(jax.vmap(jax.grad(distance))), sources, target_posteriors)
     blocked = ((sources <= low) & (descent < 0)) | ((sources >= high) & (descent > 0))
     allowed = jnp.where(blocked, 0.0, descent).reshape(sources.shape[0], -1)
     return np.asarray(jnp.linalg.norm(allowed, axis=-1))[:, None] <= penalties[None, :]
@@ -169,23 +180,16 @@ def _measure(
             vae.likelihood.mean(parameters),
         )
 
-    def look_in_batches(*arguments: Any) -> Any:
-        starts = range(0, len(arguments[0]), _MEASURED_AT_ONCE)
-        batches = [
-            look(*jax.tree.map(lambda leaf: leaf[start : start + _MEASURED_AT_ONCE], arguments))  # noqa: B023
-            for start in starts
-        ]
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
-
     num_penalties = len(penalties)
-    divergence, nll, reconstructions = look_in_batches(
+    divergence, nll, reconstructions = _in_batches(
+        look,
         adversarial.reshape(-1, *adversarial.shape[2:]),
         _per_lane(target_posteriors, num_penalties),
         _per_lane(pairs[1], num_penalties),
     )
     sources, targets = (np.asarray(images) for images in pairs)
-    _, clean_nll, target_reconstructions = look_in_batches(targets, target_posteriors, targets)
-    _, _, source_reconstructions = look_in_batches(sources, target_posteriors, targets)
+    _, clean_nll, target_reconstructions = _in_batches(look, targets, target_posteriors, targets)
+    _, _, source_reconstructions = _in_batches(look, sources, target_posteriors, targets)
     grid = adversarial.shape[:2]
     reconstructions = reconstructions.reshape(adversarial.shape)
     norms = _norm(adversarial - sources[:, None])
