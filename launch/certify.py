@@ -73,7 +73,14 @@ def certify(
 def certificates_of(
     vae: VAE, images: np.ndarray, *, radius: float, samples: int, alpha: float, seed: int
 ) -> dict[str, bounds.Certificate]:
-    """Every margin that exists for a model of this depth."""
+    """Every margin that exists for a model of this depth.
+
+    Raises:
+      ValueError: for a model with Concrete latents.
+    """
+    posteriors = jax.eval_shape(vae.encode, images[:1], vae.mean_path(1)).posteriors
+    if not all(isinstance(q, DiagonalGaussian) for q in posteriors):
+        raise ValueError("margins are for Gaussian latents; this model has Concrete ones (JointVAE)")
 
     def level(x: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
         return jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], tuple(z[None] for z in below)))

@@ -13,6 +13,9 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+# Configurations share what they have in common as configs._base.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 # Errors of the user's making, or of the machine's: the message says all, a traceback would bury it.
 _EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 _INTERRUPTED = 130
@@ -61,7 +64,8 @@ def _check_config_file(arguments: list[str]) -> None:
             continue
         path = pathlib.Path(value.split(":")[0])
         if not path.is_file():
-            known = sorted(map(str, [*path.parent.glob("*.py"), *pathlib.Path("configs").glob("*.py")]))
+            # Files that begin with an underscore are parts of configurations.
+            known = sorted(map(str, [*path.parent.glob("[!_]*.py"), *pathlib.Path("configs").glob("[!_]*.py")]))
             stems = {pathlib.Path(name).stem: name for name in known}
             near = [stems[stem] for stem in difflib.get_close_matches(path.stem, stems, n=1)]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known)) or 'none'}"

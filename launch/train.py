@@ -40,6 +40,7 @@ def train(config: dict, path: pathlib.Path) -> None:
     splits = data.load(config["data"], likelihood.image_range)
     data.check_batch_size(settings.train.batch_size, splits.train)
     model = models.build(config["model"], splits.train.image_shape)
+    notes = training.unreachable_capacities(settings.objective, model.largest_kl)
     opened = run.prepare(path, config, splits.train.image_shape)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
     if opened.latest_step == settings.train.steps:
@@ -48,6 +49,9 @@ def train(config: dict, path: pathlib.Path) -> None:
         f"{path}: {splits.train.size} images of {splits.train.name}, latents {model.latent_sizes}; "
         f"{state} ({settings.train.steps} steps)"
     )
+
+    for note in notes:
+        print(note)
 
     def show(step: int, found: training.Evaluation) -> None:
         tqdm.write(

@@ -13,9 +13,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Checkpoints:
     """The numbered checkpoints of one run.
 
-    A checkpoint holds two items: "variables" (parameters and running averages), which is all that a
-    model needs to be used, and "optimizer", which training needs to go on. Orbax writes each to a
-    temporary folder and renames it, so that an interrupted save leaves no checkpoint behind.
+    A checkpoint holds two items: "variables" (parameters and running averages), which is all that a model
+    needs to be used, and "training" (the optimiser's state and what else there is), which training needs to go
+    on. Orbax writes each to a temporary folder and renames it, so that an interrupted save leaves no checkpoint
+    behind.
     """
 
     def __init__(self, directory: pathlib.Path | str, *, keep: int = 2):
@@ -37,23 +38,23 @@ class Checkpoints:
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
-    def save(self, step: int, *, variables: Any, optimizer: Any) -> None:
+    def save(self, step: int, *, variables: Any, training: Any) -> None:
         """Writes a checkpoint and waits until it is whole on disk."""
-        self._checkpointer.save_checkpointables(step, {"variables": variables, "optimizer": optimizer}, force=True)
+        self._checkpointer.save_checkpointables(step, {"variables": variables, "training": training}, force=True)
 
-    def load(self, step: int, *, variables: Any, optimizer: Any) -> tuple[Any, Any]:
+    def load(self, step: int, *, variables: Any, training: Any) -> tuple[Any, Any]:
         """Restores both items of a checkpoint.
 
         Args:
           step: which checkpoint.
-          variables, optimizer: trees of arrays (or of shapes and dtypes) that say what is expected.
+          variables, training: trees of arrays (or of shapes and dtypes) that say what is expected.
 
         Raises:
           ValueError: where the checkpoint is damaged, or a shape in it differs from what is expected.
         """
-        expected = {"variables": variables, "optimizer": optimizer}
+        expected = {"variables": variables, "training": training}
         loaded = self._load(step, expected)
-        return loaded["variables"], loaded["optimizer"]
+        return loaded["variables"], loaded["training"]
 
     def load_variables(self, step: int, variables: Any) -> Any:
         """Restores the parameters and running averages alone, see `load`."""

@@ -12,6 +12,9 @@ it can exceed log p(x). Here these terms keep z^i and z^{i+1} paired, as Definit
 entropy of q(z^i|..) and the top layer's divergence, on which nothing else depends, are in closed form.
 Called kl for their place in the bound, the terms i < L are therefore not divergences, and where the layer
 above tells much about z^i even their mean can be negative.
+
+A JointVAE's layers, the Concrete latents c and the Gaussian z, are independent given x, and so are their
+priors: both terms are closed forms, and the aggregate posterior is that of z.
 """
 
 import dataclasses
@@ -23,13 +26,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from seatbelt_jax import gaussian
+from seatbelt_jax import gaussian, posterior
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.posterior import Posterior
 from seatbelt_jax.sections import check_choice
 from seatbelt_jax.total_correlation import Estimator, log_aggregate_posterior
 from seatbelt_jax.vae import Encoding
 
-Penalty = Literal["total_correlation", "kl"]
+Penalty = Literal["total_correlation", "kl", "capacity"]
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +69,7 @@ class ElboTerms:
 def decompose(
     log_likelihood: Float[Array, " batch"],
     encoding: Encoding,
-    prior: Sequence[DiagonalGaussian],
+    prior: Sequence[Posterior],
     *,
     dataset_size: int,
     estimator: Estimator = "mws",
@@ -86,13 +90,13 @@ def decompose(
 
     Raises:
       ValueError: where `log_aggregate_posterior` does.
+      TypeError: where the top layer is not Gaussian.
     """
     posteriors, latents = encoding
-    lower = [
-        -gaussian.entropy(q) - gaussian.log_prob(p, z)
-        for q, p, z in zip(posteriors[:-1], prior[:-1], latents[:-1], strict=True)
-    ]
-    top, top_latent = posteriors[-1], latents[-1]
+    lower = [_lower_term(q, p, z) for q, p, z in zip(posteriors[:-1], prior[:-1], latents[:-1], strict=True)]
+    top, top_prior, top_latent = posteriors[-1], prior[-1], latents[-1]
+    if not (isinstance(top, DiagonalGaussian) and isinstance(top_prior, DiagonalGaussian)):
+        raise TypeError(f"the top layer must be Gaussian, got {type(top).__name__}; put Concrete layers below it")
     log_joint, log_product = log_aggregate_posterior(
         top_latent,
         top if aggregate is None else aggregate,
@@ -102,11 +106,18 @@ def decompose(
     )
     return ElboTerms(
         log_likelihood=log_likelihood,
-        kl=jnp.stack([*lower, gaussian.kl_divergence(top, prior[-1])], axis=-1),
+        kl=jnp.stack([*lower, gaussian.kl_divergence(top, top_prior)], axis=-1),
         mutual_information=gaussian.log_prob(top, top_latent) - log_joint,
         total_correlation=log_joint - log_product,
-        dimension_wise_kl=log_product - gaussian.log_prob(prior[-1], top_latent),
+        dimension_wise_kl=log_product - gaussian.log_prob(top_prior, top_latent),
     )
+
+
+def _lower_term(q: Posterior, p: Posterior, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
+    """log q(z^i|..) / p(z^i|..) with the entropy in closed form; all of it where p does not depend on z^{i+1}."""
+    if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
+        return -gaussian.entropy(q) - gaussian.log_prob(p, z)
+    return posterior.kl_divergence(q, p)
 
 
 def objective(
@@ -115,32 +126,53 @@ def objective(
     beta: float | Float[Array, ""] = 1.0,
     penalty: Penalty = "total_correlation",
     free_bits: float | Sequence[float] = 0.0,
+    capacity: float | Sequence[float] | Float[Array, " layers"] = 0.0,
+    total_correlation: Float[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
     """The objective to maximise, per example, in nats; the caller averages.
 
     penalty="total_correlation": ELBO - (beta - 1) TC(z^L), the objective of beta-TCVAE (L = 1),
-    beta-TCDLGM and Seatbelt-VAE (Willetts et al. 2021, Eq. 9).
+    beta-TCDLGM and Seatbelt-VAE (Willetts et al. 2021, Eq. 9), and, with a discriminator's estimate as
+    `total_correlation`, of FactorVAE (Kim and Mnih 2018, Eq. 2; its gamma is beta - 1).
     penalty="kl": log p(x|z) - beta sum_i KL_i, the objective of beta-VAE (Higgins et al. 2017).
     beta = 1 gives the plain ELBO with either.
+    penalty="capacity": log p(x|z) - beta sum_i |mean KL_i - C_i|, the objective of JointVAE (Dupont 2018;
+    Sootla 2018, Eq. 2.14) and, for one layer, of Burgess et al. 2017; their gamma is beta.
 
     Args:
       terms: from `decompose`.
       beta: the penalty's weight, >= 0.
       penalty: what beta multiplies.
       free_bits: nats that each layer may use at no cost, one number or one per layer: a layer's
-        batch-mean KL below it counts as that constant (Kingma et al. 2016). 0 turns it off.
+        batch-mean KL below it counts as that constant (Kingma et al. 2016). 0 turns it off. Not with
+        penalty="capacity", which has a use for every nat.
+      capacity: penalty="capacity" alone: C_i in nats, one number or one per layer.
+      total_correlation: another estimate of log q(z^L) - log prod_j q(z^L_j), [batch], in place of that
+        of `terms`.
 
     Raises:
-      ValueError: for an unknown penalty, or free bits for another number of layers.
+      ValueError: for an unknown penalty, or free bits or capacities for another number of layers.
     """
     check_choice("penalty", penalty, get_args(Penalty))
-    layers = terms.kl.shape[-1]
-    if np.shape(free_bits) not in ((), (layers,)):
-        raise ValueError(f"free_bits must be one number or {layers}, one per layer; got {np.size(free_bits)}")
-    allowance = jnp.broadcast_to(jnp.asarray(free_bits, terms.kl.dtype), (layers,))
+    if penalty == "capacity":
+        target = _per_layer("capacity", capacity, terms)
+        # The sign of the mean, so that the batch's mean is |mean KL - C|.
+        side = jax.lax.stop_gradient(jnp.sign(jnp.mean(terms.kl, axis=0) - target))
+        return terms.log_likelihood - beta * jnp.sum(side * (terms.kl - target), axis=-1)
+    allowance = _per_layer("free_bits", free_bits, terms)
     # Off is off: the mean of a lower layer's term can be negative.
     is_free = (allowance > 0.0) & (jnp.mean(terms.kl, axis=0) < allowance)
     kl = jnp.sum(jnp.where(is_free, allowance, terms.kl), axis=-1)
     if penalty == "kl":
         return terms.log_likelihood - beta * kl
-    return terms.log_likelihood - kl - (beta - 1.0) * terms.total_correlation
+    total_correlation = terms.total_correlation if total_correlation is None else total_correlation
+    return terms.log_likelihood - kl - (beta - 1.0) * total_correlation
+
+
+def _per_layer(
+    name: str, values: float | Sequence[float] | Float[Array, " layers"], terms: ElboTerms
+) -> Float[Array, " layers"]:
+    layers = terms.kl.shape[-1]
+    if np.shape(values) not in ((), (layers,)):
+        raise ValueError(f"{name} must be one number or {layers}, one per layer; got {np.size(values)}")
+    return jnp.broadcast_to(jnp.asarray(values, terms.kl.dtype), (layers,))

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seatbelt_jax import gaussian
+from seatbelt_jax import posterior
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import Likelihood
+from seatbelt_jax.posterior import Posterior
 
 Latents = tuple[Float[Array, "batch latent"], ...]
 
@@ -18,10 +19,11 @@ Latents = tuple[Float[Array, "batch latent"], ...]
 class Encoding(NamedTuple):
     """What the inference network says of a batch, layer 1 (nearest the data) first.
 
-    posteriors[i] is q(z^{i+1} | z^i, x) evaluated at the sampled latents[i-1].
+    posteriors[i] is q(z^{i+1} | z^i, x) evaluated at the sampled latents[i-1]. A JointVAE's two layers, the
+    Concrete latents and the Gaussian ones, are independent given x.
     """
 
-    posteriors: tuple[DiagonalGaussian, ...]
+    posteriors: tuple[Posterior, ...]
     latents: Latents
 
 
@@ -40,7 +42,7 @@ class VAE:
         and zeros follow the means.
       decode: latents -> the likelihood's parameters, [batch, height, width, channels].
       prior: latents -> (p(z^1|z^2), .., p(z^L)); entry i reads latents[i + 1] alone and the last is
-        N(0, I).
+        N(0, I). Concrete layers have a uniform one.
       likelihood: what the decoder's output means.
       latent_sizes: the width of each layer, layer 1 first.
       image_shape: (height, width, channels).
@@ -48,7 +50,7 @@ class VAE:
 
     encode: Callable[[Float[Array, "batch *image"], Latents], Encoding]
     decode: Callable[[Latents], Float[Array, "batch *image"]]
-    prior: Callable[[Latents], tuple[DiagonalGaussian, ...]]
+    prior: Callable[[Latents], tuple[Posterior, ...]]
     likelihood: Likelihood
     latent_sizes: tuple[int, ...]
     image_shape: tuple[int, int, int]
@@ -61,14 +63,20 @@ class VAE:
         """Independent standard normals for every layer."""
         return sample_noise(key, self.latent_sizes, batch)
 
-    def posterior(self, images: Float[Array, "batch *image"], below: Latents) -> DiagonalGaussian:
+    def posterior(self, images: Float[Array, "batch *image"], below: Latents) -> Posterior:
         """q(z^i|z^{i-1}, x) at given latents of the layers below, i = len(below) + 1.
 
         Layer by layer, the noise is chosen with which `encode` samples the given latents.
+
+        Raises:
+          TypeError: where a layer below is Concrete: many noises give the same sample.
         """
         noise = list(self.mean_path(images.shape[0]))
         for layer, latent in enumerate(below):
             here = self.encode(images, tuple(noise)).posteriors[layer]
+            if not isinstance(here, DiagonalGaussian):
+                kind = type(here).__name__
+                raise TypeError(f"layer {layer + 1} is {kind}: many noises give the same sample of it")
             noise[layer] = (latent - here.mean) * jnp.exp(-here.log_std)
         return self.encode(images, tuple(noise)).posteriors[len(below)]
 
@@ -84,5 +92,5 @@ class VAE:
         latents = [jnp.zeros_like(layer) for layer in noise]
         for layer in reversed(range(len(noise))):
             conditional = self.prior(tuple(latents))[layer]
-            latents[layer] = gaussian.sample(conditional, noise[layer])
+            latents[layer] = posterior.sample(conditional, noise[layer])
         return self.likelihood.mean(self.decode(tuple(latents)))

@@ -137,7 +137,7 @@ def test_gradients_of_the_objective_equal_finite_differences(two_layers):
 
 
 def test_an_unknown_penalty_is_refused(two_layers):
-    with pytest.raises(ValueError, match="penalty must be one of total_correlation, kl; got 'tc'"):
+    with pytest.raises(ValueError, match="penalty must be one of total_correlation, kl, capacity; got 'tc'"):
         elbo.objective(elbo.decompose(*two_layers, dataset_size=DATASET), penalty="tc")
 
 

@@ -13,7 +13,7 @@ SHAPE = (8, 8, 1)
 def save_something(opened, step=1):
     variables = opened.model.init(jax.random.key(3))
     with Checkpoints(opened.path / "checkpoints") as checkpoints:
-        checkpoints.save(step, variables=variables, optimizer={"count": np.zeros(1)})
+        checkpoints.save(step, variables=variables, training={"count": np.zeros(1)})
     return variables
 
 
@@ -32,7 +32,7 @@ def test_an_earlier_step_opens_as_it_was(tmp_path):
     first = save_something(opened, step=1)
     later = jax.tree.map(lambda leaf: leaf + 0.1, first)
     with Checkpoints(opened.path / "checkpoints") as checkpoints:
-        checkpoints.save(2, variables=later, optimizer={"count": np.zeros(1)})
+        checkpoints.save(2, variables=later, training={"count": np.zeros(1)})
     images = jax.random.normal(jax.random.key(0), (2, *SHAPE))
     for step, variables in ((1, first), (2, later), (None, later)):
         expected = opened.model.bind(variables).reconstruct(images)

@@ -165,11 +165,11 @@ def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("objective", {"beta": -1.0}, "beta must be a finite number >= 0"),
-        ("objective", {"estimator": "exact"}, "one of mws, mss"),
-        ("objective", {"penalty": "tc"}, "objective.penalty must be one of total_correlation, kl"),
+        ("objective", {"beta": -1.0}, "objective.beta must be a finite number >= 0"),
+        ("objective", {"estimator": "exact"}, "one of mws, mss, density_ratio"),
+        ("objective", {"penalty": "tc"}, "objective.penalty must be one of total_correlation, kl, capacity"),
         ("objective", {"free_bits": -1.0}, "free_bits must be numbers >= 0"),
-        ("optimizer", {"max_gradient_norm": -1.0}, "max_gradient_norm must be >= 0"),
+        ("optimizer", {"max_gradient_norm": -1.0}, "max_gradient_norm must be a finite number >= 0"),
         ("objective", {"gamma": 1.0}, "unknown objective fields gamma"),
         ("optimizer", {"learning_rate": 0.0}, "learning_rate must be a positive number"),
         ("optimizer", {"schedule": "linear"}, "one of cosine, constant"),

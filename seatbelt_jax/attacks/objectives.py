@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from seatbelt_jax import gaussian
-from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax import posterior
+from seatbelt_jax.posterior import Posterior
 from seatbelt_jax.sections import check_choice
 from seatbelt_jax.vae import VAE
 
 Divergence = Literal["kl"]
 Layers = Literal["all", "top", "bottom"]
-Distance = Callable[[Float[Array, "height width channels"], tuple[DiagonalGaussian, ...]], Float[Array, ""]]
+Distance = Callable[[Float[Array, "height width channels"], tuple[Posterior, ...]], Float[Array, ""]]
 
-_DIVERGENCES: Mapping[str, Callable[[DiagonalGaussian, DiagonalGaussian], Array]] = {"kl": gaussian.kl_divergence}
+_DIVERGENCES: Mapping[str, Callable[[Posterior, Posterior], Array]] = {"kl": posterior.kl_divergence}
 
 
 class Problem(NamedTuple):
@@ -24,16 +24,16 @@ class Problem(NamedTuple):
 
     Attributes:
       source: the image that is distorted.
-      target: the posteriors of the target image, layer 1 first, each [latent].
+      target: the posteriors of the target image, layer 1 first, of one image each.
       penalty: lambda, nats per unit of L2 distortion.
     """
 
     source: Float[Array, "height width channels"]
-    target: tuple[DiagonalGaussian, ...]
+    target: tuple[Posterior, ...]
     penalty: Float[Array, ""]
 
 
-def posteriors(vae: VAE, images: Float[Array, "batch height width channels"]) -> tuple[DiagonalGaussian, ...]:
+def posteriors(vae: VAE, images: Float[Array, "batch height width channels"]) -> tuple[Posterior, ...]:
     """q(z^i|x) of every layer along the mean path: layer i is conditioned on layer i-1's mean."""
     return vae.encode(images, vae.mean_path(images.shape[0])).posteriors
 
@@ -52,7 +52,7 @@ def latent_divergence(vae: VAE, *, divergence: Divergence = "kl", layers: Layers
     depth = len(vae.latent_sizes)
     chosen = {"all": range(depth), "top": range(depth - 1, depth), "bottom": range(1)}[layers]
 
-    def value(image: Array, target: tuple[DiagonalGaussian, ...]) -> Array:
+    def value(image: Array, target: tuple[Posterior, ...]) -> Array:
         attacked = jax.tree.map(lambda leaf: leaf[0], posteriors(vae, image[None]))
         return sum((distance(attacked[layer], target[layer]) for layer in chosen), jnp.zeros(()))
 

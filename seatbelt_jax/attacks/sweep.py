@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from seatbelt_jax.attacks import lanes, objectives
 from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
 from seatbelt_jax.attacks.result import AttackResult
-from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.posterior import Posterior
 from seatbelt_jax.vae import VAE
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
@@ -144,7 +144,7 @@ def _check(vae: VAE, sources: Images, targets: Images, penalties: np.ndarray) ->
 def _optimal_at_rest(
     distance: objectives.Distance,
     sources: Array,
-    target_posteriors: tuple[DiagonalGaussian, ...],
+    target_posteriors: tuple[Posterior, ...],
     penalties: np.ndarray,
     bounds: tuple[float, float],
 ) -> Bool[np.ndarray, "pair penalty"]:
@@ -165,14 +165,14 @@ def _measure(
     distance: objectives.Distance,
     penalties: np.ndarray,
     pairs: tuple[Array, Array],
-    target_posteriors: tuple[DiagonalGaussian, ...],
+    target_posteriors: tuple[Posterior, ...],
     adversarial: Float[np.ndarray, "pair penalty height width channels"],
     ended: dict[str, np.ndarray],
 ) -> AttackResult:
     """Every measure of an attack, from the adversarial images alone: no solver's word is taken."""
 
     @jax.jit
-    def look(images: Array, posteriors: tuple[DiagonalGaussian, ...], target: Array) -> tuple[Array, Array, Images]:
+    def look(images: Array, posteriors: tuple[Posterior, ...], target: Array) -> tuple[Array, Array, Images]:
         parameters = vae.decode(vae.encode(images, vae.mean_path(images.shape[0])).latents)
         return (
             jax.vmap(distance)(images, posteriors),

@@ -1,4 +1,4 @@
-"""From a configuration to a model, its parameters, and the VAE record of pure functions."""
+"""From a configuration to a model."""
 
 import dataclasses
 import math
@@ -6,19 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
 
 from seatbelt_jax import sections
-from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from seatbelt_jax.models import networks
-from seatbelt_jax.models.hierarchy import Forward, HierarchicalVAE
+from seatbelt_jax.models.hierarchy import HierarchicalVAE
+from seatbelt_jax.models.joint import JointVAE
+from seatbelt_jax.models.model import Model
 from seatbelt_jax.sections import check_choice
-from seatbelt_jax.vae import VAE, Encoding, Latents
-
-Variables = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +32,11 @@ class ModelConfig:
       batch_norm: normalise every hidden layer.
       likelihood: "gaussian" on [-1, 1] or "bernoulli" on [0, 1].
       likelihood_std: the Gaussian likelihood's fixed standard deviation.
+      discrete_sizes: numbers of classes of Concrete latents beside one layer of Gaussian ones (JointVAE).
+      temperature: of the Concrete latents.
+      posterior_std: one constant standard deviation of every Gaussian q in place of a learned one; 0 learns it.
+      posterior_std_offset: tau, added to the standard deviations of every Gaussian q (Camuto et al. 2021, Sec. 4.2).
+      compute_dtype: of the networks' hidden layers, "float32" or "bfloat16"; densities are always float32.
     """
 
     latent_sizes: tuple[int, ...]
@@ -47,65 +48,39 @@ class ModelConfig:
     batch_norm: bool = True
     likelihood: str = "gaussian"
     likelihood_std: float = 0.1
+    discrete_sizes: tuple[int, ...] = ()
+    temperature: float = 0.1
+    posterior_std: float = 0.0
+    posterior_std_offset: float = 0.0
+    compute_dtype: str = "float32"
 
     def __post_init__(self):
         check_choice("model.decoder_reads", self.decoder_reads, ("all", "bottom"))
         check_choice("model.network", self.network, ("conv", "mlp"))
         check_choice("model.likelihood", self.likelihood, ("gaussian", "bernoulli"))
-        for name in ("latent_sizes", "widths", "hidden_sizes"):
+        check_choice("model.compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
+        for name in ("latent_sizes", "widths", "hidden_sizes", "discrete_sizes"):
             sizes = getattr(self, name)
             whole = all(isinstance(size, int) and size >= 1 for size in sizes)
-            if not whole or (not sizes and name != "hidden_sizes"):
+            if not whole or (not sizes and name in ("latent_sizes", "widths")):
                 raise ValueError(f"model.{name} must list positive whole numbers, got {tuple(sizes)}")
+        for name in ("posterior_std", "posterior_std_offset"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"model.{name} must be a finite number >= 0, got {getattr(self, name)}")
+        if self.posterior_std and self.posterior_std_offset:
+            raise ValueError("model.posterior_std is constant: model.posterior_std_offset must be 0 with it")
+        if not 0.0 < self.temperature < math.inf:
+            raise ValueError(f"model.temperature must be a positive number, got {self.temperature}")
+        if self.discrete_sizes and len(self.latent_sizes) > 1:
+            raise ValueError(
+                "model.discrete_sizes stand beside one layer of Gaussian latents, "
+                f"but model.latent_sizes names {len(self.latent_sizes)}"
+            )
         if len(self.hidden_sizes) < len(self.latent_sizes) - 1:
             raise ValueError(
                 f"model.hidden_sizes names {len(self.hidden_sizes)} widths, but {len(self.latent_sizes)} "
                 f"latent layers need {len(self.latent_sizes) - 1}"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A module with its likelihood and image shape, parameters apart.
-
-    `variables` are Flax's collections: "params" and, with BatchNorm, "batch_stats".
-    """
-
-    module: HierarchicalVAE
-    likelihood: Likelihood
-    image_shape: tuple[int, int, int]
-
-    @property
-    def latent_sizes(self) -> tuple[int, ...]:
-        return tuple(self.module.latent_sizes)
-
-    def init(self, key: PRNGKeyArray) -> Variables:
-        """Fresh parameters and running averages."""
-        images = jnp.zeros((1, *self.image_shape))
-        noise = tuple(jnp.zeros((1, size)) for size in self.latent_sizes)
-        return jax.jit(self.module.init)(key, images, noise)
-
-    def forward_train(self, variables: Variables, images: Array, noise: Latents) -> tuple[Forward, Variables]:
-        """One pass with batch statistics; returns the updated running averages beside it."""
-        forward, updated = self.module.apply(variables, images, noise, train=True, mutable=["batch_stats"])
-        return forward, updated
-
-    def bind(self, variables: Variables) -> VAE:
-        """The pure functions of the model with these parameters, in evaluation mode."""
-
-        def call(method: str, *arguments: Any) -> Any:
-            return self.module.apply(variables, *arguments, method=method)
-
-        def encode(images: Array, noise: Latents) -> Encoding:
-            return call("encode", images, noise)
-
-        def decode(latents: Latents) -> Array:
-            return call("decode", latents)
-
-        def prior(latents: Latents) -> tuple[DiagonalGaussian, ...]:
-            return call("prior", latents)
-
-        return VAE(encode, decode, prior, self.likelihood, self.latent_sizes, self.image_shape)
 
 
 def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model:
@@ -120,14 +95,31 @@ def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model
     """
     settings = sections.parse(ModelConfig, "model", config)
     encoder, decoder = _networks(settings, image_shape)
-    module = HierarchicalVAE(
-        latent_sizes=tuple(settings.latent_sizes),
-        encoder=encoder,
-        decoder=decoder,
-        hidden_sizes=tuple(settings.hidden_sizes),
-        decoder_reads=settings.decoder_reads,
-        batch_norm=settings.batch_norm,
-    )
+    std: dict[str, Any] = {
+        "posterior_std": settings.posterior_std,
+        "posterior_std_offset": settings.posterior_std_offset,
+    }
+    module: HierarchicalVAE | JointVAE
+    if settings.discrete_sizes:
+        module = JointVAE(
+            latent_size=settings.latent_sizes[0],
+            discrete_sizes=tuple(settings.discrete_sizes),
+            temperature=settings.temperature,
+            encoder=encoder,
+            decoder=decoder,
+            **std,
+        )
+    else:
+        module = HierarchicalVAE(
+            latent_sizes=tuple(settings.latent_sizes),
+            encoder=encoder,
+            decoder=decoder,
+            hidden_sizes=tuple(settings.hidden_sizes),
+            decoder_reads=settings.decoder_reads,
+            batch_norm=settings.batch_norm,
+            dtype=jnp.dtype(settings.compute_dtype),
+            **std,
+        )
     return Model(module, make_likelihood(config), image_shape)
 
 
@@ -140,12 +132,10 @@ def make_likelihood(config: Mapping[str, Any]) -> Likelihood:
 
 
 def _networks(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+    inside: dict[str, Any] = {"batch_norm": settings.batch_norm, "dtype": jnp.dtype(settings.compute_dtype)}
     if settings.network == "mlp":
         widths = tuple(settings.widths)
-        return (
-            networks.MlpEncoder(widths, settings.batch_norm),
-            networks.MlpDecoder(widths[::-1], image_shape, settings.batch_norm),
-        )
+        return networks.MlpEncoder(widths, **inside), networks.MlpDecoder(widths[::-1], image_shape, **inside)
     height, width, _ = image_shape
     stages = round(math.log2(max(height, 1))) - 2
     if height != width or height != 4 * 2**stages or not 1 <= stages <= len(settings.widths):
@@ -157,6 +147,6 @@ def _networks(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple
     # Smaller images drop the first stages.
     widths = tuple(settings.widths[len(settings.widths) - stages :])
     return (
-        networks.ConvEncoder(widths, settings.feature_size, settings.batch_norm),
-        networks.ConvDecoder(widths[::-1], settings.feature_size, image_shape, settings.batch_norm),
+        networks.ConvEncoder(widths, settings.feature_size, **inside),
+        networks.ConvDecoder(widths[::-1], settings.feature_size, image_shape, **inside),
     )

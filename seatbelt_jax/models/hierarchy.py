@@ -1,24 +1,18 @@
 """The hierarchical VAE: one module for VAE, DLGM and Seatbelt-VAE networks of any depth."""
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from seatbelt_jax import gaussian
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.models.networks import GaussianHead
 from seatbelt_jax.vae import Encoding, Latents
-
-
-class Forward(NamedTuple):
-    """One pass through the model: what the ELBO is made of."""
-
-    encoding: Encoding
-    prior: tuple[DiagonalGaussian, ...]
-    decoded: Float[Array, "batch height width channels"]
 
 
 class HierarchicalVAE(nn.Module):
@@ -34,6 +28,8 @@ class HierarchicalVAE(nn.Module):
       decoder_reads: "all" latents, concatenated (Seatbelt-VAE, Eq. 3), or the "bottom" layer alone
         (DLGM, beta-TCDLGM).
       batch_norm: whether the MLPs normalise their hidden layers.
+      dtype: what the MLPs' hidden layers compute in.
+      posterior_std, posterior_std_offset: of every q, see `GaussianHead`.
     """
 
     latent_sizes: Sequence[int]
@@ -42,12 +38,22 @@ class HierarchicalVAE(nn.Module):
     hidden_sizes: Sequence[int]
     decoder_reads: str
     batch_norm: bool
+    dtype: DTypeLike = jnp.float32
+    posterior_std: float = 0.0
+    posterior_std_offset: float = 0.0
+
+    @property
+    def largest_kl(self) -> tuple[float, ...]:
+        """Nats: Gaussian latents have no limit."""
+        return (math.inf,) * len(self.latent_sizes)
 
     def setup(self):
         transitions = list(zip(self.latent_sizes[:-1], self.latent_sizes[1:], self.hidden_sizes, strict=False))
-        self.bottom_posterior = GaussianHead(self.latent_sizes[0])
-        self.upper_posteriors = [GaussianHead(upper, hidden, 2, self.batch_norm) for _, upper, hidden in transitions]
-        self.conditionals = [GaussianHead(lower, hidden, 2, self.batch_norm) for lower, _, hidden in transitions]
+        std: dict[str, Any] = {"std": self.posterior_std, "std_offset": self.posterior_std_offset}
+        mlp: dict[str, Any] = {"hidden_layers": 2, "batch_norm": self.batch_norm, "dtype": self.dtype}
+        self.bottom_posterior = GaussianHead(self.latent_sizes[0], **std)
+        self.upper_posteriors = [GaussianHead(upper, hidden, **mlp, **std) for _, upper, hidden in transitions]
+        self.conditionals = [GaussianHead(lower, hidden, **mlp) for lower, _, hidden in transitions]
 
     def encode(
         self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
@@ -67,11 +73,4 @@ class HierarchicalVAE(nn.Module):
 
     def decode(self, latents: Latents, *, train: bool = False) -> Float[Array, "batch height width channels"]:
         read = jnp.concatenate(latents, axis=-1) if self.decoder_reads == "all" else latents[0]
-        return self.decoder(read, train=train).astype(jnp.float32)
-
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
-    ) -> Forward:
-        encoding = self.encode(images, noise, train=train)
-        prior = self.prior(encoding.latents, train=train)
-        return Forward(encoding, prior, self.decode(encoding.latents, train=train))
+        return self.decoder(read, train=train)

@@ -1,10 +1,15 @@
-"""The networks of Willetts et al. 2021, App. G, after Chen et al. 2018."""
+"""The networks of Willetts et al. 2021, App. G, after Chen et al. 2018.
+
+`dtype` is what hidden layers compute in; parameters, BatchNorm's statistics and every network's last layer,
+from which densities are made, are float32.
+"""
 
 import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from seatbelt_jax.gaussian import DiagonalGaussian
@@ -18,12 +23,13 @@ class Normalise(nn.Module):
     """BatchNorm where the model asks for it, else nothing."""
 
     batch_norm: bool
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, features: Array, *, train: bool) -> Array:
         if not self.batch_norm:
             return features
-        return nn.BatchNorm(use_running_average=not train, momentum=_BATCH_NORM_MOMENTUM)(features)
+        return nn.BatchNorm(use_running_average=not train, momentum=_BATCH_NORM_MOMENTUM, dtype=self.dtype)(features)
 
 
 class ConvEncoder(nn.Module):
@@ -37,6 +43,7 @@ class ConvEncoder(nn.Module):
     widths: Sequence[int]
     feature_size: int
     batch_norm: bool
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -44,11 +51,11 @@ class ConvEncoder(nn.Module):
     ) -> Float[Array, "batch feature"]:
         hidden = images
         for width in self.widths:
-            hidden = nn.Conv(width, (4, 4), strides=(2, 2), padding=1)(hidden)
-            hidden = nn.relu(Normalise(self.batch_norm)(hidden, train=train))
+            hidden = nn.Conv(width, (4, 4), strides=(2, 2), padding=1, dtype=self.dtype)(hidden)
+            hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         # A valid 4x4 convolution of a 4x4 image is a dense layer.
-        hidden = nn.Dense(self.feature_size)(hidden.reshape(hidden.shape[0], -1))
-        return nn.relu(Normalise(self.batch_norm)(hidden, train=train))
+        hidden = nn.Dense(self.feature_size, dtype=self.dtype)(hidden.reshape(hidden.shape[0], -1))
+        return nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
 
 
 class ConvDecoder(nn.Module):
@@ -64,19 +71,20 @@ class ConvDecoder(nn.Module):
     feature_size: int
     image_shape: tuple[int, int, int]
     batch_norm: bool
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, latents: Float[Array, "batch latent"], *, train: bool
     ) -> Float[Array, "batch height width channels"]:
-        hidden = nn.Dense(self.feature_size)(latents)
-        hidden = nn.relu(Normalise(self.batch_norm)(hidden, train=train))
-        hidden = nn.Dense(4 * 4 * self.widths[0])(hidden).reshape(-1, 4, 4, self.widths[0])
-        hidden = nn.relu(Normalise(self.batch_norm)(hidden, train=train))
+        hidden = nn.Dense(self.feature_size, dtype=self.dtype)(latents)
+        hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
+        hidden = nn.Dense(4 * 4 * self.widths[0], dtype=self.dtype)(hidden).reshape(-1, 4, 4, self.widths[0])
+        hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         for width in self.widths[1:]:
-            hidden = nn.ConvTranspose(width, (4, 4), strides=(2, 2), padding="SAME")(hidden)
-            hidden = nn.relu(Normalise(self.batch_norm)(hidden, train=train))
-        return nn.ConvTranspose(self.image_shape[-1], (4, 4), strides=(2, 2), padding="SAME")(hidden)
+            hidden = nn.ConvTranspose(width, (4, 4), strides=(2, 2), padding="SAME", dtype=self.dtype)(hidden)
+            hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
+        return nn.ConvTranspose(self.image_shape[-1], (4, 4), strides=(2, 2), padding="SAME", dtype=jnp.float32)(hidden)
 
 
 class MlpEncoder(nn.Module):
@@ -84,6 +92,7 @@ class MlpEncoder(nn.Module):
 
     widths: Sequence[int]
     batch_norm: bool
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -91,7 +100,8 @@ class MlpEncoder(nn.Module):
     ) -> Float[Array, "batch feature"]:
         hidden = images.reshape(images.shape[0], -1)
         for width in self.widths:
-            hidden = nn.relu(Normalise(self.batch_norm)(nn.Dense(width)(hidden), train=train))
+            hidden = nn.Dense(width, dtype=self.dtype)(hidden)
+            hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         return hidden
 
 
@@ -101,6 +111,7 @@ class MlpDecoder(nn.Module):
     widths: Sequence[int]
     image_shape: tuple[int, int, int]
     batch_norm: bool
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -108,30 +119,43 @@ class MlpDecoder(nn.Module):
     ) -> Float[Array, "batch height width channels"]:
         hidden = latents
         for width in self.widths:
-            hidden = nn.relu(Normalise(self.batch_norm)(nn.Dense(width)(hidden), train=train))
-        return nn.Dense(math.prod(self.image_shape))(hidden).reshape(-1, *self.image_shape)
+            hidden = nn.Dense(width, dtype=self.dtype)(hidden)
+            hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
+        return nn.Dense(math.prod(self.image_shape), dtype=jnp.float32)(hidden).reshape(-1, *self.image_shape)
 
 
 class GaussianHead(nn.Module):
     """Mean and log_std of a diagonal Gaussian by dense layers, after `hidden_layers` hidden ones.
 
     With hidden layers it is the MLP of q(z^{i+1}|z^i, x) and p(z^i|z^{i+1}): BatchNorm, LeakyReLU.
+
+    Attributes:
+      std: a constant standard deviation in place of a learned one, where it is not 0.
+      std_offset: tau, added to the learned standard deviation (Camuto et al. 2021, Sec. 4.2).
     """
 
     latent_size: int
     hidden_size: int = 0
     hidden_layers: int = 0
     batch_norm: bool = True
+    dtype: DTypeLike = jnp.float32
+    std: float = 0.0
+    std_offset: float = 0.0
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "batch input"], *, train: bool) -> DiagonalGaussian:
         hidden = inputs
         for _ in range(self.hidden_layers):
-            hidden = Normalise(self.batch_norm)(nn.Dense(self.hidden_size)(hidden), train=train)
+            hidden = nn.Dense(self.hidden_size, dtype=self.dtype)(hidden)
+            hidden = Normalise(self.batch_norm, self.dtype)(hidden, train=train)
             hidden = nn.leaky_relu(hidden, _LEAKY_RELU_SLOPE)
+        mean = nn.Dense(self.latent_size, dtype=jnp.float32, name="mean")(hidden)
+        if self.std:
+            return DiagonalGaussian(mean, jnp.full_like(mean, math.log(self.std)))
         # Every std starts at 1: features of rare images are large, and a KL grows with exp(2 |log_std|).
-        log_std_head = nn.Dense(self.latent_size, kernel_init=nn.initializers.zeros, name="log_std")
-        # The densities downstream stay float32 whatever the network computes in.
-        mean = nn.Dense(self.latent_size, name="mean")(hidden).astype(jnp.float32)
-        log_std = log_std_head(hidden).astype(jnp.float32)
+        log_std = nn.Dense(self.latent_size, dtype=jnp.float32, kernel_init=nn.initializers.zeros, name="log_std")(
+            hidden
+        )
+        if self.std_offset:
+            log_std = jnp.logaddexp(log_std, math.log(self.std_offset))
         return DiagonalGaussian(mean, log_std)

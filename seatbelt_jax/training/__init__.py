@@ -2,6 +2,7 @@
 
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
 from seatbelt_jax.training.loop import NonFiniteLossError, train
+from seatbelt_jax.training.objective import unreachable_capacities
 from seatbelt_jax.training.settings import Settings, parse_settings
 from seatbelt_jax.training.writers import read_metrics
 
@@ -13,4 +14,5 @@ __all__ = [
     "parse_settings",
     "read_metrics",
     "train",
+    "unreachable_capacities",
 ]

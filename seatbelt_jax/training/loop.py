@@ -1,5 +1,6 @@
 """The training loop: steps, logs, evaluations and checkpoints of one run."""
 
+import functools
 import math
 import pathlib
 import time
@@ -16,8 +17,10 @@ from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.models import Model
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
-from seatbelt_jax.training.settings import Settings, make_optimizer
-from seatbelt_jax.training.state import TrainState, create
+from seatbelt_jax.training.parallel import check_divisible, data_parallel
+from seatbelt_jax.training.recipe import make_recipe
+from seatbelt_jax.training.settings import Settings
+from seatbelt_jax.training.state import TrainState, create, restore
 from seatbelt_jax.training.step import Metrics, train_step
 from seatbelt_jax.training.writers import MetricWriter
 
@@ -39,6 +42,8 @@ def train(
 ) -> TrainState:
     """Trains a model, from its newest checkpoint where there is one, to the configured step.
 
+    Each batch is split over all local devices.
+
     Args:
       model: architecture and likelihood.
       splits: training and validation images in the likelihood's range.
@@ -47,29 +52,23 @@ def train(
       on_evaluation: called with the step and each evaluation, to draw pictures or to print.
 
     Raises:
-      ValueError: where a batch does not fit the data, or a checkpoint not the model.
+      ValueError: where a batch does not fit the data or the number of devices, or a checkpoint not the model.
       NonFiniteLossError: where a metric is no longer finite; the checkpoints stay as they were.
       KeyboardInterrupt: passed on after a checkpoint has been written.
     """
     schedule = settings.train
     data.check_batch_size(schedule.batch_size, splits.train)
+    split, replicated = data_parallel()
+    check_divisible(schedule.batch_size, split)
     keys = jax.random.split(jax.random.key(settings.seed), 3)
-    optimizer = make_optimizer(settings.optimizer, schedule.steps)
-    state = create(model, optimizer, keys[_INIT_STREAM])
+    recipe = make_recipe(model, settings, splits.train.size)
+    state = jax.device_put(create(recipe, keys[_INIT_STREAM]), replicated)
     validation = _validation_images(splits.validation, schedule.evaluation_images)
 
-    @jax.jit
+    @functools.partial(jax.jit, in_shardings=(replicated, split), out_shardings=replicated)
     def step_from_batch(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
         images = jnp.asarray(splits.train.images(batch)) if splits.train.traceable else batch
-        return train_step(
-            state,
-            images,
-            keys[_NOISE_STREAM],
-            model=model,
-            optimizer=optimizer,
-            objective=settings.objective,
-            dataset_size=splits.train.size,
-        )
+        return train_step(state, images, keys[_NOISE_STREAM], recipe=recipe)
 
     @jax.jit
     def evaluate_variables(variables: Any, step: Array) -> Evaluation:
@@ -87,8 +86,8 @@ def train(
 
     with Checkpoints(directory / "checkpoints") as checkpoints:
         if (latest := checkpoints.latest_step) is not None:
-            variables, optimizer_state = checkpoints.load(latest, variables=state.variables, optimizer=state.optimizer)
-            state = TrainState(state.step + latest, variables, optimizer_state)
+            saved = checkpoints.load(latest, variables=state.variables, training=state.training)
+            state = jax.device_put(restore(latest, *saved), replicated)
         start = int(state.step)
         batches = data.batches(
             splits.train, batch_size=schedule.batch_size, seed=settings.seed, start=start, stop=schedule.steps
@@ -113,7 +112,7 @@ def train(
                         bar.set_postfix(elbo=f"{row['elbo']:.1f}", refresh=False)
                         logged_at, logged_step = now, step
                     if save_now:
-                        checkpoints.save(step, variables=state.variables, optimizer=state.optimizer)
+                        checkpoints.save(step, variables=state.variables, training=state.training)
                     evaluating_since = time.perf_counter()
                     evaluate_if_due(step, state, writer)
                     logged_at += time.perf_counter() - evaluating_since
@@ -121,7 +120,7 @@ def train(
                 step = int(state.step)
                 if step > (checkpoints.latest_step or 0):
                     _check_finite(step, _to_floats(metrics), checkpoints.latest_step)
-                    checkpoints.save(step, variables=state.variables, optimizer=state.optimizer)
+                    checkpoints.save(step, variables=state.variables, training=state.training)
                 raise
     return state
 

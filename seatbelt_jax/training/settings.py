@@ -1,43 +1,16 @@
-"""The `objective`, `optimizer` and `train` sections of a configuration, checked at the door."""
+"""All that training reads of a configuration, checked at the door."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import optax
 
 from seatbelt_jax import sections
-from seatbelt_jax.elbo import Penalty
 from seatbelt_jax.sections import check_choice
-from seatbelt_jax.total_correlation import Estimator
-
-
-@dataclasses.dataclass(frozen=True)
-class ObjectiveConfig:
-    """What is maximised, see `elbo.objective`.
-
-    Attributes:
-      beta: weight of the penalty; 1 is the plain ELBO.
-      penalty: "total_correlation" (beta-TCVAE, Seatbelt-VAE) or "kl" (beta-VAE).
-      estimator: of the aggregate posterior, "mws" or "mss".
-      free_bits: nats per latent layer at no cost, one number or one per layer.
-    """
-
-    beta: float = 1.0
-    penalty: Penalty = "total_correlation"
-    estimator: Estimator = "mws"
-    free_bits: float | tuple[float, ...] = 0.0
-
-    def __post_init__(self):
-        if not (math.isfinite(self.beta) and self.beta >= 0.0):
-            raise ValueError(f"objective.beta must be a finite number >= 0, got {self.beta}")
-        if not np.all(np.isfinite(self.free_bits) & (np.asarray(self.free_bits) >= 0.0)):
-            raise ValueError(f"objective.free_bits must be numbers >= 0, got {self.free_bits}")
-        check_choice("objective.penalty", self.penalty, get_args(Penalty))
-        # "exact" needs the posteriors of the whole data set at every step.
-        check_choice("objective.estimator", self.estimator, tuple(e for e in get_args(Estimator) if e != "exact"))
+from seatbelt_jax.training.density_ratio import DiscriminatorConfig
+from seatbelt_jax.training.objective import ObjectiveConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +21,21 @@ class OptimizerConfig:
       learning_rate: at the start.
       schedule: "cosine" (to zero at the last step) or "constant".
       max_gradient_norm: larger gradients are scaled down to it; 0 leaves them alone.
+      weight_decay: its product with the parameters is added to the gradient, the derivative of an L2 penalty
+        (Sootla 2018: 0.5). Adam scales it with the rest; AdamW's decay would be another thing.
     """
 
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     max_gradient_norm: float = 0.0
+    weight_decay: float = 0.0
 
     def __post_init__(self):
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0.0):
             raise ValueError(f"optimizer.learning_rate must be a positive number, got {self.learning_rate}")
-        if not self.max_gradient_norm >= 0.0:
-            raise ValueError(f"optimizer.max_gradient_norm must be >= 0, got {self.max_gradient_norm}")
+        for name in ("max_gradient_norm", "weight_decay"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"optimizer.{name} must be a finite number >= 0, got {getattr(self, name)}")
         check_choice("optimizer.schedule", self.schedule, ("cosine", "constant"))
 
 
@@ -93,17 +70,18 @@ class Settings:
 
     Attributes:
       seed: of the parameters, the noise and the order of the images.
-      objective, optimizer, train: its sections of these names.
+      objective, optimizer, train, discriminator: its sections of these names; the last may be left out.
     """
 
     seed: int
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     train: TrainConfig
+    discriminator: DiscriminatorConfig
 
 
 def parse_settings(config: Mapping[str, Any]) -> Settings:
-    """Checks a configuration's `seed`, `objective`, `optimizer` and `train`.
+    """Checks a configuration's `seed`, `objective`, `optimizer`, `train` and `discriminator`.
 
     Raises:
       ValueError: for a field that does not exist or a value that makes no sense.
@@ -116,6 +94,7 @@ def parse_settings(config: Mapping[str, Any]) -> Settings:
         objective=sections.parse(ObjectiveConfig, "objective", config["objective"]),
         optimizer=sections.parse(OptimizerConfig, "optimizer", config["optimizer"]),
         train=sections.parse(TrainConfig, "train", config["train"]),
+        discriminator=sections.parse(DiscriminatorConfig, "discriminator", config.get("discriminator", {})),
     )
 
 
@@ -125,4 +104,5 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     if config.schedule == "cosine":
         schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
     clip = optax.clip_by_global_norm(config.max_gradient_norm) if config.max_gradient_norm else optax.identity()
-    return optax.chain(clip, optax.adam(schedule))
+    decay = optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity()
+    return optax.chain(clip, decay, optax.adam(schedule))

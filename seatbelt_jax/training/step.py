@@ -1,67 +1,102 @@
 """One optimiser step, pure: (state, images, key) -> (state, metrics)."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seatbelt_jax import elbo
-from seatbelt_jax.models import Model
-from seatbelt_jax.training.settings import ObjectiveConfig
+from seatbelt_jax.total_correlation import Estimator
+from seatbelt_jax.training.objective import beta_at, capacity_at
+from seatbelt_jax.training.recipe import Recipe
 from seatbelt_jax.training.state import TrainState
-from seatbelt_jax.vae import sample_noise
+from seatbelt_jax.vae import Latents, sample_noise
 
+Images = Float[Array, "batch height width channels"]
 Metrics = dict[str, Float[Array, ""]]
 
 
-def train_step(
-    state: TrainState,
-    images: Float[Array, "batch height width channels"],
-    key: PRNGKeyArray,
-    *,
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    objective: ObjectiveConfig,
-    dataset_size: int,
-) -> tuple[TrainState, Metrics]:
+class Aside(NamedTuple):
+    """What a step wants of the loss beside its value.
+
+    Attributes:
+      metrics: batch means in nats.
+      latents: samples of every layer.
+      updated: BatchNorm's running averages.
+    """
+
+    metrics: Metrics
+    latents: Latents
+    updated: Any
+
+
+def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: Recipe) -> tuple[TrainState, Metrics]:
     """Takes one step up the objective.
 
     Args:
       state: before the step.
-      images: one batch in the likelihood's range.
+      images: one batch in the likelihood's range. Sharded over devices, it is still one batch: means,
+        BatchNorm's statistics and the aggregate posterior are over all of it.
       key: of the run; the step's own noise comes from it and the step's number, so that a resumed run
         draws what an uninterrupted one would.
-      dataset_size: N of the aggregate posterior.
+      recipe: the model, its optimisers and the objective.
     """
-    noise = sample_noise(jax.random.fold_in(key, state.step), model.latent_sizes, images.shape[0])
-    variables = dict(state.variables)
-
-    def loss(params):
-        forward, updated = model.forward_train({**variables, "params": params}, images, noise)
-        terms = elbo.decompose(
-            model.likelihood.log_prob(forward.decoded, images),
-            forward.encoding,
-            forward.prior,
-            dataset_size=dataset_size,
-            estimator=objective.estimator,
+    step_key = jax.random.fold_in(key, state.step)
+    noise = sample_noise(step_key, recipe.model.latent_sizes, images.shape[0])
+    params = state.variables["params"]
+    (_, aside), gradient = jax.value_and_grad(loss, has_aux=True)(params, state, images, noise, recipe)
+    updates, optimizer = recipe.optimizer.update(gradient, state.optimizer, params)
+    variables = {**state.variables, **aside.updated, "params": optax.apply_updates(params, updates)}
+    metrics = {**aside.metrics, "gradient_norm": optax.tree.norm(gradient)}
+    discriminator = state.discriminator
+    if recipe.density_ratio is not None and discriminator is not None:
+        # The discriminator learns from the latents that it has just judged.
+        discriminator, metrics["discriminator_loss"] = recipe.density_ratio.step(
+            discriminator, aside.latents[-1], jax.random.fold_in(step_key, 1)
         )
-        value = jnp.mean(
-            elbo.objective(terms, beta=objective.beta, penalty=objective.penalty, free_bits=objective.free_bits)
+    return TrainState(state.step + 1, variables, optimizer, discriminator), metrics
+
+
+def loss(
+    params: Any, state: TrainState, images: Images, noise: Latents, recipe: Recipe
+) -> tuple[Float[Array, ""], Aside]:
+    """The negative objective's mean over the batch, in nats, at `params` in place of the state's."""
+    model, objective = recipe.model, recipe.objective
+    forward, updated = model.forward_train({**state.variables, "params": params}, images, noise)
+    # A discriminator's estimate is watched beside that of the minibatch.
+    estimator: Estimator = "mss" if objective.estimator == "density_ratio" else objective.estimator
+    terms = elbo.decompose(
+        model.likelihood.log_prob(forward.decoded, images),
+        forward.encoding,
+        forward.prior,
+        dataset_size=recipe.dataset_size,
+        estimator=estimator,
+    )
+    metrics = term_means(terms, estimator)
+    density_ratio = None
+    if recipe.density_ratio is not None and state.discriminator is not None:
+        density_ratio = recipe.density_ratio.discriminator.log_ratio(
+            state.discriminator.parameters, forward.encoding.latents[-1]
         )
-        return -value, (terms, updated)
+        metrics["total_correlation_density_ratio"] = jnp.mean(density_ratio)
+    beta = beta_at(objective, state.step)
+    capacity = capacity_at(objective, state.step, model.largest_kl) if objective.capacity else 0.0
+    value = jnp.mean(
+        elbo.objective(
+            terms,
+            beta=beta,
+            penalty=objective.penalty,
+            free_bits=objective.free_bits,
+            capacity=capacity,
+            total_correlation=density_ratio,
+        )
+    )
+    return -value, Aside({"objective": value, "beta": beta, **metrics}, forward.encoding.latents, updated)
 
-    (negative_objective, (terms, updated)), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer, variables["params"])
-    params = optax.apply_updates(variables["params"], updates)
-    metrics = {
-        "objective": -negative_objective,
-        **term_means(terms, objective.estimator),
-        "gradient_norm": optax.tree.norm(gradient),
-    }
-    return TrainState(state.step + 1, {**variables, **updated, "params": params}, optimizer_state), metrics
 
-
-def term_means(terms: elbo.ElboTerms, estimator: str) -> Metrics:
+def term_means(terms: elbo.ElboTerms, estimator: Estimator) -> Metrics:
     """Batch means of every term in nats, named for the metrics file."""
     per_layer = jnp.mean(terms.kl, axis=0)
     return {

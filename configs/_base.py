@@ -1,0 +1,148 @@
+"""What the configurations of this folder share; each of them says in its own file what it changes.
+
+Settings of Willetts et al. 2021, App. G: the networks of Chen et al. 2018, Gaussian likelihood with sigma 0.1 on
+[-1, 1], Adam at 1e-3 with cosine decay, batches of 1024. Not in the paper and ours: the number of epochs, about 50 (as
+Chen et al.).
+"""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+# Sizes of the latent layers; a model of L layers takes the last L (Willetts et al. 2021, App. G).
+LATENT_SIZES = (96, 48, 24, 12, 6)
+CELEBA_LATENT_SIZES = (256, 128, 64, 32)
+
+_CELEBA_TRAINING_IMAGES = 162_770
+_CELEBA_EPOCHS = 50
+
+DEPTHS = tuple(f"L{depth}" for depth in range(1, len(LATENT_SIZES) + 1))
+
+
+def sprites() -> ConfigDict:
+    """A VAE of the paper's networks on the embedded sprites, grey, 64 x 64."""
+    return _willetts({"name": "sprites", "image_size": 64}, widths=(32, 32, 64, 64), steps=36_000)
+
+
+def celeba() -> ConfigDict:
+    """A VAE of the paper's networks on CelebA, RGB, 64 x 64.
+
+    The crop, 148 x 148 at row 40, column 15, is that of the code the paper cites for its preprocessing.
+    """
+    data = {"name": "celeb_a", "image_size": 64, "crop": (40, 15, 148, 148), "data_dir": ""}
+    steps = _CELEBA_EPOCHS * (_CELEBA_TRAINING_IMAGES // 1024)
+    config = _willetts(data, widths=(64, 64, 128, 128), steps=steps)
+    config.train.update(log_every=50, evaluate_every=500, checkpoint_every=500)
+    return config
+
+
+def mnist() -> ConfigDict:
+    """A VAE of Sootla 2018, Sec. 3.2 (networks of its Table 3.1, after Dupont 2018) on MNIST at 32 x 32.
+
+    A 10-way Concrete latent at temperature 0.1 beside 10 Gaussian ones, which all three of its models have; Bernoulli
+    likelihood on [0, 1], Adam at a constant 1e-4, 100,000 batches of 64. That digits are resized from 28 x 28, not
+    padded, is ours: the text does not say.
+    """
+    config = _willetts({"name": "mnist", "image_size": 32, "data_dir": ""}, widths=(32, 32, 64), steps=100_000)
+    config.model.update(
+        latent_sizes=(10,), discrete_sizes=(10,), feature_size=128, batch_norm=False, likelihood="bernoulli"
+    )
+    config.objective.penalty = "kl"
+    config.optimizer.update(learning_rate=1e-4, schedule="constant")
+    config.train.update(batch_size=64, log_every=500, evaluate_every=5_000, checkpoint_every=5_000)
+    return config
+
+
+def apply(config: ConfigDict, variant: str, known: tuple[str, ...] = ("demo", "smoke")) -> ConfigDict:
+    """Turns a configuration into one of its variants, words of `known` with commas between them.
+
+    demo: dense networks at 32 x 32, minutes on 2 CPU cores. smoke: four steps of a tiny model on mock data.
+    L1 .. L5: as many latent layers, the last ones of the paper's list.
+
+    Raises:
+      ValueError: for a variant that does not exist.
+    """
+    words = [word for word in variant.split(",") if word]
+    for word in words:
+        if word not in known:
+            raise ValueError(f"unknown variant {word!r}; there are {', '.join(known)} and the default, ''")
+    if "demo" in words:
+        _scale_to_demo(config)
+    if depth := [int(word.removeprefix("L")) for word in words if word in DEPTHS]:
+        config.model.latent_sizes = LATENT_SIZES[-depth[-1] :]
+    if "smoke" in words:
+        _scale_to_smoke(config)
+    return config
+
+
+def _scale_to_demo(config: ConfigDict) -> None:
+    config.data.image_size = 32
+    latent_sizes = config.model.latent_sizes
+    latent_sizes = LATENT_SIZES[-3:] if len(latent_sizes) > 1 else (min(24, latent_sizes[0]),)
+    config.model.update(
+        latent_sizes=latent_sizes, network="mlp", widths=(512, 512), hidden_sizes=(256, 128, 64, 32), batch_norm=True
+    )
+    config.train.update(
+        steps=2_000, batch_size=512, log_every=25, evaluate_every=500, checkpoint_every=500, evaluation_images=1024
+    )
+
+
+def _scale_to_smoke(config: ConfigDict) -> None:
+    image = {"name": "mock", "image_size": 32, "channels": 3 if config.data.name == "celeb_a" else 1}
+    config.data = ConfigDict(image)
+    depth = len(config.model.latent_sizes)
+    config.model.update(
+        latent_sizes=tuple(range(depth + 1, 1, -1)), widths=(8, 8, 8), feature_size=16, hidden_sizes=(16, 8, 8, 8)
+    )
+    if "discriminator" in config:
+        config.discriminator.update(width=16, layers=2)
+    config.train.update(steps=4, batch_size=16, log_every=2, evaluate_every=4, checkpoint_every=2, evaluation_images=16)
+
+
+def _willetts(data: Mapping[str, object], *, widths: tuple[int, ...], steps: int) -> ConfigDict:
+    return ConfigDict(
+        {
+            "seed": 0,
+            "data": dict(data),
+            "model": {
+                "latent_sizes": (64,),
+                "decoder_reads": "all",
+                "network": "conv",
+                "widths": widths,
+                "feature_size": 512,
+                "hidden_sizes": (1024, 512, 256, 128, 64),
+                "batch_norm": True,
+                "likelihood": "gaussian",
+                "likelihood_std": 0.1,
+                "discrete_sizes": (),
+                "temperature": 0.1,
+                "posterior_std": 0.0,
+                "posterior_std_offset": 0.0,
+                "compute_dtype": "float32",
+            },
+            "objective": {
+                "beta": 1.0,
+                "beta_start": 0.0,
+                "beta_annealing_steps": 0,
+                "penalty": "total_correlation",
+                "estimator": "mws",
+                "free_bits": 0.0,
+                "capacity": (),
+                "capacity_annealing_steps": 0,
+            },
+            "optimizer": {
+                "learning_rate": 1e-3,
+                "schedule": "cosine",
+                "max_gradient_norm": 0.0,
+                "weight_decay": 0.0,
+            },
+            "train": {
+                "steps": steps,
+                "batch_size": 1024,
+                "log_every": 100,
+                "evaluate_every": 2_000,
+                "checkpoint_every": 2_000,
+                "evaluation_images": 1024,
+            },
+        }
+    )

@@ -1,0 +1,66 @@
+"""Concrete (Gumbel-softmax) distributions: relaxed categorical latents (Maddison et al. 2017; Jang et al. 2017)."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Concrete:
+    """Independent Concrete variables side by side, batched over every axis but the last.
+
+    Attributes:
+      logits: [..., classes], unnormalised log probabilities of all variables, one after the other.
+      sizes: the number of classes of each variable; they add up to `classes`.
+      temperature: of the relaxation; samples tend to one-hot vectors as it goes to 0.
+    """
+
+    logits: Float[Array, "*batch classes"]
+    sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    temperature: float = dataclasses.field(metadata={"static": True})
+
+
+def uniform(like: Concrete) -> Concrete:
+    """Equal probabilities, in the shape of `like`: JointVAE's prior."""
+    return dataclasses.replace(like, logits=jnp.zeros_like(like.logits))
+
+
+def sample(q: Concrete, noise: Float[Array, "*batch classes"]) -> Float[Array, "*batch classes"]:
+    """The reparameterised sample softmax((logits + gumbel) / temperature) of each variable.
+
+    `noise` is standard normal, as it is for Gaussian latents; it becomes Gumbel noise through the two
+    distribution functions, -log(-log Phi(noise)). So noise = 0, the same for all classes, gives
+    softmax(logits / temperature): the mean path follows the mode.
+    """
+    gumbel = -jnp.log(-jax.scipy.special.log_ndtr(noise))
+    relaxed = (q.logits + gumbel) / q.temperature
+    return jnp.concatenate([jax.nn.softmax(part, axis=-1) for part in _split(relaxed, q.sizes)], axis=-1)
+
+
+def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
+    """KL between the categorical distributions behind q and p, in nats, summed over variables.
+
+    Not that of the relaxed densities: JointVAE's objective takes this closed form (Dupont 2018;
+    Sootla 2018, Eq. 2.10).
+    """
+    parts = zip(_split(q.logits, q.sizes), _split(p.logits, p.sizes), strict=True)
+    divergences = []
+    for q_logits, p_logits in parts:
+        log_q, log_p = jax.nn.log_softmax(q_logits, axis=-1), jax.nn.log_softmax(p_logits, axis=-1)
+        divergences.append(jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1))
+    return sum(divergences[1:], divergences[0])
+
+
+def largest_kl_to_uniform(sizes: Sequence[int]) -> float:
+    """sum log K, the most nats that variables of these numbers of classes can hold."""
+    return sum(math.log(size) for size in sizes)
+
+
+def _split(values: Float[Array, "*batch classes"], sizes: Sequence[int]) -> list[Float[Array, "*batch size"]]:
+    return jnp.split(values, list(itertools.accumulate(sizes))[:-1], axis=-1)

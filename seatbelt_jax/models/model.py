@@ -1,0 +1,84 @@
+"""A module with its parameters apart, and the VAE record of pure functions that they make together."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from seatbelt_jax.likelihood import Likelihood
+from seatbelt_jax.models.hierarchy import HierarchicalVAE
+from seatbelt_jax.models.joint import JointVAE
+from seatbelt_jax.posterior import Posterior
+from seatbelt_jax.vae import VAE, Encoding, Latents
+
+Variables = Mapping[str, Any]
+Module = HierarchicalVAE | JointVAE
+
+
+class Forward(NamedTuple):
+    """One pass through the model: what the ELBO is made of."""
+
+    encoding: Encoding
+    prior: tuple[Posterior, ...]
+    decoded: Float[Array, "batch height width channels"]
+
+
+def _forward(module: Module, images: Array, noise: Latents, *, train: bool = False) -> Forward:
+    encoding = module.encode(images, noise, train=train)
+    prior = module.prior(encoding.latents, train=train)
+    return Forward(encoding, prior, module.decode(encoding.latents, train=train))
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A module with its likelihood and image shape, parameters apart.
+
+    `variables` are Flax's collections: "params" and, with BatchNorm, "batch_stats".
+    """
+
+    module: Module
+    likelihood: Likelihood
+    image_shape: tuple[int, int, int]
+
+    @property
+    def latent_sizes(self) -> tuple[int, ...]:
+        return tuple(self.module.latent_sizes)
+
+    @property
+    def largest_kl(self) -> tuple[float, ...]:
+        """The most nats each layer's KL to its prior can come to: infinity, or sum log K of Concrete latents."""
+        return self.module.largest_kl
+
+    def init(self, key: PRNGKeyArray) -> Variables:
+        """Fresh parameters and running averages."""
+        images = jnp.zeros((1, *self.image_shape))
+        noise = tuple(jnp.zeros((1, size)) for size in self.latent_sizes)
+        return jax.jit(functools.partial(self.module.init, method=_forward))(key, images, noise)
+
+    def forward_train(self, variables: Variables, images: Array, noise: Latents) -> tuple[Forward, Variables]:
+        """One pass with batch statistics; returns the updated running averages beside it."""
+        forward, updated = self.module.apply(
+            variables, images, noise, train=True, mutable=["batch_stats"], method=_forward
+        )
+        return forward, updated
+
+    def bind(self, variables: Variables) -> VAE:
+        """The pure functions of the model with these parameters, in evaluation mode."""
+
+        def call(method: str, *arguments: Any) -> Any:
+            return self.module.apply(variables, *arguments, method=method)
+
+        def encode(images: Array, noise: Latents) -> Encoding:
+            return call("encode", images, noise)
+
+        def decode(latents: Latents) -> Array:
+            return call("decode", latents)
+
+        def prior(latents: Latents) -> tuple[Posterior, ...]:
+            return call("prior", latents)
+
+        return VAE(encode, decode, prior, self.likelihood, self.latent_sizes, self.image_shape)

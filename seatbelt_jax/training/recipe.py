@@ -1,0 +1,38 @@
+"""What training is made of, beside its state: the model, its optimisers and the objective."""
+
+import dataclasses
+
+import optax
+
+from seatbelt_jax.models import Model
+from seatbelt_jax.training.density_ratio import DensityRatio, make_density_ratio
+from seatbelt_jax.training.objective import ObjectiveConfig
+from seatbelt_jax.training.settings import Settings, make_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a step reads and does not change.
+
+    Attributes:
+      model: architecture and likelihood.
+      objective: what is maximised.
+      optimizer: of the model.
+      density_ratio: the discriminator of the estimator "density_ratio", None for the others.
+      dataset_size: N of the aggregate posterior.
+    """
+
+    model: Model
+    objective: ObjectiveConfig
+    optimizer: optax.GradientTransformation
+    density_ratio: DensityRatio | None
+    dataset_size: int
+
+
+def make_recipe(model: Model, settings: Settings, dataset_size: int) -> Recipe:
+    """The recipe that a configuration describes for a model."""
+    density_ratio = None
+    if settings.objective.estimator == "density_ratio":
+        density_ratio = make_density_ratio(settings.discriminator, model.latent_sizes[-1])
+    optimizer = make_optimizer(settings.optimizer, settings.train.steps)
+    return Recipe(model, settings.objective, optimizer, density_ratio, dataset_size)
