@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from seatbelt_jax import sections
-from seatbelt_jax.data import sprites, tfds_source
+from seatbelt_jax.data import sprites, swiss_roll, tfds_source
 from seatbelt_jax.data.dataset import Dataset, Splits, subset
 
 # One sprite in a hundred is held out; which ones is part of the data set, not of a run's seed.
 _SPRITES_VALIDATION_SHARE = 0.01
 _SPLIT_SEED = 20210312
+# Enough points to see an aggregate posterior by.
+_SWISS_ROLL_VALIDATION_SHARE = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +24,13 @@ class DataConfig:
     """What a configuration's `data` section may say.
 
     Attributes:
-      name: "sprites" (embedded, drawn on the device), "mock" (smooth random images, for trying things
-        out), or the name of an image data set of TensorFlow Datasets.
-      image_size: height and width in pixels.
+      name: "sprites" (embedded, drawn on the device), "swiss_roll" (points in space, images of one pixel),
+        "mock" (smooth random images, for trying things out), or the name of an image data set of TensorFlow
+        Datasets.
+      image_size: height and width in pixels; not read for "swiss_roll".
       channels: "mock" alone: 1 or 3.
-      num_images: "mock" alone: how many, a tenth of them for validation.
+      num_images: "mock" and "swiss_roll" alone: how many; the first tenth of "mock" and the first fifth of
+        "swiss_roll" are for validation.
       crop: TensorFlow Datasets alone: (top, left, height, width) cut out before resizing, in pixels
         of the original.
       data_dir: TensorFlow Datasets alone: where they were prepared; its own default if empty.
@@ -56,6 +60,8 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
         return _sprites(settings.image_size, image_range)
     if settings.name == "mock":
         return _mock(settings, image_range)
+    if settings.name == "swiss_roll":
+        return _swiss_roll(settings, image_range)
     return tfds_source.load(
         settings.name,
         image_size=settings.image_size,
@@ -98,4 +104,21 @@ def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
     everything = Dataset("mock", settings.num_images, shape, jax.vmap(one), traceable=True)
     indices = np.arange(settings.num_images, dtype=np.int32)
     held_out = settings.num_images // 10
+    return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))
+
+
+def _swiss_roll(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
+    """The roll's points by their number; the first ones, held out, keep theirs."""
+    low, high = image_range
+    size = settings.num_images
+    if not isinstance(size, int) or size < 10:
+        raise ValueError(f"data.num_images must be a whole number of at least 10 points of the swiss roll, got {size}")
+
+    def images(index):
+        points = swiss_roll.points(swiss_roll.coordinates_from_index(index))
+        return (low + (high - low) * 0.5 * (points + 1.0)).reshape(-1, *swiss_roll.POINT_SHAPE)
+
+    everything = Dataset("swiss_roll", size, swiss_roll.POINT_SHAPE, images, traceable=True)
+    indices = np.arange(size, dtype=np.int32)
+    held_out = round(_SWISS_ROLL_VALIDATION_SHARE * size)
     return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))

@@ -34,9 +34,11 @@ def load(
     available = tfds.list_builders(with_community_datasets=False)
     base_name = name.split("/")[0].split(":")[0]
     if base_name not in available:
-        near = difflib.get_close_matches(base_name, [*available, "sprites", "mock"])
+        near = difflib.get_close_matches(base_name, [*available, "sprites", "swiss_roll", "mock"])
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"unknown data set {name!r}: it is neither sprites, mock nor in TensorFlow Datasets{hint}")
+        raise ValueError(
+            f"unknown data set {name!r}: it is neither sprites, swiss_roll, mock nor in TensorFlow Datasets{hint}"
+        )
     builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
     splits = builder.info.splits
     if "train" not in splits:

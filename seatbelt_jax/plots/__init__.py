@@ -6,5 +6,16 @@ Results come in as plain arrays (`ModelResults` and what it holds); out come PNG
 from seatbelt_jax.plots.images import image_grid
 from seatbelt_jax.plots.report import Report, build
 from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults, Samples
+from seatbelt_jax.plots.swiss_roll import RollModel, swiss_roll_figure
 
-__all__ = ["AttackData", "CertificateData", "ModelResults", "Report", "Samples", "build", "image_grid"]
+__all__ = [
+    "AttackData",
+    "CertificateData",
+    "ModelResults",
+    "Report",
+    "RollModel",
+    "Samples",
+    "build",
+    "image_grid",
+    "swiss_roll_figure",
+]

@@ -22,13 +22,13 @@ Draw = Callable[[Axes], None]
 # Told apart by readers with any colour vision and legible as text on white; the page's style sheet has
 # brighter twins of the same names for a dark background.
 SERIES = ("#0067a5", "#c2500a", "#00805e", "#9e4a86", "#8a6500", "#2a86b8", "#5a5f66")
-_INK, _MUTED, _RULE, _PAPER = "#1d2127", "#5c636e", "#dfe2e6", "#ffffff"
+INK, MUTED, RULE, PAPER = "#1d2127", "#5c636e", "#dfe2e6", "#ffffff"
 _VARIABLES = {
     **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)},
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _RULE: "var(--rule)",
-    _PAPER: "var(--paper)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    PAPER: "var(--paper)",
 }
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _WIDTH, _HEIGHT = 4.6, 3.0  # inches
@@ -38,13 +38,13 @@ _MOST_PENALTY_TICKS = 6
 # A logarithmic axis over less than this ratio carries plain numbers.
 _NARROW = 300.0
 
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.0,
-    "text.color": _INK,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _MUTED,
-    "axes.titlecolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.titlepad": 8.0,
@@ -53,17 +53,17 @@ _SETTINGS: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    "grid.color": _RULE,
+    "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "xtick.color": _RULE,
-    "ytick.color": _RULE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
-    "figure.facecolor": _PAPER,
-    "axes.facecolor": _PAPER,
-    "savefig.facecolor": _PAPER,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
     "figure.constrained_layout.h_pad": 0.1,
     "figure.constrained_layout.w_pad": 0.06,
 }
@@ -87,7 +87,7 @@ def svg(draw: Draw, name: str) -> str:
       name: unlike every other chart's of the page; the element's ids derive from it.
     """
     with matplotlib.rc_context(
-        {**_SETTINGS, "svg.hashsalt": name, "figure.facecolor": "none", "axes.facecolor": "none"}
+        {**SETTINGS, "svg.hashsalt": name, "figure.facecolor": "none", "axes.facecolor": "none"}
     ):
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         draw(figure.add_subplot())
@@ -101,7 +101,7 @@ def png(draws: Sequence[Draw], *, columns: int = 2) -> bytes:
     """Charts side by side as one picture."""
     columns = min(columns, len(draws))
     rows = math.ceil(len(draws) / columns)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout="constrained")
         for position, draw in enumerate(draws, 1):
             draw(figure.add_subplot(rows, columns, position))
