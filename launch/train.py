@@ -40,6 +40,7 @@ def train(config: dict, path: pathlib.Path) -> None:
     splits = data.load(config["data"], likelihood.image_range)
     data.check_batch_size(settings.train.batch_size, splits.train)
     model = models.build(config["model"], splits.train.image_shape)
+    training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)
     opened = run.prepare(path, config, splits.train.image_shape)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"

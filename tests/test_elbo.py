@@ -1,12 +1,18 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from seatbelt_jax import elbo, gaussian, models
+from seatbelt_jax import elbo, gaussian, models, training
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.total_correlation import log_aggregate_posterior
+from seatbelt_jax.training import recipe, state, step
 from seatbelt_jax.vae import Encoding
+from tests.reference import beta_tcvae
+from tests.reference import gaussian as reference
 from tests.reference import linear_hierarchy as linear
 
 DATASET = 50
@@ -82,6 +88,108 @@ def test_the_decomposition_adds_up_to_the_elbo(latent_sizes):
         rtol=1e-5,
     )
     assert terms.kl.shape == (12, len(latent_sizes))
+
+
+@pytest.mark.parametrize("latent_sizes", [(3,), (4, 3), (4, 3, 2), (5, 4, 3, 2)])
+def test_every_term_is_that_of_the_definition_layer_by_layer(latent_sizes):
+    """In float64, one example at a time: which layer is compared with which, and what is in closed form."""
+    log_likelihood, encoding, prior = outputs_of_a_model(latent_sizes)
+    terms = elbo.decompose(log_likelihood, encoding, prior, dataset_size=DATASET, estimator="mss")
+
+    def density(distribution, example, z):
+        mean, log_std = (np.asarray(leaf[example], np.float64) for leaf in (distribution.mean, distribution.log_std))
+        return reference.log_prob(mean, np.exp(log_std), np.asarray(z[example], np.float64))
+
+    for example in range(12):
+        # log p(x, z) - log q(z|x), and the same as Theorem 1 and the lower layers' terms give it.
+        evidence = float(log_likelihood[example])
+        by_parts = float(terms.log_likelihood[example])
+        for layer, (q, p, z) in enumerate(zip(encoding.posteriors, prior, encoding.latents, strict=True)):
+            log_q, log_p = density(q, example, z), density(p, example, z)
+            evidence += log_p - log_q
+            if layer == len(latent_sizes) - 1:
+                mean, std = np.asarray(q.mean[example], np.float64), np.asarray(q.std[example], np.float64)
+                closed_form = reference.kl_divergence(mean, std, np.zeros_like(mean), np.ones_like(std))
+                by_parts -= float(
+                    terms.mutual_information[example]
+                    + terms.total_correlation[example]
+                    + terms.dimension_wise_kl[example]
+                )
+            else:
+                entropy = float(np.sum(q.log_std[example]) + 0.5 * q.mean.shape[-1] * (1.0 + np.log(2.0 * np.pi)))
+                closed_form = -entropy - log_p
+                by_parts -= float(terms.kl[example, layer]) + log_q + entropy
+            np.testing.assert_allclose(terms.kl[example, layer], closed_form, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(by_parts, evidence, rtol=1e-5)
+        np.testing.assert_allclose(terms.elbo[example], log_likelihood[example] - np.sum(terms.kl[example]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [1.0, 6.0])
+def test_with_one_layer_it_is_the_objective_of_beta_tcvae(beta):
+    outputs = outputs_of_a_model((3,))
+    log_likelihood, encoding, _ = outputs
+    terms = elbo.decompose(*outputs, dataset_size=DATASET, estimator="mws")
+    q, z = encoding.posteriors[0], encoding.latents[0]
+    in_float64 = [np.asarray(array, np.float64) for array in (log_likelihood, q.mean, jnp.exp(q.log_std), z)]
+    _, mean, std, latents = in_float64
+    written_out = beta_tcvae.parts(mean, std, latents, DATASET)
+    for found, expected in zip(
+        (terms.mutual_information, terms.total_correlation, terms.dimension_wise_kl), written_out, strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    expected = beta_tcvae.objective(*in_float64, beta=beta, dataset_size=DATASET)
+    np.testing.assert_allclose(elbo.objective(terms, beta=beta), expected, rtol=1e-5)
+    # Chen et al. have one sample's log q(z|x) / p(z) in place of its mean in closed form.
+    chens = beta_tcvae.objective(*in_float64, beta=beta, dataset_size=DATASET, closed_form=False)
+    sampled = sum((terms.mutual_information, terms.total_correlation, terms.dimension_wise_kl))
+    np.testing.assert_allclose(elbo.objective(terms, beta=beta) + terms.kl[:, 0] - sampled, chens, rtol=1e-5)
+
+
+def test_a_seatbelt_of_one_layer_is_a_beta_tcvae_in_value_and_gradient():
+    """decoder_reads="all" against "bottom": the same parameters, noise and batch."""
+    images = jax.random.uniform(jax.random.key(1), (12, 8, 8, 1), minval=-1.0)
+    noise = (jax.random.normal(jax.random.key(2), (12, 3)),)
+    settings = training.parse_settings(
+        {"seed": 0, "objective": {"beta": 6.0}, "optimizer": {}, "train": {"steps": 1, "batch_size": 12}}
+    )
+
+    def value_and_gradient(reads):
+        config = {"latent_sizes": (3,), "network": "mlp", "widths": (16,), "decoder_reads": reads}
+        made = recipe.make_recipe(models.build(config, (8, 8, 1)), settings, DATASET)
+        start = jax.jit(functools.partial(state.create, made))(jax.random.key(0))
+        compute = jax.jit(jax.value_and_grad(lambda params: step.loss(params, start, images, noise, made)[0]))
+        return compute(start.variables["params"])
+
+    (value, gradient), (other_value, other_gradient) = map(value_and_gradient, ("all", "bottom"))
+    assert value == other_value
+    jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+    assert optax.tree.norm(gradient) > 1.0
+
+
+def test_another_estimate_of_the_total_correlation_takes_the_place_of_the_batchs(two_layers):
+    terms = elbo.decompose(*two_layers, dataset_size=DATASET)
+    estimate = jnp.arange(12.0)
+    found = elbo.objective(terms, beta=4.0, total_correlation=estimate)
+    np.testing.assert_allclose(found, terms.elbo - 3.0 * estimate, rtol=1e-5)
+    at_one = elbo.objective(terms, beta=1.0, total_correlation=estimate)
+    np.testing.assert_allclose(at_one, terms.elbo, rtol=1e-6)
+
+
+def capacity_terms(kl):
+    return elbo.ElboTerms(jnp.array([-3.0, -5.0]), kl, *[jnp.full(2, 9.0)] * 3)
+
+
+def test_capacities_pull_the_mean_kl_of_each_layer_from_either_side():
+    kl = jnp.array([[1.0, 5.0, 2.0], [3.0, 7.0, 2.0]])  # means 2, 6, 2
+
+    def mean(kl):
+        return jnp.mean(elbo.objective(capacity_terms(kl), beta=10.0, penalty="capacity", capacity=(5.0, 2.5, 2.0)))
+
+    np.testing.assert_allclose(mean(kl), -4.0 - 10.0 * (3.0 + 3.5 + 0.0), rtol=1e-6)
+    # Up for the layer below its capacity, example by example, down for the one above; at its capacity, at rest.
+    np.testing.assert_allclose(jax.grad(mean)(kl), [[5.0, -5.0, 0.0]] * 2, rtol=1e-6)
+    step = jnp.zeros_like(kl).at[0, 1].set(0.01)
+    np.testing.assert_allclose((mean(kl + step) - mean(kl - step)) / 0.02, -5.0, rtol=1e-3)
 
 
 @pytest.mark.parametrize("penalty", ["total_correlation", "kl"])

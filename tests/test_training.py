@@ -3,11 +3,16 @@ import time
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seatbelt_jax import data, models, training
 from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.training import recipe, state, step
+from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
+from seatbelt_jax.vae import sample_noise
+from tests.reference import adam
 
 MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (16,), "hidden_sizes": (8,)}
 
@@ -173,6 +178,8 @@ def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
         ("objective", {"gamma": 1.0}, "unknown objective fields gamma"),
         ("optimizer", {"learning_rate": 0.0}, "learning_rate must be a positive number"),
         ("optimizer", {"schedule": "linear"}, "one of cosine, constant"),
+        ("optimizer", {"weight_decay": -0.5}, "weight_decay must be a finite number >= 0, got -0.5"),
+        ("optimizer", {"weight_decay": float("inf")}, "weight_decay must be a finite number >= 0, got inf"),
         ("train", {"steps": 0}, "train.steps must be a positive whole number"),
     ],
 )
@@ -186,3 +193,51 @@ def test_settings_that_make_no_sense_are_refused(section, change, message):
 def test_a_batch_larger_than_the_data_is_refused(model, splits, tmp_path):
     with pytest.raises(ValueError, match="batch size 100 does not fit the 54 images of 'mock'"):
         train(model, splits, tmp_path, batch_size=100)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_weight_decay_is_an_l2_penalty_within_adam(weight_decay, schedule):
+    """Three steps down a quadratic; of the first coordinate's two slopes the penalty's is the larger, and opposite."""
+    target, start = np.array([10.0, -2.0, 0.5]), np.array([3.0, 0.2, -1.0])
+
+    def gradient(parameters):
+        return 0.1 * (parameters - target)
+
+    # A cosine to zero in so many steps that three of them see the full rate, to 1e-7.
+    config = OptimizerConfig(learning_rate=0.05, schedule=schedule, weight_decay=weight_decay)
+    optimizer = make_optimizer(config, 10_000)
+    parameters = jnp.asarray(start, jnp.float32)
+    optimizer_state = optimizer.init(parameters)
+    expected = adam.trajectory(gradient, start, steps=3, learning_rate=0.05, weight_decay=weight_decay)
+    for there in expected:
+        updates, optimizer_state = optimizer.update(gradient(parameters), optimizer_state, parameters)
+        parameters = parameters + updates
+        # In float32 Adam's bias corrections are good to 2e-5 of a step.
+        np.testing.assert_allclose(parameters, there, atol=5e-6)
+    # Adam forgets a slope's size but not its sign: beside it, as in AdamW, the decay would not turn it round.
+    if weight_decay:
+        without = adam.trajectory(gradient, start, steps=3, learning_rate=0.05, weight_decay=0.0)[-1]
+        assert without[0] > start[0] + 0.1 > start[0] - 0.1 > expected[-1][0]
+
+
+def test_a_step_moves_by_the_gradient_with_the_decay_in_it(model, splits):
+    settings = training.parse_settings({**config(), "optimizer": {"learning_rate": 1e-2, "weight_decay": 0.5}})
+    made = recipe.make_recipe(model, settings, 54)
+    images = splits.train.images(np.arange(16))
+    key = jax.random.key(1)
+
+    @jax.jit
+    def one(start):
+        noise = sample_noise(jax.random.fold_in(key, 0), model.latent_sizes, 16)
+        params = start.variables["params"]
+        gradient, _ = jax.grad(step.loss, has_aux=True)(params, start, images, noise, made)
+        return step.train_step(start, images, key, recipe=made)[0], gradient
+
+    start = jax.jit(lambda root: state.create(made, root))(jax.random.key(0))
+    after, gradient = one(start)
+    # b1 = 0.9: Adam's first moment after a step is a tenth of what it was given.
+    nodes = jax.tree.leaves(after.optimizer, is_leaf=lambda node: hasattr(node, "mu"))
+    first = next(node.mu for node in nodes if hasattr(node, "mu"))
+    given = jax.tree.map(lambda slope, leaf: 0.1 * (slope + 0.5 * leaf), gradient, start.variables["params"])
+    chex.assert_trees_all_close(first, given, rtol=1e-3, atol=1e-5)

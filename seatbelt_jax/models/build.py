@@ -76,6 +76,8 @@ class ModelConfig:
                 "model.discrete_sizes stand beside one layer of Gaussian latents, "
                 f"but model.latent_sizes names {len(self.latent_sizes)}"
             )
+        if self.discrete_sizes and self.decoder_reads != "all":
+            raise ValueError("a JointVAE's decoder reads all latents: model.decoder_reads must be 'all'")
         if len(self.hidden_sizes) < len(self.latent_sizes) - 1:
             raise ValueError(
                 f"model.hidden_sizes names {len(self.hidden_sizes)} widths, but {len(self.latent_sizes)} "

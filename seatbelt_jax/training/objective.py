@@ -48,6 +48,8 @@ class ObjectiveConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
                 raise ValueError(f"objective.{name} must be a finite number >= 0, got {value}")
+        if not isinstance(self.capacity, tuple | list):
+            raise ValueError(f"objective.capacity must list one number per layer, got {self.capacity!r}")
         for name in ("free_bits", "capacity"):
             values = np.asarray(getattr(self, name))
             if not np.all(np.isfinite(values) & (values >= 0.0)):
@@ -79,14 +81,18 @@ def capacity_at(config: ObjectiveConfig, step: Int[Array, ""], largest_kl: Seque
     return jnp.minimum(wanted, jnp.asarray(largest_kl))
 
 
-def unreachable_capacities(config: ObjectiveConfig, largest_kl: Sequence[float]) -> list[str]:
-    """A sentence for each layer whose capacity is more than its latents can hold.
+def check_layers(config: ObjectiveConfig, layers: int) -> None:
+    """Raises ValueError where free bits or capacities are listed for another number of layers."""
+    for name in ("free_bits", "capacity"):
+        values = getattr(config, name)
+        if np.size(values) and np.shape(values) not in ((), (layers,)):
+            raise ValueError(
+                f"objective.{name} lists {np.size(values)} numbers, but the model has {layers} latent layers"
+            )
 
-    Raises:
-      ValueError: where there are capacities, but not one for each layer.
-    """
-    if config.capacity and len(config.capacity) != len(largest_kl):
-        raise ValueError(f"objective.capacity names {len(config.capacity)} numbers for {len(largest_kl)} layers")
+
+def unreachable_capacities(config: ObjectiveConfig, largest_kl: Sequence[float]) -> list[str]:
+    """A sentence for each layer whose capacity is more than its latents can hold."""
     return [
         f"layer {layer}: a capacity of {capacity:g} nats is out of reach; {largest:.4g} nats, the logarithm of the "
         "number of states its Concrete latents have, stands in for it"

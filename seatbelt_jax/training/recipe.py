@@ -6,7 +6,7 @@ import optax
 
 from seatbelt_jax.models import Model
 from seatbelt_jax.training.density_ratio import DensityRatio, make_density_ratio
-from seatbelt_jax.training.objective import ObjectiveConfig
+from seatbelt_jax.training.objective import ObjectiveConfig, check_layers
 from seatbelt_jax.training.settings import Settings, make_optimizer
 
 
@@ -30,7 +30,12 @@ class Recipe:
 
 
 def make_recipe(model: Model, settings: Settings, dataset_size: int) -> Recipe:
-    """The recipe that a configuration describes for a model."""
+    """The recipe that a configuration describes for a model.
+
+    Raises:
+      ValueError: where free bits or capacities are listed for another number of layers.
+    """
+    check_layers(settings.objective, len(model.latent_sizes))
     density_ratio = None
     if settings.objective.estimator == "density_ratio":
         density_ratio = make_density_ratio(settings.discriminator, model.latent_sizes[-1])

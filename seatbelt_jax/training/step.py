@@ -52,9 +52,10 @@ def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: 
     metrics = {**aside.metrics, "gradient_norm": optax.tree.norm(gradient)}
     discriminator = state.discriminator
     if recipe.density_ratio is not None and discriminator is not None:
-        # The discriminator learns from the latents that it has just judged.
+        # The discriminator learns from the latents that it has just judged. The keys of the layers' noise are those
+        # of step_key's split, which fold_in(step_key, 0), 1, .. repeats.
         discriminator, metrics["discriminator_loss"] = recipe.density_ratio.step(
-            discriminator, aside.latents[-1], jax.random.fold_in(step_key, 1)
+            discriminator, aside.latents[-1], jax.random.fold_in(step_key, len(noise))
         )
     return TrainState(state.step + 1, variables, optimizer, discriminator), metrics
 
