@@ -39,6 +39,7 @@ def train(config: dict, path: pathlib.Path) -> None:
     likelihood = models.make_likelihood(config["model"])
     splits = data.load(config["data"], likelihood.image_range)
     data.check_batch_size(settings.train.batch_size, splits.train)
+    training.check_divisible(settings.train.batch_size)
     model = models.build(config["model"], splits.train.image_shape)
     training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)

@@ -6,6 +6,7 @@ from which densities are made, are float32.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -32,6 +33,14 @@ class Normalise(nn.Module):
         return nn.BatchNorm(use_running_average=not train, momentum=_BATCH_NORM_MOMENTUM, dtype=self.dtype)(features)
 
 
+def _hidden(batch_norm: bool, dtype: DTypeLike) -> dict[str, Any]:
+    """Options of a layer that is normalised next.
+
+    BatchNorm takes a bias away again: its gradient is rounding error alone, of which Adam makes whole steps.
+    """
+    return {"use_bias": not batch_norm, "dtype": dtype}
+
+
 class ConvEncoder(nn.Module):
     """Images to one feature vector each: 4x4 convolutions of stride 2 down to 4x4, then a 4x4 one.
 
@@ -49,12 +58,13 @@ class ConvEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch feature"]:
+        options = _hidden(self.batch_norm, self.dtype)
         hidden = images
         for width in self.widths:
-            hidden = nn.Conv(width, (4, 4), strides=(2, 2), padding=1, dtype=self.dtype)(hidden)
+            hidden = nn.Conv(width, (4, 4), strides=(2, 2), padding=1, **options)(hidden)
             hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         # A valid 4x4 convolution of a 4x4 image is a dense layer.
-        hidden = nn.Dense(self.feature_size, dtype=self.dtype)(hidden.reshape(hidden.shape[0], -1))
+        hidden = nn.Dense(self.feature_size, **options)(hidden.reshape(hidden.shape[0], -1))
         return nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
 
 
@@ -77,12 +87,13 @@ class ConvDecoder(nn.Module):
     def __call__(
         self, latents: Float[Array, "batch latent"], *, train: bool
     ) -> Float[Array, "batch height width channels"]:
-        hidden = nn.Dense(self.feature_size, dtype=self.dtype)(latents)
+        options = _hidden(self.batch_norm, self.dtype)
+        hidden = nn.Dense(self.feature_size, **options)(latents)
         hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
-        hidden = nn.Dense(4 * 4 * self.widths[0], dtype=self.dtype)(hidden).reshape(-1, 4, 4, self.widths[0])
+        hidden = nn.Dense(4 * 4 * self.widths[0], **options)(hidden).reshape(-1, 4, 4, self.widths[0])
         hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         for width in self.widths[1:]:
-            hidden = nn.ConvTranspose(width, (4, 4), strides=(2, 2), padding="SAME", dtype=self.dtype)(hidden)
+            hidden = nn.ConvTranspose(width, (4, 4), strides=(2, 2), padding="SAME", **options)(hidden)
             hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         return nn.ConvTranspose(self.image_shape[-1], (4, 4), strides=(2, 2), padding="SAME", dtype=jnp.float32)(hidden)
 
@@ -98,9 +109,10 @@ class MlpEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch feature"]:
+        options = _hidden(self.batch_norm, self.dtype)
         hidden = images.reshape(images.shape[0], -1)
         for width in self.widths:
-            hidden = nn.Dense(width, dtype=self.dtype)(hidden)
+            hidden = nn.Dense(width, **options)(hidden)
             hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         return hidden
 
@@ -117,9 +129,10 @@ class MlpDecoder(nn.Module):
     def __call__(
         self, latents: Float[Array, "batch latent"], *, train: bool
     ) -> Float[Array, "batch height width channels"]:
+        options = _hidden(self.batch_norm, self.dtype)
         hidden = latents
         for width in self.widths:
-            hidden = nn.Dense(width, dtype=self.dtype)(hidden)
+            hidden = nn.Dense(width, **options)(hidden)
             hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         return nn.Dense(math.prod(self.image_shape), dtype=jnp.float32)(hidden).reshape(-1, *self.image_shape)
 
@@ -144,9 +157,10 @@ class GaussianHead(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "batch input"], *, train: bool) -> DiagonalGaussian:
+        options = _hidden(self.batch_norm, self.dtype)
         hidden = inputs
         for _ in range(self.hidden_layers):
-            hidden = nn.Dense(self.hidden_size, dtype=self.dtype)(hidden)
+            hidden = nn.Dense(self.hidden_size, **options)(hidden)
             hidden = Normalise(self.batch_norm, self.dtype)(hidden, train=train)
             hidden = nn.leaky_relu(hidden, _LEAKY_RELU_SLOPE)
         mean = nn.Dense(self.latent_size, dtype=jnp.float32, name="mean")(hidden)

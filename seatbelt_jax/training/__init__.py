@@ -3,6 +3,7 @@
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
 from seatbelt_jax.training.loop import NonFiniteLossError, train
 from seatbelt_jax.training.objective import check_layers, unreachable_capacities
+from seatbelt_jax.training.parallel import check_divisible
 from seatbelt_jax.training.settings import Settings, parse_settings
 from seatbelt_jax.training.writers import read_metrics
 
@@ -10,6 +11,7 @@ __all__ = [
     "Evaluation",
     "NonFiniteLossError",
     "Settings",
+    "check_divisible",
     "check_layers",
     "evaluate",
     "parse_settings",

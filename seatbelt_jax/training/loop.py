@@ -59,7 +59,7 @@ def train(
     schedule = settings.train
     data.check_batch_size(schedule.batch_size, splits.train)
     split, replicated = data_parallel()
-    check_divisible(schedule.batch_size, split)
+    check_divisible(schedule.batch_size)
     keys = jax.random.split(jax.random.key(settings.seed), 3)
     recipe = make_recipe(model, settings, splits.train.size)
     state = jax.device_put(create(recipe, keys[_INIT_STREAM]), replicated)

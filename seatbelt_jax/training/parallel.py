@@ -22,9 +22,9 @@ def data_parallel(devices: Sequence[jax.Device] | None = None) -> tuple[NamedSha
     return NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
 
 
-def check_divisible(batch_size: int, sharding: NamedSharding) -> None:
-    """Raises ValueError where a batch cannot be split evenly over the devices."""
-    devices = sharding.mesh.size
+def check_divisible(batch_size: int) -> None:
+    """Raises ValueError where a batch cannot be split evenly over the local devices."""
+    devices = jax.local_device_count()
     if batch_size % devices:
         raise ValueError(
             f"train.batch_size {batch_size} cannot be split evenly over {devices} devices; give a multiple of {devices}"
