@@ -1,4 +1,4 @@
-"""beta-TCVAE on CelebA, beside celeba_seatbelt.py (Willetts et al. 2021, Fig. 1 and 6: beta = 20).
+"""beta-TCVAE on CelebA (Willetts et al. 2021, Fig. 2: beta = 10).
 
     python launch/train.py --config=configs/celeba_beta_tcvae.py
 
@@ -6,8 +6,8 @@ CelebA must be prepared once (1.4 GB download; TensorFlow is needed for this alo
 
     pip install -e '.[prepare]' && tfds build celeb_a --file_format=array_record
 
-From the paper: networks, likelihood, optimiser and batches, see _base.py. Ours: 50 epochs and 32 latents, the size of
-celeba_seatbelt.py's top layer.
+From the paper: beta, networks, likelihood, optimiser and batches, see _base.py. Ours: 50 epochs and 32 latents, the
+size of celeba_seatbelt.py's top layer.
 
 Variants:
   ""     as above, for an accelerator. Neither timed nor trained to the end yet: there is no score to expect.
@@ -22,5 +22,5 @@ from configs import _base
 def get_config(variant: str = "") -> ConfigDict:
     config = _base.celeba()
     config.model.latent_sizes = _base.CELEBA_LATENT_SIZES[-1:]
-    config.objective.update(beta=20.0, penalty="total_correlation")
+    config.objective.update(beta=10.0, penalty="total_correlation")
     return _base.apply(config, variant, ("smoke",))

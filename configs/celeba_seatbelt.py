@@ -1,4 +1,4 @@
-"""Seatbelt-VAE on CelebA, the settings of Willetts et al. 2021, App. G (their Fig. 1 and 6: L = 4, beta = 20).
+"""Seatbelt-VAE on CelebA, the settings of Willetts et al. 2021, App. G (their Fig. 6: L = 4, beta = 20).
 
     python launch/train.py --config=configs/celeba_seatbelt.py
 

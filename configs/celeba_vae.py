@@ -1,4 +1,4 @@
-"""Plain VAE on CelebA, the baseline beside celeba_seatbelt.py (Willetts et al. 2021, Fig. 1).
+"""Plain VAE on CelebA, the baseline beside celeba_seatbelt.py (Willetts et al. 2021, Fig. 1 and 2).
 
     python launch/train.py --config=configs/celeba_vae.py
 

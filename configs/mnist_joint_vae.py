@@ -21,7 +21,7 @@ from configs import _base
 
 def get_config(variant: str = "") -> ConfigDict:
     config = _base.mnist()
-    config.objective.update(
-        beta=30.0, penalty="capacity", capacity=(5.0, 5.0), capacity_annealing_steps=config.train.steps
-    )
-    return _base.apply(config, variant, ("smoke",))
+    config.objective.update(beta=30.0, penalty="capacity", capacity=(5.0, 5.0))
+    config = _base.apply(config, variant, ("smoke",))
+    config.objective.capacity_annealing_steps = config.train.steps
+    return config

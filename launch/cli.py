@@ -63,7 +63,7 @@ def _check_config_file(arguments: list[str]) -> None:
         else:
             continue
         path = pathlib.Path(value.split(":")[0])
-        if not path.is_file():
+        if not path.is_file() or path.stem.startswith("_"):
             # Files that begin with an underscore are parts of configurations.
             known = sorted(map(str, [*path.parent.glob("[!_]*.py"), *pathlib.Path("configs").glob("[!_]*.py")]))
             stems = {pathlib.Path(name).stem: name for name in known}

@@ -126,20 +126,26 @@ def _results_of(opened: run.Run, folder: str) -> Iterator[tuple[pathlib.Path, Ma
 
 def _kind(config: Mapping[str, Any]) -> str:
     """The model in the field's words."""
-    sizes = config["model"]["latent_sizes"]
-    reads_all = config["model"].get("decoder_reads", "all") == "all"
-    objective = config["objective"]
+    model, objective = config["model"], config["objective"]
+    sizes, discrete = model["latent_sizes"], model.get("discrete_sizes", ())
+    reads_all = model.get("decoder_reads", "all") == "all"
     beta, penalty = objective.get("beta", 1.0), objective.get("penalty", "total_correlation")
-    if len(sizes) == 1:
-        name = "VAE" if beta == 1 else "β-TCVAE" if penalty == "total_correlation" else "β-VAE"
+    by_ratio = objective.get("estimator") == "density_ratio"
+    if penalty == "capacity":
+        name = "JointVAE" if discrete else "VAE with capacities"
+    elif len(sizes) == 1:
+        penalised = "FactorVAE" if by_ratio else "β-TCVAE"
+        name = "VAE" if beta == 1 else penalised if penalty == "total_correlation" else "β-VAE"
     elif reads_all:
         name = "Seatbelt-VAE" if beta != 1 and penalty == "total_correlation" else "skip-connected hierarchical VAE"
     else:
         name = "DLGM" if beta == 1 else "β-TCDLGM" if penalty == "total_correlation" else "β-DLGM"
-    latents = (
-        f"{sizes[0]} latents" if len(sizes) == 1 else f"{len(sizes)} layers of {', '.join(map(str, sizes))} latents"
-    )
-    return f"{name}, {latents}, β = {beta:g}"
+    weight = f"γ = {beta:g}" if penalty == "capacity" else f"γ = {beta - 1:g}" if by_ratio else f"β = {beta:g}"
+    layers = f"{len(sizes)} layers of " if len(sizes) > 1 else ""
+    latents = f"{layers}{', '.join(map(str, sizes))} latents"
+    if discrete:
+        latents += f" and Concrete ones of {', '.join(map(str, discrete))} classes"
+    return f"{name}, {latents}, {weight}"
 
 
 def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:

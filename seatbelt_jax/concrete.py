@@ -38,7 +38,8 @@ def sample(q: Concrete, noise: Float[Array, "*batch classes"]) -> Float[Array, "
     distribution functions, -log(-log Phi(noise)). So noise = 0, the same for all classes, gives
     softmax(logits / temperature): the mean path follows the mode.
     """
-    gumbel = -jnp.log(-jax.scipy.special.log_ndtr(noise))
+    # Beyond 12 standard deviations, which no sampler reaches, Phi rounds to 1 and its logarithm to 0.
+    gumbel = -jnp.log(-jax.scipy.special.log_ndtr(jnp.clip(noise, -12.0, 12.0)))
     relaxed = (q.logits + gumbel) / q.temperature
     return jnp.concatenate([jax.nn.softmax(part, axis=-1) for part in _split(relaxed, q.sizes)], axis=-1)
 

@@ -152,10 +152,15 @@ def objective(
         of `terms`.
 
     Raises:
-      ValueError: for an unknown penalty, or free bits or capacities for another number of layers.
+      ValueError: for an unknown penalty, free bits or capacities for another number of layers, or an argument
+        that the penalty does not go with.
     """
     check_choice("penalty", penalty, get_args(Penalty))
+    if penalty != "total_correlation" and total_correlation is not None:
+        raise ValueError(f"total_correlation is for the penalty of that name, got it with penalty {penalty!r}")
     if penalty == "capacity":
+        if np.any(free_bits):
+            raise ValueError("free_bits must be 0 with penalty 'capacity', which has a use for every nat")
         target = _per_layer("capacity", capacity, terms)
         # The sign of the mean, so that the batch's mean is |mean KL - C|.
         side = jax.lax.stop_gradient(jnp.sign(jnp.mean(terms.kl, axis=0) - target))

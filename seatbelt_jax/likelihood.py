@@ -37,8 +37,8 @@ class GaussianLikelihood:
     image_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __post_init__(self):
-        if not self.std > 0.0:
-            raise ValueError(f"likelihood std must be positive, got {self.std}")
+        if not 0.0 < self.std < math.inf:
+            raise ValueError(f"likelihood std must be positive and finite, got {self.std}")
 
     def log_prob(
         self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]

@@ -23,21 +23,23 @@ q(z^L | z_j^{L-1}, x_j) (Willetts et al. 2021, Eq. 43).
 
 import functools
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from seatbelt_jax import gaussian
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.sections import check_choice
 
 Estimator = Literal["mws", "mss", "exact"]
 
-# Elements of the [batch, block, latent] array of log densities held at once when no block size is
-# given: 16 MiB of float32, which stays in a CPU's cache and is still enough work for a GPU.
-_BLOCK_ELEMENTS = 2**22
+# Components, or latents, that one step of a loop handles. Their terms are written out one by one, as one elementwise
+# kernel: a reduction over them is many times slower on a CPU.
+_BLOCK = 16
+
+# Stands for log 0: differences of it are still numbers, and so are its sums over coordinates.
+_LOWEST = -1e32
 
 
 def log_aggregate_posterior(
@@ -50,123 +52,203 @@ def log_aggregate_posterior(
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Estimates log q(z_i) and log prod_k q(z_ik) of the aggregate posterior, in nats.
 
+    Time grows as batch x components x latent, memory as (batch + components) x latent: neither the array
+    [batch, components, latent] nor [batch, components] is ever formed, forward or backward.
+
     Args:
       latents: z_i, drawn from component i for `mws` and `mss`; anything for `exact`.
       posterior: the mixture's components, mean and log_std [components, latent]. `mws` and `mss`
         take the minibatch's own (components = batch), `exact` all of the data set's.
       dataset_size: N, the number of training examples.
       estimator: "mws", "mss" or "exact", see the module's docstring.
-      block_size: components held at once. The array [batch, components, latent] is never formed;
-        the backward pass computes each block again instead of storing it.
+      block_size: components handled in one step of the loop over them; 16 if not given. Results agree to
+        rounding; compilation takes longer the larger it is.
 
     Returns:
       (log_joint, log_product), each [batch]. Total correlation is the mean of their difference.
 
     Raises:
-      ValueError: for an unknown estimator, shapes that do not fit it, or dataset_size < components.
+      ValueError: for an unknown estimator, shapes that do not fit it, dataset_size < components, or block_size < 1.
     """
-    batch, latent = latents.shape
-    components = posterior.mean.shape[0]
-    _check(batch, components, dataset_size, estimator)
-    if block_size is None:
-        block_size = max(1, _BLOCK_ELEMENTS // (batch * latent))
-    block_size = min(block_size, components)
-
-    weights = _log_weights(batch, dataset_size, estimator)
-    log_joint, log_marginals = _log_mixtures(latents, posterior, weights, block_size)
-    return log_joint, jnp.sum(log_marginals, axis=-1)
+    _check(latents, posterior, dataset_size, estimator, block_size)
+    (batch, latent), components = latents.shape, len(posterior.mean)
+    log_weight, own = _weights(batch, dataset_size, estimator)
+    # Sums of so many exponentials are computed in float32 at least, whatever the networks compute in.
+    latents, posterior = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), (latents, posterior)
+    )
+    log_joint, log_product = _log_mixtures(latents, posterior, own, min(block_size or _BLOCK, components))
+    return log_joint + log_weight, log_product + latent * log_weight
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _log_mixtures(
-    latents: Float[Array, "batch latent"],
-    posterior: DiagonalGaussian,
-    weights: tuple[float, float],
-    block_size: int,
-) -> tuple[Float[Array, " batch"], Float[Array, "batch latent"]]:
-    """log sum_j w_ij q(z_i|x_j) and, for each coordinate, log sum_j w_ij q(z_ik|x_j).
+    latents: Float[Array, "batch latent"], posterior: DiagonalGaussian, own: float, block_size: int
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """log sum_j v_ij q(z_i|x_j) and sum_k log sum_j v_ij q(z_ik|x_j), where v_ij = `own` if i = j and 1 otherwise."""
+    return _log_mixtures_forward(latents, posterior, own, block_size)[0]
 
-    A streaming log-sum-exp over blocks of components. Its derivative is written out below because the
-    automatic one would keep the running sums of every block.
+
+def _log_mixtures_forward(latents: Any, posterior: Any, own: float, block_size: int) -> Any:
+    log_joint, log_marginals = _stream(latents, posterior, own, block_size)
+    return (log_joint, jnp.sum(log_marginals, axis=0)), (latents, posterior, log_joint, log_marginals)
+
+
+class _Components(NamedTuple):
+    """Components' densities without what does not depend on the latent: log q = -u^2/2 - offset."""
+
+    mean: Float[Array, "*axes"]
+    inverse_std: Float[Array, "*axes"]
+    offset: Float[Array, "*axes"]
+
+
+@functools.partial(jax.jit, static_argnames=("own", "block_size"))
+def _stream(
+    latents: Any, posterior: DiagonalGaussian, own: float, block_size: int
+) -> tuple[Float[Array, " batch"], Float[Array, "latent batch"]]:
+    """A streaming log-sum-exp over blocks of components.
+
+    Arrays are [latent, batch], the long axis last: every step is elementwise along it, which suits vector
+    units whatever the latent size, and leaves nothing to communicate where it is divided over devices.
     """
-    batch, latent = latents.shape
+    points = latents.T
 
-    def add_block(carry: Any, block: Any) -> Any:
-        joint, marginal = carry
-        log_density, log_weight, _ = _block_terms(latents, block, weights)
-        here = log_weight + jnp.sum(log_density, axis=-1)
-        joint = jnp.logaddexp(joint, jax.nn.logsumexp(here, axis=1))
-        marginal = jnp.logaddexp(marginal, jax.nn.logsumexp(log_weight[..., None] + log_density, axis=1))
-        return (joint, marginal), None
+    def add_block(sums: Any, block: Any) -> Any:
+        components, numbers = block
+        weights = _weights_of(numbers, own, points[0])
+        joint = jnp.sum(_log_density(points, components)[0], axis=1)
+        marginal = [_log_density(points, _row(components, row))[0] for row in range(block_size)]
+        return (_add_terms(sums[0], list(joint), weights), _add_terms(sums[1], marginal, weights)), None
 
-    # A finite stand-in for log 0: the difference of two infinities is not a number.
-    nothing = jnp.finfo(latents.dtype).min
-    start = (jnp.full((batch,), nothing), jnp.full((batch, latent), nothing))
-    sums, _ = jax.lax.scan(add_block, start, _in_blocks(posterior, block_size))
-    return sums
-
-
-def _log_mixtures_forward(latents: Any, posterior: Any, weights: Any, block_size: int) -> Any:
-    sums = _log_mixtures(latents, posterior, weights, block_size)
-    return sums, (latents, posterior, sums)
+    # As if a component of density exp(_LOWEST) had been added: no logarithm is of 0.
+    nothing = [(jnp.full_like(like, _LOWEST), jnp.ones_like(like)) for like in (points[0], points)]
+    sums, _ = jax.lax.scan(add_block, tuple(nothing), _component_blocks(posterior, block_size))
+    log_joint, log_marginals = (highest + jnp.log(total) for highest, total in sums)
+    return log_joint, log_marginals
 
 
-def _log_mixtures_backward(weights: Any, block_size: int, residuals: Any, cotangents: Any) -> Any:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangents: Any) -> Any:
     """The chain rule with responsibilities a_ijk, the components' shares in the two sums.
 
     With u = (z - mean) / std: d/dz = -sum_j a u / std, d/dmean = sum_i a u / std, d/dlog_std = sum_i a (u^2 - 1).
+    The first runs in a loop over components, the others in a loop over latents, as the real and the imaginary part of
+    one sum: all elementwise again. Two real sums, or one loop for all three, would make XLA store the responsibilities
+    of a block and read them back, which takes longer than to compute their exponentials a second time.
     """
-    latents, posterior, (joint, marginal) = residuals
-    joint_cotangent, marginal_cotangent = cotangents
+    latents, posterior, log_joint, log_marginals = residuals
+    joint_cotangent, product_cotangent = cotangents
+    points, everything = latents.T, _components(jax.tree.map(jnp.transpose, posterior))
 
-    def add_block(latents_gradient: Any, block: Any) -> Any:
-        log_density, log_weight, standardised = _block_terms(latents, block, weights)
-        here = log_weight + jnp.sum(log_density, axis=-1)
-        of_joint = jnp.exp(here - joint[:, None]) * joint_cotangent[:, None]
-        of_marginal = jnp.exp(log_weight[..., None] + log_density - marginal[:, None]) * marginal_cotangent[:, None]
-        responsibility = of_joint[..., None] + of_marginal
-        pull = responsibility * standardised * jnp.exp(-block[0].log_std)
-        gradient = DiagonalGaussian(
-            mean=jnp.sum(pull, axis=0),
-            # In this order: u^2 may overflow where the responsibility is 0.
-            log_std=jnp.sum(responsibility * standardised * standardised - responsibility, axis=0),
-        )
-        return latents_gradient - jnp.sum(pull, axis=1), gradient
+    def add_components(gradient: Any, block: Any) -> Any:
+        components, numbers = block
+        weights = _weights_of(numbers, own, points[0])
+        of_joint = jnp.exp(jnp.sum(_log_density(points, components)[0], axis=1) - log_joint) * joint_cotangent
+        for row in range(block_size):
+            log_density, standardised = _log_density(points, _row(components, row))
+            of_marginal = jnp.exp(log_density - log_marginals) * product_cotangent
+            share = weights[row] * (of_joint[row] + of_marginal)
+            gradient -= share * standardised * components.inverse_std[row]
+        return gradient, None
 
-    latents_gradient, gradients = jax.lax.scan(add_block, jnp.zeros_like(latents), _in_blocks(posterior, block_size))
-    components, latent = posterior.mean.shape
-    return latents_gradient, jax.tree.map(lambda leaf: leaf.reshape(-1, latent)[:components], gradients)
+    def add_latents(gradients: Any, block: Any) -> Any:
+        points, numbers, log_joint, log_marginals, joint_cotangent, product_cotangent = block
+        weights = _weights_of(numbers, own, everything.mean[0])
+        of_joint = jnp.exp(jnp.sum(_log_density(points, everything)[0], axis=1) - log_joint) * joint_cotangent
+        for row in range(block_size):
+            log_density, standardised = _log_density(points[row], everything)
+            of_marginal = jnp.exp(log_density - log_marginals[row]) * product_cotangent[row]
+            share = weights[row] * (of_joint[row] + of_marginal)
+            # In this order: u^2 may overflow where the share is 0.
+            gradients += jax.lax.complex(share * standardised, share * standardised * standardised - share)
+        return gradients, None
+
+    of_latents, _ = jax.lax.scan(add_components, jnp.zeros_like(points), _component_blocks(posterior, block_size))
+    nothing = jnp.zeros_like(everything.mean)
+    gradients, _ = jax.lax.scan(
+        add_latents,
+        jax.lax.complex(nothing, nothing),
+        (
+            _blocks(latents, block_size)[..., None],
+            _blocks(jnp.arange(len(latents)), block_size),
+            # A latent that only fills up the last block has a share of 0 in everything.
+            _blocks(log_joint, block_size, -_LOWEST)[..., None],
+            _blocks(log_marginals.T, block_size, -_LOWEST)[..., None],
+            _blocks(joint_cotangent, block_size)[..., None],
+            _blocks(product_cotangent, block_size),
+        ),
+    )
+    return of_latents.T, DiagonalGaussian(mean=(gradients.real * everything.inverse_std).T, log_std=gradients.imag.T)
 
 
 _log_mixtures.defvjp(_log_mixtures_forward, _log_mixtures_backward)
 
 
-def _in_blocks(posterior: DiagonalGaussian, block_size: int) -> Any:
-    """The components as [blocks, block, latent] with their numbers; padding is numbered -1."""
-    components, latent = posterior.mean.shape
-    num_blocks = -(-components // block_size)
-    padding = num_blocks * block_size - components
-    # Padded components are standard normals, so that they stay finite; their weight is zero.
-    blocks = jax.tree.map(
-        lambda leaf: jnp.pad(leaf, ((0, padding), (0, 0))).reshape(num_blocks, block_size, latent), posterior
+def _components(posterior: DiagonalGaussian) -> _Components:
+    return _Components(posterior.mean, jnp.exp(-posterior.log_std), posterior.log_std + 0.5 * math.log(2.0 * math.pi))
+
+
+def _component_blocks(posterior: DiagonalGaussian, block_size: int) -> tuple[_Components, Int[Array, "blocks block"]]:
+    """The components as [blocks, block, latent, 1], and their numbers. Those that fill up the last have density 0."""
+    components = _components(posterior)
+    blocks = _Components(
+        _blocks(components.mean, block_size)[..., None],
+        _blocks(components.inverse_std, block_size)[..., None],
+        _blocks(components.offset, block_size, -_LOWEST)[..., None],
     )
-    numbers = jnp.pad(jnp.arange(components), (0, padding), constant_values=-1)
-    return blocks, numbers.reshape(num_blocks, block_size)
+    return blocks, _blocks(jnp.arange(len(posterior.mean)), block_size)
 
 
-def _block_terms(latents: Any, block: Any, weights: tuple[float, float]) -> Any:
-    """l_ijk [batch, block, latent], log w_ij [batch, block] and (z - mean) / std of one block."""
-    own, other = weights
-    components, numbers = block
-    components = jax.tree.map(lambda leaf: leaf[None], components)
-    standardised = (latents[:, None] - components.mean) * jnp.exp(-components.log_std)
-    log_density = gaussian.log_prob_per_coordinate(components, latents[:, None])
-    log_weight = jnp.where(numbers == jnp.arange(latents.shape[0])[:, None], own, other)
-    return log_density, jnp.where(numbers >= 0, log_weight, -jnp.inf), standardised
+def _blocks(rows: Any, block_size: int, fill: float = 0.0) -> Any:
+    """[rows, ...] as [blocks, block, ...], the last block filled up."""
+    padding = -len(rows) % block_size
+    padded = jnp.pad(rows, ((0, padding), *[(0, 0)] * (rows.ndim - 1)), constant_values=fill)
+    return padded.reshape(-1, block_size, *rows.shape[1:])
 
 
-def _check(batch: int, components: int, dataset_size: int, estimator: str) -> None:
+def _row(components: _Components, row: int) -> _Components:
+    return _Components(*(leaf[row] for leaf in components))
+
+
+def _log_density(points: Any, components: _Components) -> Any:
+    """l_ijk, and u = (z - mean) / std, for shapes that broadcast."""
+    standardised = (points - components.mean) * components.inverse_std
+    return -0.5 * jnp.square(standardised) - components.offset, standardised
+
+
+def _add_terms(sums: Any, terms: list[Any], weights: Any) -> Any:
+    """(m, s) with m + log s the logarithm of the sum so far, after adding weight * exp(term) for each term."""
+    highest, total = sums
+    new = functools.reduce(jnp.maximum, terms, highest)
+    total *= jnp.exp(highest - new)
+    for term, weight in zip(terms, weights, strict=True):
+        total += weight * jnp.exp(term - new)
+    return new, total
+
+
+def _weights_of(numbers: Any, own: float, like: Any) -> Any:
+    """v_ij for a block of numbers i or j, [block, size]: 1 but `own` in the column of the same number."""
+    if own == 1.0:
+        return jnp.ones((len(numbers), *like.shape), like.dtype)
+    # Windows of one vector: comparing numbers with an iota would keep the kernels of the loops from being vectorised.
+    size = len(like)
+    vector = jnp.ones(2 * size, like.dtype).at[size].set(own)
+    return jnp.stack([jax.lax.dynamic_slice(vector, (size - number,), (size,)) for number in numbers])
+
+
+def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, block_size: int | None) -> None:
     check_choice("estimator", estimator, get_args(Estimator))
+    shapes = latents.shape, posterior.mean.shape, posterior.log_std.shape
+    if any(len(shape) != 2 for shape in shapes) or shapes[1] != shapes[2] or shapes[0][1] != shapes[1][1]:
+        raise ValueError(
+            "latents [batch, latent] and the posterior's mean and log_std [components, latent] do not fit: "
+            f"got {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
+    if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
+        raise ValueError(f"block_size must be a whole number of at least 1, or None for the default; got {block_size}")
+    batch, components = len(latents), len(posterior.mean)
+    if not (batch and components):
+        raise ValueError(f"got {batch} latents and {components} components; give at least one of each")
     if estimator != "exact" and components != batch:
         raise ValueError(
             f"estimator {estimator!r} takes the minibatch's own posteriors: "
@@ -174,21 +256,19 @@ def _check(batch: int, components: int, dataset_size: int, estimator: str) -> No
         )
     if estimator == "exact" and components != dataset_size:
         raise ValueError(f"estimator 'exact' takes all {dataset_size} posteriors of the data set, got {components}")
-    if dataset_size < components:
+    if not components <= dataset_size < math.inf:
         raise ValueError(
-            f"dataset_size {dataset_size} is smaller than the minibatch of {components}; "
-            "give the number of training examples"
+            f"dataset_size {dataset_size} is not the number of training examples: it is smaller than the minibatch of "
+            f"{components}, or not a finite number"
         )
 
 
-def _log_weights(batch: int, dataset_size: int, estimator: str) -> tuple[float, float]:
-    """log w of a latent's own component and of every other one."""
+def _weights(batch: int, dataset_size: int, estimator: str) -> tuple[float, float]:
+    """log w of every component but a latent's own, and the own one's weight relative to it."""
     # Sums of float logs: N M overflows int32 at the sizes this is used for.
     log_n = math.log(dataset_size)
     if estimator == "mws":
-        return (-log_n - math.log(batch),) * 2
-    if estimator == "exact":
-        return (-log_n,) * 2
-    if batch == 1 or dataset_size == 1:
-        return -log_n, -math.inf
-    return -log_n, math.log(dataset_size - 1) - log_n - math.log(batch - 1)
+        return -log_n - math.log(batch), 1.0
+    if estimator == "exact" or batch == 1:
+        return -log_n, 1.0
+    return math.log(dataset_size - 1) - log_n - math.log(batch - 1), (batch - 1) / (dataset_size - 1)

@@ -18,8 +18,8 @@ from PIL import Image
 from seatbelt_jax import bounds, plots, storage
 from seatbelt_jax.attacks import AttackResult, Status
 from seatbelt_jax.plots import text
+from tests import launchers
 
-LAUNCHERS = pathlib.Path(__file__).parents[1] / "launch"
 SECTIONS = (
     "introduction", "summary", "attacked-images", "attack-curves", "endings", "certificates", "not-certified", "looks",
     "learning", "settings",
@@ -74,9 +74,8 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def launcher(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    monkeypatch.syspath_prepend(LAUNCHERS)
-    return importlib.import_module("report")
+def launcher() -> types.ModuleType:
+    return launchers.load("report")
 
 
 @pytest.fixture
@@ -209,6 +208,22 @@ def test_all_sections_with_all_results(launcher, make_run) -> None:
     }  # fmt: skip
     for file in (a.parent / "figures").iterdir():
         Image.open(file).verify()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sprites_vae", "VAE, 64 latents, β = 1"),
+        ("sprites_beta_vae", "β-VAE, 64 latents, β = 8"),
+        ("sprites_factor_vae", "FactorVAE, 10 latents, γ = 35"),
+        ("sprites_joint_vae", "JointVAE, 10 latents and Concrete ones of 3 classes, γ = 30"),
+        ("mnist_vae", "VAE, 10 latents and Concrete ones of 10 classes, β = 1"),
+        ("sprites_beta_tcdlgm", "β-TCDLGM, 4 layers of 48, 24, 12, 6 latents, β = 8"),
+    ],
+)
+def test_every_model_is_called_by_its_name(launcher, name, words) -> None:
+    config = importlib.import_module(f"configs.{name}").get_config().to_dict()
+    assert launcher._kind(config) == words
 
 
 def test_nothing_comes_from_elsewhere(launcher, make_run) -> None:

@@ -1,9 +1,7 @@
 """The Swiss roll: its points by the closed form, its splits, and the figure from smoke-sized models."""
 
 import csv
-import importlib
 import io
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +12,8 @@ from PIL import Image
 from configs import swiss_roll as config
 from seatbelt_jax import data, plots
 from seatbelt_jax.data import swiss_roll
+from tests import launchers
 
-LAUNCHERS = pathlib.Path(__file__).parents[1] / "launch"
 ROLL = {"name": "swiss_roll", "num_images": 1000}
 RANGE = (-1.0, 1.0)
 
@@ -97,9 +95,8 @@ def test_an_unknown_variant_is_refused():
 
 
 @pytest.fixture
-def launcher(monkeypatch):
-    monkeypatch.syspath_prepend(LAUNCHERS)
-    return importlib.import_module("swiss_roll")
+def launcher():
+    return launchers.load("swiss_roll")
 
 
 def test_the_launcher_s_models_are_those_of_the_paper(launcher):

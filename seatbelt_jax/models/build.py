@@ -61,9 +61,11 @@ class ModelConfig:
         check_choice("model.compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         for name in ("latent_sizes", "widths", "hidden_sizes", "discrete_sizes"):
             sizes = getattr(self, name)
-            whole = all(isinstance(size, int) and size >= 1 for size in sizes)
-            if not whole or (not sizes and name in ("latent_sizes", "widths")):
-                raise ValueError(f"model.{name} must list positive whole numbers, got {tuple(sizes)}")
+            listed = isinstance(sizes, tuple | list) and all(isinstance(size, int) and size >= 1 for size in sizes)
+            if not listed or (not sizes and name in ("latent_sizes", "widths")):
+                raise ValueError(f"model.{name} must list positive whole numbers, got {sizes}")
+        if 1 in self.discrete_sizes:
+            raise ValueError(f"model.discrete_sizes must be 2 or more classes each, got {self.discrete_sizes}")
         for name in ("posterior_std", "posterior_std_offset"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model.{name} must be a finite number >= 0, got {getattr(self, name)}")

@@ -63,7 +63,8 @@ def train(
     keys = jax.random.split(jax.random.key(settings.seed), 3)
     recipe = make_recipe(model, settings, splits.train.size)
     state = jax.device_put(create(recipe, keys[_INIT_STREAM]), replicated)
-    validation = _validation_images(splits.validation, schedule.evaluation_images)
+    # The aggregate posterior of N training images has at most N components in a batch.
+    validation = _validation_images(splits.validation, min(schedule.evaluation_images, splits.train.size))
 
     @functools.partial(jax.jit, in_shardings=(replicated, split), out_shardings=replicated)
     def step_from_batch(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:

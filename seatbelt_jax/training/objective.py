@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from seatbelt_jax.elbo import Penalty
 from seatbelt_jax.sections import check_choice
 
-Estimator = Literal["mws", "mss", "density_ratio"]
+TrainingEstimator = Literal["mws", "mss", "density_ratio"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,8 @@ class ObjectiveConfig:
       penalty: "total_correlation" (beta-TCVAE, Seatbelt-VAE, FactorVAE), "kl" (beta-VAE) or "capacity" (JointVAE).
       estimator: of the total correlation: "mws" or "mss" of the aggregate posterior, or "density_ratio",
         FactorVAE's discriminator.
-      free_bits: nats per latent layer at no cost, one number or one per layer; not with "capacity".
+      free_bits: nats per latent layer at no cost, one number or, in a configuration's file, one per layer;
+        not with "capacity".
       capacity, capacity_annealing_steps: C of the penalty "capacity", in nats, one per layer; they grow
         linearly from 0 in so many steps. 0 steps hold them constant.
     """
@@ -35,7 +36,7 @@ class ObjectiveConfig:
     beta_start: float = 0.0
     beta_annealing_steps: int = 0
     penalty: Penalty = "total_correlation"
-    estimator: Estimator = "mws"
+    estimator: TrainingEstimator = "mws"
     free_bits: float | tuple[float, ...] = 0.0
     capacity: tuple[float, ...] = ()
     capacity_annealing_steps: int = 0
@@ -43,7 +44,7 @@ class ObjectiveConfig:
     def __post_init__(self):
         check_choice("objective.penalty", self.penalty, get_args(Penalty))
         # "exact" needs the posteriors of the whole data set at every step.
-        check_choice("objective.estimator", self.estimator, get_args(Estimator))
+        check_choice("objective.estimator", self.estimator, get_args(TrainingEstimator))
         for name in ("beta", "beta_start"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
@@ -67,6 +68,13 @@ class ObjectiveConfig:
             )
         if self.penalty != "total_correlation" and self.estimator == "density_ratio":
             raise ValueError(f"the estimator 'density_ratio' is for total correlation; the penalty is {self.penalty!r}")
+        smallest = min(self.beta, self.beta_start) if self.beta_annealing_steps else self.beta
+        if self.estimator == "density_ratio" and smallest < 1.0:
+            # A negative gamma pays the model for whatever the discriminator takes for total correlation.
+            raise ValueError(
+                f"with the estimator 'density_ratio', gamma = beta - 1 must not be negative: objective.beta and "
+                f"beta_start must be at least 1, got {smallest:g}"
+            )
 
 
 def beta_at(config: ObjectiveConfig, step: Int[Array, ""]) -> Float[Array, ""]:

@@ -83,18 +83,19 @@ def loss(
         )
         metrics["total_correlation_density_ratio"] = jnp.mean(density_ratio)
     beta = beta_at(objective, state.step)
-    capacity = capacity_at(objective, state.step, model.largest_kl) if objective.capacity else 0.0
+    capacity = list(capacity_at(objective, state.step, model.largest_kl)) if objective.capacity else []
     value = jnp.mean(
         elbo.objective(
             terms,
             beta=beta,
             penalty=objective.penalty,
             free_bits=objective.free_bits,
-            capacity=capacity,
+            capacity=jnp.stack(capacity) if capacity else 0.0,
             total_correlation=density_ratio,
         )
     )
-    return -value, Aside({"objective": value, "beta": beta, **metrics}, forward.encoding.latents, updated)
+    weights = {"beta": beta, **{f"capacity_{layer}": nats for layer, nats in enumerate(capacity, 1)}}
+    return -value, Aside({"objective": value, **weights, **metrics}, forward.encoding.latents, updated)
 
 
 def term_means(terms: elbo.ElboTerms, estimator: Estimator) -> Metrics:

@@ -15,13 +15,13 @@ def log_density(mean, log_std, z):
 def log_aggregate(mean, log_std, z, weights):
     """log sum_j w_ij q(z_i|x_j) and sum_k log sum_j w_ij q(z_ik|x_j)."""
     density = log_density(mean, log_std, z)
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights)
     joint = np.empty(len(z))
     product = np.empty(len(z))
     for i in range(len(z)):
-        joint[i] = np.log(sum(weights[i, j] * np.exp(density[i, j].sum()) for j in range(len(mean))))
-        product[i] = sum(
-            np.log(sum(weights[i, j] * np.exp(density[i, j, k]) for j in range(len(mean)))) for k in range(z.shape[1])
-        )
+        joint[i] = np.logaddexp.reduce(log_weights[i] + density[i].sum(axis=1))
+        product[i] = sum(np.logaddexp.reduce(log_weights[i] + density[i, :, k]) for k in range(z.shape[1]))
     return joint, product
 
 
@@ -30,13 +30,13 @@ def weights(estimator, batch, dataset_size):
         return np.full((batch, batch), 1.0 / (dataset_size * batch))
     if estimator == "exact":
         return np.full((batch, dataset_size), 1.0 / dataset_size)
-    matrix = np.full((batch, batch), (dataset_size - 1) / (dataset_size * (batch - 1)))
+    matrix = np.full((batch, batch), (dataset_size - 1) / (dataset_size * max(batch - 1, 1)))
     np.fill_diagonal(matrix, 1.0 / dataset_size)
     return matrix
 
 
-def minibatches_with(first, dataset_size, batch):
-    """All minibatches without repetition whose first member is `first`."""
-    others = [n for n in range(dataset_size) if n != first]
-    for rest in itertools.permutations(others, batch - 1):
-        yield (first, *rest)
+def minibatches_with(member, dataset_size, batch):
+    """All minibatches without repetition that hold `member`, each in the order of the data set."""
+    for minibatch in itertools.combinations(range(dataset_size), batch):
+        if member in minibatch:
+            yield minibatch

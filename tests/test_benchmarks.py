@@ -1,0 +1,83 @@
+import dataclasses
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from benchmarks import bench_train_step, hardware
+from benchmarks.bench_train_step import Row
+from configs import celeba_seatbelt, sprites_beta_tcvae
+
+torch_is_here = importlib.util.find_spec("torch") is not None
+
+
+def tiny(config: ConfigDict) -> ConfigDict:
+    depth = len(config.model.latent_sizes)
+    config.model.update(
+        latent_sizes=tuple(range(depth + 1, 1, -1)), widths=(6, 4), feature_size=8, hidden_sizes=(9, 7, 5)
+    )
+    return config
+
+
+def row(case: str = "sprites_seatbelt", implementation: str = "float32", milliseconds: float = 2.0) -> Row:
+    return Row(
+        case=case,
+        batch=8,
+        implementation=implementation,
+        milliseconds_per_step=milliseconds,
+        images_per_second=8e3 / milliseconds,
+        times_torch=None,
+        peak_mib=None,
+        temporary_mib=1.0,
+        compile_seconds=0.5,
+    )
+
+
+@pytest.mark.skipif(not torch_is_here, reason="PyTorch, the benchmark's reference, is not installed")
+@pytest.mark.parametrize(
+    ("config", "channels"), [(sprites_beta_tcvae.get_config(), 1), (celeba_seatbelt.get_config(), 3)]
+)
+def test_the_reference_in_pytorch_takes_the_very_step_that_ours_takes(config, channels):
+    problem = bench_train_step.make_problem(tiny(config), (16, 16, channels), dataset_size=1000, batch=12)
+    ours, reference = bench_train_step.our_step(problem).first(), bench_train_step.torch_step(problem).first()
+    apart = bench_train_step.differences(ours, reference)
+    assert set(reference["gradient"]) == set(reference["from_flax"](ours["gradient"]))
+    assert max(apart["loss_difference"], apart["total_correlation_difference"]) < 1e-5
+    assert apart["gradient_difference"] < 1e-4
+    # Nothing that is compared may be nothing.
+    assert min(ours["loss"], abs(ours["total_correlation"])) > 0.1
+    assert all(np.all(np.isfinite(value)) for value in reference["gradient"].values())
+
+
+def test_a_later_run_replaces_what_it_measured_again_and_keeps_the_rest():
+    earlier = [dataclasses.asdict(r) for r in (row("celeba_seatbelt"), row(implementation="torch"), row())]
+    merged = bench_train_step.merge(json.loads(json.dumps(earlier)), [row(milliseconds=4.0)])
+    assert [(r["case"], r["implementation"], r["milliseconds_per_step"]) for r in merged] == [
+        ("sprites_seatbelt", "float32", 4.0),
+        ("sprites_seatbelt", "torch", 2.0),
+        ("celeba_seatbelt", "float32", 2.0),
+    ]
+
+
+def test_results_of_another_machine_are_not_mixed_with_this_ones(tmp_path, capsys):
+    settings = {"repeats": 3}
+    rows = [dataclasses.asdict(row())]
+    assert bench_train_step.rows_before(settings, tmp_path) == []
+    packages = bench_train_step.PACKAGES
+    path = hardware.write_results("train_step", rows, settings=settings, packages=packages, directory=tmp_path)
+    content = json.loads(path.read_text())
+    assert {"benchmark", "date", "command", "hardware", "versions", "settings", "rows"} == set(content)
+    assert bench_train_step.rows_before(settings, tmp_path) == rows
+    content["hardware"]["processor"] = "another"
+    path.write_text(json.dumps(content))
+    assert bench_train_step.rows_before(settings, tmp_path) == []
+    assert "another machine" in capsys.readouterr().out
+
+
+def test_the_table_shows_what_was_not_measured_as_a_dash(capsys):
+    bench_train_step.report([row()])
+    header, line = capsys.readouterr().out.splitlines()
+    assert line.split()[:6] == ["sprites_seatbelt", "8", "float32", "2.0", "4000.0", "-"]
+    assert len(header) == len(line)
