@@ -11,9 +11,9 @@ minibatch size M, compilation excluded:
     exponentials   M M (D+1) exponentials forward and as many backward, and nothing else: a lower bound
 
 All are timed in this process, from the same inputs; values and gradients are compared with ours. Peak memory is what
-a case adds to that of a fresh process which has imported, made the inputs and compiled. Writes
-`benchmarks/results/total_correlation_<platform>.json`. PyTorch is no dependency of the project; where it is missing
-its rows say so.
+a case adds to that of a fresh process which has imported, made the inputs and compiled. PyTorch is no dependency of the
+project; where it is missing its rows say so. With the default sizes it writes
+`benchmarks/results/total_correlation_<platform>.json`.
 """
 
 import argparse
@@ -277,10 +277,16 @@ def main() -> None:
     if flags.memory_of:
         print(added_memory_json(flags))
         return
+    if any(size % 8 for size in flags.sizes or ()):
+        parser.error(f"--sizes must be multiples of 8, got {flags.sizes}")
+    a_trial = bool(flags.sizes)
     flags.sizes = flags.sizes or [1024, 4096, 16384] + [65536] * (jax.default_backend() != "cpu")
     print(describe(PACKAGES))
     print(f"value and gradient, float32, latent size {flags.latent}, data set of {flags.dataset_size}\n")
     rows = measure(flags)
+    if a_trial:
+        print("\nnot written: the results file is of the default sizes")
+        return
     settings = {"dtype": "float32", "quantity": "value and gradient of the mean total correlation"}
     path = write_results("total_correlation", rows, settings=settings, packages=PACKAGES)
     print(f"\nwrote {path.relative_to(pathlib.Path.cwd()) if path.is_relative_to(pathlib.Path.cwd()) else path}")

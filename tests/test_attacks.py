@@ -154,12 +154,20 @@ def test_more_pairs_than_are_measured_at_once_keep_their_order():
 
 
 def test_results_do_not_depend_on_how_many_lanes_run_at_once(trained, result):
+    rng = np.random.default_rng(3)
+    sources, targets = rng.uniform(-0.2, 0.2, size=(2, 5, *linear_vae.SHAPE)).astype(np.float32)
+    penalties = np.array([1e-3, 0.1, 0.5, 1e6])
+    few, many = (
+        attacks.sweep(linear_vae.vae(), sources, targets, penalties=penalties, lanes_at_once=n) for n in (3, 100)
+    )
+    np.testing.assert_allclose(few.objective, many.objective, rtol=1e-3)
+    np.testing.assert_array_equal(few.status, many.status)
     vae, images = trained
     one_block = attacks.sweep(vae, images[:3], images[3:6], penalties=PENALTIES, lanes_at_once=100)
-    # Rounding differs between block sizes and L-BFGS amplifies it: compare what was reached.
-    ratio = result.objective / one_block.objective
-    assert np.exp(np.mean(np.abs(np.log(ratio)))) < 1.1
-    np.testing.assert_array_equal(result.status == attacks.Status.CONVERGED, one_block.status == 1)
+    # Rounding differs between block sizes. On a trained model L-BFGS amplifies it, where distortions cost little, until
+    # iterates part; where they cost much, it leads to one optimum.
+    costly = PENALTIES >= 2.0**10
+    np.testing.assert_allclose(result.objective[:, costly], one_block.objective[:, costly], rtol=1e-3)
 
 
 def test_freed_slots_are_refilled_with_every_waiting_problem():
