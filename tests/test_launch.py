@@ -150,7 +150,7 @@ def test_a_run_whose_config_and_checkpoint_disagree_is_refused(smoke_run, tmp_pa
     copy = tmp_path / "copy"
     copy.mkdir()
     record = json.loads((smoke_run / "config.json").read_text())
-    record["config"]["model"]["latent_sizes"] = [5, 3]
+    record["config"]["model"]["latent_sizes"] = [7, 4, 3, 2]
     (copy / "config.json").write_text(json.dumps(record))
     (copy / "checkpoints").symlink_to(smoke_run / "checkpoints")
     line = refused("launch/attack.py", f"--run={copy}")

@@ -30,5 +30,5 @@ def test_bernoulli_stays_finite_for_confident_decoders():
 
 
 def test_a_std_of_zero_is_refused():
-    with pytest.raises(ValueError, match="must be positive, got 0"):
+    with pytest.raises(ValueError, match="must be positive and finite, got 0"):
         GaussianLikelihood(0.0)
