@@ -32,6 +32,8 @@ def celeba() -> ConfigDict:
     data = {"name": "celeb_a", "image_size": 64, "crop": (40, 15, 148, 148), "data_dir": ""}
     steps = _CELEBA_EPOCHS * (_CELEBA_TRAINING_IMAGES // 1024)
     config = _willetts(data, widths=(64, 64, 128, 128), steps=steps)
+    # The size of the hierarchy's top layer, for models of one layer.
+    config.model.latent_sizes = CELEBA_LATENT_SIZES[-1:]
     config.train.update(log_every=50, evaluate_every=500, checkpoint_every=500)
     return config
 

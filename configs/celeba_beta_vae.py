@@ -20,6 +20,5 @@ from configs import _base
 
 def get_config(variant: str = "") -> ConfigDict:
     config = _base.celeba()
-    config.model.latent_sizes = _base.CELEBA_LATENT_SIZES[-1:]
     config.objective.update(beta=10.0, penalty="kl")
     return _base.apply(config, variant, ("smoke",))

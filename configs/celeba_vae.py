@@ -19,6 +19,4 @@ from configs import _base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = _base.celeba()
-    config.model.latent_sizes = _base.CELEBA_LATENT_SIZES[-1:]
-    return _base.apply(config, variant, ("smoke",))
+    return _base.apply(_base.celeba(), variant, ("smoke",))
