@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from seatbelt_jax.norm import safe_sqrt
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +52,37 @@ def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     Not that of the relaxed densities: JointVAE's objective takes this closed form (Dupont 2018;
     Sootla 2018, Eq. 2.10).
     """
-    parts = zip(_split(q.logits, q.sizes), _split(p.logits, p.sizes), strict=True)
-    divergences = []
-    for q_logits, p_logits in parts:
-        log_q, log_p = jax.nn.log_softmax(q_logits, axis=-1), jax.nn.log_softmax(p_logits, axis=-1)
-        divergences.append(jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1))
-    return sum(divergences[1:], divergences[0])
+    log_q, log_p = _log_probabilities(q), _log_probabilities(p)
+    return jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
+
+
+def symmetric_kl(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
+    """KL(q || p) + KL(p || q) of the categorical distributions, in nats, summed over variables.
+
+    sum_k (q_k - p_k) (log q_k - log p_k), of which no term is negative.
+    """
+    log_q, log_p = _log_probabilities(q), _log_probabilities(p)
+    return jnp.sum((jnp.exp(log_q) - jnp.exp(log_p)) * (log_q - log_p), axis=-1)
+
+
+def wasserstein2(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
+    """The 2-Wasserstein distance between the categorical distributions over one-hot vectors, gradient 0 where it is 0.
+
+    Between two one-hot vectors lies a squared distance of 2, and the total variation ||q_v - p_v||_1 / 2 of each
+    variable v has to be moved; for products of independent variables the squares add up: sqrt(sum_v ||q_v - p_v||_1).
+    So it grows as the square root of a small change, with a slope that has no bound near 0.
+    """
+    moved = jnp.abs(jnp.exp(_log_probabilities(q)) - jnp.exp(_log_probabilities(p)))
+    return safe_sqrt(jnp.sum(moved, axis=-1))
 
 
 def largest_kl_to_uniform(sizes: Sequence[int]) -> float:
     """sum log K, the most nats that variables of these numbers of classes can hold."""
     return sum(math.log(size) for size in sizes)
+
+
+def _log_probabilities(q: Concrete) -> Float[Array, "*batch classes"]:
+    return jnp.concatenate([jax.nn.log_softmax(part, axis=-1) for part in _split(q.logits, q.sizes)], axis=-1)
 
 
 def _split(values: Float[Array, "*batch classes"], sizes: Sequence[int]) -> list[Float[Array, "*batch size"]]:

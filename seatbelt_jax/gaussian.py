@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from seatbelt_jax.norm import l2_norm
+
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -68,8 +70,12 @@ def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*ba
     )
 
 
+def symmetric_kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
+    """KL(q || p) + KL(p || q), in nats; the logarithms cancel and every term left is a square."""
+    shift = jnp.square(q.mean - p.mean) * (jnp.exp(-2.0 * q.log_std) + jnp.exp(-2.0 * p.log_std))
+    return jnp.sum(2.0 * jnp.square(jnp.sinh(q.log_std - p.log_std)) + 0.5 * shift, axis=-1)
+
+
 def wasserstein2(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
     """The 2-Wasserstein distance sqrt(||mean - mean'||^2 + ||std - std'||^2), gradient 0 where it is 0."""
-    squared = jnp.sum(jnp.square(q.mean - p.mean) + jnp.square(q.std - p.std), axis=-1)
-    positive = squared > 0.0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    return l2_norm(jnp.concatenate([q.mean - p.mean, q.std - p.std], axis=-1), axis=-1)

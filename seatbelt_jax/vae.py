@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seatbelt_jax import posterior
-from seatbelt_jax.gaussian import DiagonalGaussian
-from seatbelt_jax.likelihood import Likelihood
+from seatbelt_jax.gaussian import DiagonalGaussian, standard_normal
+from seatbelt_jax.likelihood import GaussianLikelihood, Likelihood
 from seatbelt_jax.posterior import Posterior
 
 Latents = tuple[Float[Array, "batch latent"], ...]
@@ -55,6 +55,42 @@ class VAE:
     latent_sizes: tuple[int, ...]
     image_shape: tuple[int, int, int]
 
+    @classmethod
+    def from_functions(
+        cls,
+        encode: Callable[[Float[Array, "*image"]], DiagonalGaussian],
+        decode: Callable[[Float[Array, " latent"]], Float[Array, "*image"]],
+        *,
+        image_shape: tuple[int, int, int],
+        likelihood: Likelihood | None = None,
+    ) -> "VAE":
+        """A VAE of one layer and prior N(0, I) from the two functions of one example that `bounds` takes.
+
+        Args:
+          encode: one image of `image_shape` -> q(z|x), its mean and log_std [latent].
+          decode: one latent [latent] -> the likelihood's parameters, of `image_shape`.
+          image_shape: (height, width, channels).
+          likelihood: what decode's output means and the range of images; `GaussianLikelihood()` by default.
+
+        Raises:
+          TypeError: where encode returns no DiagonalGaussian, or decode no array.
+          ValueError: for an image shape that is none, or outputs of other shapes.
+        """
+        image_shape, latent_size = _check_functions(encode, decode, image_shape)
+
+        def encode_batch(images: Float[Array, "batch *image"], noise: Latents) -> Encoding:
+            q = jax.vmap(encode)(images)
+            return Encoding((q,), (posterior.sample(q, noise[0]),))
+
+        return cls(
+            encode=encode_batch,
+            decode=lambda latents: jax.vmap(decode)(latents[0]),
+            prior=lambda latents: (standard_normal(latents[0]),),
+            likelihood=GaussianLikelihood() if likelihood is None else likelihood,
+            latent_sizes=(latent_size,),
+            image_shape=image_shape,
+        )
+
     def mean_path(self, batch: int) -> Latents:
         """Zero noise: every layer takes its posterior mean."""
         return tuple(jnp.zeros((batch, size)) for size in self.latent_sizes)
@@ -94,3 +130,36 @@ class VAE:
             conditional = self.prior(tuple(latents))[layer]
             latents[layer] = posterior.sample(conditional, noise[layer])
         return self.likelihood.mean(self.decode(tuple(latents)))
+
+
+def _check_functions(
+    encode: Callable, decode: Callable, image_shape: Sequence[int]
+) -> tuple[tuple[int, int, int], int]:
+    """The image shape and the latent size; raises unless both functions are of one example of them."""
+    listed = isinstance(image_shape, tuple | list) and len(image_shape) == 3
+    if not listed or not all(isinstance(size, int) and size > 0 for size in image_shape):
+        raise ValueError(
+            f"image_shape must be (height, width, channels), three positive whole numbers; got {image_shape!r}"
+        )
+    height, width, channels = image_shape
+    shape = (height, width, channels)
+    q = jax.eval_shape(encode, jax.ShapeDtypeStruct(shape, jnp.float32))
+    if not isinstance(q, DiagonalGaussian):
+        raise TypeError(
+            f"encode must return a seatbelt_jax.gaussian.DiagonalGaussian for one image, got {type(q).__name__}"
+        )
+    latent_shape = jnp.shape(q.mean)
+    if len(latent_shape) != 1 or not latent_shape[0] or latent_shape != jnp.shape(q.log_std):
+        raise ValueError(
+            f"encode must map one image of shape {shape}, without a batch axis, to a mean and a log_std of the same "
+            f"shape [latent]; got mean {latent_shape} and log_std {jnp.shape(q.log_std)}"
+        )
+    decoded = jax.eval_shape(decode, jax.ShapeDtypeStruct(latent_shape, jnp.float32))
+    if not isinstance(decoded, jax.ShapeDtypeStruct):
+        raise TypeError(f"decode must return one image as an array, got {type(decoded).__name__}")
+    if decoded.shape != shape:
+        raise ValueError(
+            f"decode must map one latent of shape {latent_shape} to an image of shape {shape}, got shape "
+            f"{decoded.shape}"
+        )
+    return shape, latent_shape[0]
