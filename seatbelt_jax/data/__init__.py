@@ -2,6 +2,15 @@
 
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size
-from seatbelt_jax.data.sources import DataConfig, load
+from seatbelt_jax.data.sources import DataConfig, load, one_factor_pairs
 
-__all__ = ["DataConfig", "Dataset", "Splits", "batch_indices", "batches", "check_batch_size", "load"]
+__all__ = [
+    "DataConfig",
+    "Dataset",
+    "Splits",
+    "batch_indices",
+    "batches",
+    "check_batch_size",
+    "load",
+    "one_factor_pairs",
+]

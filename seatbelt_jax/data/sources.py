@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from seatbelt_jax import sections
 from seatbelt_jax.data import sprites, swiss_roll, tfds_source
@@ -71,17 +72,66 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
     )
 
 
+def one_factor_pairs(
+    config: Mapping[str, Any], image_range: tuple[float, float], factor: str, number: int, seed: int
+) -> tuple[
+    Float[np.ndarray, "pair height width channels"],
+    Float[np.ndarray, "pair height width channels"],
+    Int[np.ndarray, " pair"],
+    Int[np.ndarray, " pair"],
+]:
+    """Images of sprites that differ in one factor alone, to attack: see `sprites.one_factor_pairs`.
+
+    Args:
+      config: a configuration's `data` section; only "sprites" has factors.
+      image_range: what black and white shall be.
+      factor: one of `sprites.FACTOR_NAMES`.
+      number: of pairs.
+      seed: of the draw.
+
+    Returns:
+      The sources, from the validation part; the targets, from the whole set; and the places of both in the official
+      arrays of dSprites, not in a split.
+
+    Raises:
+      ValueError: for another data set, an unknown factor, or more pairs than there are.
+    """
+    settings = sections.parse(DataConfig, "data", config)
+    if settings.name != "sprites":
+        raise ValueError(f"only the data set sprites has factors, got {settings.name!r}")
+    size = settings.image_size
+    places = sprites.one_factor_pairs(factor, number, seed=seed, sources=_sprites_order()[1], size=size)
+    sources, targets = (np.asarray(_sprite_images(place, size, image_range)) for place in places)
+    return sources, targets, *places
+
+
 def _sprites(size: int, image_range: tuple[float, float]) -> Splits:
-    low, high = image_range
     sprites.draw(jnp.zeros(len(sprites.FACTOR_SIZES), jnp.int32), size=size)  # refuses sizes it cannot draw
+    everything = Dataset(
+        "sprites",
+        sprites.NUM_SPRITES,
+        (size, size, 1),
+        lambda index: _sprite_images(index, size, image_range),
+        traceable=True,
+        labels=lambda index: sprites.factors_from_index(index)[..., sprites.FACTOR_NAMES.index("shape")],
+        factors=sprites.factors_from_index,
+    )
+    train, validation = _sprites_order()
+    return Splits(train=subset(everything, train), validation=subset(everything, validation))
 
-    def images(index):
-        return low + (high - low) * sprites.draw(sprites.factors_from_index(index), size=size)
 
-    everything = Dataset("sprites", sprites.NUM_SPRITES, (size, size, 1), images, traceable=True)
+def _sprite_images(
+    index: Int[Array | np.ndarray, " batch"], size: int, image_range: tuple[float, float]
+) -> Float[Array, "batch size size 1"]:
+    low, high = image_range
+    return low + (high - low) * sprites.draw(sprites.factors_from_index(index), size=size)
+
+
+def _sprites_order() -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
+    """Which of the official images are for training, and which for validation."""
     order = np.random.default_rng(_SPLIT_SEED).permutation(sprites.NUM_SPRITES).astype(np.int32)
     held_out = round(_SPRITES_VALIDATION_SHARE * sprites.NUM_SPRITES)
-    return Splits(train=subset(everything, order[held_out:]), validation=subset(everything, order[:held_out]))
+    return order[held_out:], order[:held_out]
 
 
 def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:

@@ -45,8 +45,10 @@ _ELLIPSE_AXES = (4.0 / 3.0, 3.0 / 4.0)
 _HEART_HEIGHT = 14.5
 _HEART_LIFT = 0.15
 
+_PAIRS_AT_ONCE = 256
 
-def factors_from_index(index: Int[Array, "*batch"]) -> Int[Array, "*batch 5"]:
+
+def factors_from_index(index: Int[Array | np.ndarray, "*batch"]) -> Int[Array, "*batch 5"]:
     """Factors, in the order of `FACTOR_NAMES`, of the sprites at places `index` of the official arrays.
 
     Raises TypeError if `index` does not hold integers, and ValueError if one lies outside
@@ -56,7 +58,7 @@ def factors_from_index(index: Int[Array, "*batch"]) -> Int[Array, "*batch 5"]:
     return jnp.stack(jnp.unravel_index(index, FACTOR_SIZES), axis=-1)
 
 
-def index_from_factors(factors: Int[Array, "*batch 5"]) -> Int[Array, "*batch"]:
+def index_from_factors(factors: Int[Array | np.ndarray, "*batch 5"]) -> Int[Array, "*batch"]:
     """Places in the official arrays of the sprites with these factors: undoes `factors_from_index`.
 
     Raises TypeError and ValueError as `draw` does.
@@ -65,7 +67,7 @@ def index_from_factors(factors: Int[Array, "*batch 5"]) -> Int[Array, "*batch"]:
     return jnp.ravel_multi_index(tuple(jnp.moveaxis(factors, -1, 0)), FACTOR_SIZES, mode="clip")
 
 
-def draw(factors: Int[Array, "*batch 5"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
+def draw(factors: Int[Array | np.ndarray, "*batch 5"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
     """Images of the sprites with these factors: 0 or 1, rows along y, columns along x.
 
     Size 64 is that of dSprites. A smaller image samples the same canvas at fewer pixel centres; as
@@ -79,9 +81,76 @@ def draw(factors: Int[Array, "*batch 5"], *, size: int = 64) -> Float[Array, "*b
     return _draw(_as_factors(factors), _as_size(size))
 
 
-def draw_index(index: Int[Array, "*batch"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
+def draw_index(index: Int[Array | np.ndarray, "*batch"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
     """Images of the sprites at places `index` of the official arrays: see `draw`."""
     return draw(factors_from_index(index), size=size)
+
+
+def one_factor_pairs(
+    factor: str,
+    number: int,
+    *,
+    seed: int,
+    sources: Int[np.ndarray, " source"] | None = None,
+    size: int = 64,
+) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
+    """Pairs of sprites that differ in one factor alone, and in their pictures.
+
+    Such pairs show how one generative factor is attacked (Willetts et al. 2021, Fig. 4, turns a sprite). The target's
+    level is drawn uniformly from the other levels whose picture is another: orientations 0 and 39 are one, a small
+    square may look the same at two angles, and small images hold few positions apart.
+
+    Args:
+      factor: one of `FACTOR_NAMES`.
+      number: of pairs.
+      seed: of the draw.
+      sources: places in the official arrays that sources are drawn from, without repetition; all if None.
+      size: of the images whose pictures shall differ.
+
+    Returns:
+      Places of the sources and of the targets in the official arrays.
+
+    Raises:
+      ValueError: for an unknown factor, a place or size outside its range, or where there are fewer pairs.
+      TypeError: where `sources` are not whole numbers.
+    """
+    if factor not in FACTOR_NAMES:
+        raise ValueError(f"factor must be one of {', '.join(FACTOR_NAMES)}; got {factor!r}")
+    size = _as_size(size)
+    pool = np.arange(NUM_SPRITES) if sources is None else np.unique(np.asarray(sources))
+    if not 1 <= number <= len(pool):
+        raise ValueError(f"asked for {number} sources out of {len(pool)} sprites; give 1 to {len(pool)}")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(pool)
+    found = np.empty((0, 2), order.dtype)
+    block = min(number, _PAIRS_AT_ONCE)
+    for start in range(0, len(order), block):
+        pairs = _other_levels(order[start : start + block], FACTOR_NAMES.index(factor), size, rng)
+        found = np.concatenate([found, pairs])[:number]
+        if len(found) == number:
+            return found[:, 0], found[:, 1]
+    raise ValueError(
+        f"only {len(found)} of these {len(order)} sprites look different at another level of {factor} in images of "
+        f"{size} pixels; asked for {number}"
+    )
+
+
+def _other_levels(
+    sources: Int[np.ndarray, " source"], factor: int, size: int, rng: np.random.Generator
+) -> Int[np.ndarray, "pair 2"]:
+    """Each source with a target at another level, drawn from those that look different; none, no pair."""
+    factors = np.asarray(factors_from_index(sources))
+    pictures = np.asarray(draw(factors, size=size))
+    levels = rng.permuted(np.tile(np.arange(FACTOR_SIZES[factor]), (len(sources), 1)), axis=1)
+    targets = np.full(len(sources), -1)
+    for column in range(levels.shape[1]):
+        changed = factors.copy()
+        changed[:, factor] = levels[:, column]
+        differs = np.any(np.asarray(draw(changed, size=size)) != pictures, axis=(1, 2, 3))
+        targets = np.where((targets < 0) & differs, np.asarray(index_from_factors(changed)), targets)
+        if np.all(targets >= 0):
+            break
+    return np.stack([sources, targets], axis=-1)[targets >= 0]
 
 
 @partial(jax.jit, static_argnames="size")
@@ -132,7 +201,7 @@ def _lookup(table: np.ndarray, level: Array) -> Array:
     return jnp.take(jnp.asarray(table, jnp.float32), level, mode="clip")
 
 
-def _as_factors(factors: Array) -> Array:
+def _as_factors(factors: Array | np.ndarray) -> Array:
     if jnp.ndim(factors) == 0 or jnp.shape(factors)[-1] != len(FACTOR_NAMES):
         raise ValueError(
             f"factors must have shape [..., {len(FACTOR_NAMES)}], the last axis holding "
@@ -141,7 +210,7 @@ def _as_factors(factors: Array) -> Array:
     return _as_levels(factors, np.array(FACTOR_SIZES), "factors")
 
 
-def _as_levels(levels: Array, count: int | np.ndarray, name: str) -> Array:
+def _as_levels(levels: Array | np.ndarray, count: int | np.ndarray, name: str) -> Array:
     if not jnp.issubdtype(jnp.result_type(levels), jnp.integer):
         raise TypeError(f"{name} must hold integers, got {jnp.result_type(levels)}; convert it first")
     if not isinstance(levels, jax.core.Tracer):

@@ -50,8 +50,17 @@ def load(
     validation = next((split for split in _VALIDATION_SPLITS if split in splits), None)
     if validation is None:
         raise ValueError(f"the data set {name!r} has no validation or test split, only {', '.join(splits)}")
+    # To read labels alone, without decoding the images beside them.
+    undecoded = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
     datasets = [
-        image_dataset(name, builder.as_data_source(split), image_size=image_size, crop=crop, image_range=image_range)
+        image_dataset(
+            name,
+            builder.as_data_source(split),
+            label_source=builder.as_data_source(split, decoders=undecoded),
+            image_size=image_size,
+            crop=crop,
+            image_range=image_range,
+        )
         for split in ("train", validation)
     ]
     return Splits(*datasets)
@@ -61,20 +70,32 @@ def image_dataset(
     name: str,
     source: Any,
     *,
+    label_source: Any = None,
     image_size: int,
     crop: tuple[int, int, int, int] | None,
     image_range: tuple[float, float],
 ) -> Dataset:
-    """A host data set from a random-access source of examples with an "image" array, uint8 [h, w, c]."""
-    if "image" not in source[0]:
-        raise ValueError(f"the data set {name!r} has no images; its features are {', '.join(source[0])}")
+    """A host data set from a random-access source of examples with an "image" array, uint8 [h, w, c].
+
+    An integer "label" beside the image becomes the data set's labels. They are read from `label_source`, where that
+    gives them at less cost, otherwise from `source`.
+    """
+    first = source[0]
+    if "image" not in first:
+        raise ValueError(f"the data set {name!r} has no images; its features are {', '.join(first)}")
 
     def images(indices):
         examples = source.__getitems__([int(index) for index in indices])
         return np.stack([resize(example["image"], image_size, crop, image_range) for example in examples])
 
-    channels = source[0]["image"].shape[-1]
-    return Dataset(name, len(source), (image_size, image_size, channels), images, traceable=False)
+    def labels(indices):
+        examples = (source if label_source is None else label_source).__getitems__([int(index) for index in indices])
+        return np.array([example["label"] for example in examples], np.int32)
+
+    label = np.asarray(first.get("label"))
+    labelled = label.ndim == 0 and np.issubdtype(label.dtype, np.integer)
+    shape = (image_size, image_size, first["image"].shape[-1])
+    return Dataset(name, len(source), shape, images, traceable=False, labels=labels if labelled else None)
 
 
 def resize(
