@@ -1,72 +1,321 @@
-"""Attacks a trained run: python launch/attack.py --run=runs/NAME
+"""Attacks a trained run: python launch/attack.py --run=runs/NAME [--attack=output_l2] [--threat=l2_ball] ...
 
-Latent KL attacks on all layers, every pair of validation images under every penalty of
-2^-20 .. 2^20; writes attacks/latent_kl.npz and .csv into the run.
+By default the attack of Willetts et al. 2021, Eq. 10: latent, KL, all layers, 10 pairs of validation images under 50
+penalties 2^-20 .. 2^20. Writes attacks/NAME.npz, NAME.csv and NAME_summary.csv into the run, NAME after the attack.
+Interrupted and started again, it goes on where it was.
 """
 
+import dataclasses
+import json
 import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import cli
+import jax
 import numpy as np
 from absl import flags
 
 from seatbelt_jax import attacks, data, metrics, run, storage
+from seatbelt_jax.vae import VAE
 
-NAME = "latent_kl"
+# What each attack reads besides the options that all do.
+_OBJECTIVES = {
+    "latent": ("divergence", "layers", "draws"),
+    "output_elbo": ("draws",),
+    "output_l2": ("draws",),
+    "maximum_damage": ("through", "draws"),
+}
+_THREATS = ("penalty", "squared_penalty", "l2_ball", "linf_ball")
+_SOLVERS: dict[str, Callable[..., attacks.MakeSolver]] = {
+    "lbfgsb": attacks.lbfgsb,
+    "projected_gradient": attacks.projected_gradient,
+    "adam": attacks.adam,
+    "sigmoid_lbfgs": attacks.sigmoid_lbfgs,
+}
+# What --solver=adam reads besides the options that all solvers do.
+_ADAM = ("learning_rate", "keep_best", "accumulate_gradients")
+_RADII = (0.5, 1.0, 2.0, 4.0, 8.0)
+# The attack of Sootla 2018, Sec. 3.3. The objective's L2 norm is over both of JointVAE's layers together.
+_SOOTLA = {"divergence": "joint_l2", "budgets": (1.0,), "solver": "adam", "iterations": 1000, "keep_best": False}
+_SOOTLA |= {"start_std": 0.2, "exchanges": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is done to a run; the flags of the same names say what each means."""
+
+    attack: str = "latent"
+    divergence: str = "kl"
+    layers: str = "all"
+    through: str = "both"
+    draws: int = 0
+    threat: str = ""
+    penalties: int = 50
+    budgets: tuple[float, ...] = ()
+    pixel_limit: float | None = None
+    solver: str = ""
+    iterations: int | None = None
+    learning_rate: float = 1e-3
+    keep_best: bool = True
+    accumulate_gradients: bool = False
+    start_std: float = 0.0
+    restarts: int = 0
+    exchanges: int = 2
+    pairs: int = 10
+    pairs_by: str = "seed"
+    seed: int = 0
+    lanes_at_once: int | None = None
 
 
 def define_flags() -> None:
+    default = Options()
     flags.DEFINE_string("run", None, "The run directory.", required=True)
-    flags.DEFINE_integer("pairs", 10, "Pairs of validation images, no image twice.", lower_bound=1)
-    flags.DEFINE_integer("penalties", 50, "Penalties between 2^-20 and 2^20, geometric.", lower_bound=1)
-    flags.DEFINE_integer("iterations", 200, "Iterations of L-BFGS-B per attack.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Which pairs.", lower_bound=0)
-    flags.DEFINE_integer("lanes_at_once", 32, "Attacks held on the device together.", lower_bound=1)
+    flags.DEFINE_enum(
+        "attack", default.attack, [*_OBJECTIVES, "sootla"], "The attack; sootla: S18, Sec. 3.3, by its Adam."
+    )
+    flags.DEFINE_string("divergence", default.divergence, "Latent attacks: kl, symmetric_kl, w2, l2 or joint_l2.")
+    flags.DEFINE_string("layers", default.layers, "Latent attacks: all, top, bottom, or numbers from 1, as in 1,3.")
+    flags.DEFINE_string("through", default.through, "Maximum damage: mean, std or both.")
+    flags.DEFINE_integer("draws", default.draws, "Noise draws to average over; 0 follows the means.", lower_bound=0)
+    flags.DEFINE_enum("threat", default.threat, ["", *_THREATS], "penalty; for maximum damage l2_ball.")
+    flags.DEFINE_integer("penalties", default.penalties, "Penalties 2^-20 .. 2^20, geometric.", lower_bound=1)
+    flags.DEFINE_list("budgets", [], f"Penalties, or radii in pixel units (else {_RADII}).")
+    flags.DEFINE_float("pixel_limit", default.pixel_limit, "Under a penalty, the most that one pixel may change.")
+    flags.DEFINE_enum("solver", default.solver, ["", *_SOLVERS], "lbfgsb; in an L2 ball projected_gradient.")
+    flags.DEFINE_integer("iterations", default.iterations, "From each start; 200, of adam 1000.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", default.learning_rate, "Of adam, in pixel units.", lower_bound=0.0)
+    flags.DEFINE_bool("keep_best", default.keep_best, "Of adam: its best iterate, not its last.")
+    flags.DEFINE_bool(
+        "accumulate_gradients",
+        default.accumulate_gradients,
+        "Of adam: sum all gradients so far, as the code of Sootla 2018 did by mistake.",
+    )
+    flags.DEFINE_float("start_std", default.start_std, "Noise of the first start, in pixel units.", lower_bound=0.0)
+    flags.DEFINE_integer("restarts", default.restarts, "Further starts, with noise; the best is kept.", lower_bound=0)
+    flags.DEFINE_integer("exchanges", default.exchanges, "Rounds of starts from other budgets' attacks.", lower_bound=0)
+    flags.DEFINE_integer("pairs", default.pairs, "Pairs of validation images; by all_labels, sources a label.", 1)
+    flags.DEFINE_string(
+        "pairs_by",
+        default.pairs_by,
+        "seed: any images; label: of different labels; all_labels: every ordered pair of labels; factor:NAME: sprites "
+        "that differ in one factor; or the numbers of sources and targets, as in 3-7,8-9.",
+    )
+    flags.DEFINE_integer("seed", default.seed, "Of the pairs and of all noise.", lower_bound=0)
+    flags.DEFINE_integer("lanes_at_once", default.lanes_at_once, "Attacks held on each device together.", 1)
 
 
 def main() -> None:
-    attack(
-        flags.FLAGS.run,
-        pairs=flags.FLAGS.pairs,
-        penalties=flags.FLAGS.penalties,
-        iterations=flags.FLAGS.iterations,
-        seed=flags.FLAGS.seed,
-        lanes_at_once=flags.FLAGS.lanes_at_once,
-    )
+    given = {field.name for field in dataclasses.fields(Options) if flags.FLAGS[field.name].present}
+    chosen = {name: getattr(flags.FLAGS, name) for name in given}
+    if "budgets" in given:
+        chosen["budgets"] = _numbers(chosen["budgets"])
+    if chosen.get("attack") == "sootla":
+        chosen = _sootla(chosen)
+    options = Options(**chosen)
+    _check_unread(options, given)
+    attack(flags.FLAGS.run, options)
 
 
-def attack(
-    path: str | pathlib.Path, *, pairs: int, penalties: int, iterations: int, seed: int, lanes_at_once: int
-) -> None:
+def attack(path: str | pathlib.Path, options: Options) -> None:
     """Attacks the model of a run and writes what it finds into the run."""
+    _check_unread(options, {name for name, value in vars(options).items() if value != getattr(Options, name)})
     opened = run.open(path)
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
     vae = opened.load_vae(step)
-    images = data.load(opened.config["data"], vae.likelihood.image_range).validation
-    chosen = attacks.random_pairs(pairs, images.size, seed=seed)
+    objective, threat = _objective(vae, options), _threat(options)
+    sources, targets, numbers = _pairs(opened.config["data"], vae.likelihood.image_range, options)
+    folder, name = opened.path / "attacks", _name(objective, threat, options)
+    unfinished = storage.Folder(folder / f".{name}")
     result = attacks.sweep(
         vae,
-        np.asarray(images.images(chosen[:, 0])),
-        np.asarray(images.images(chosen[:, 1])),
-        penalties=attacks.penalty_grid(penalties),
-        maxiter=iterations,
-        lanes_at_once=lanes_at_once,
+        sources,
+        targets if objective.targeted else None,
+        objective=objective,
+        threat=threat,
+        solver=_solver(options, threat),
+        start_std=options.start_std,
+        restarts=options.restarts,
+        exchanges=options.exchanges,
+        seed=options.seed,
+        lanes_at_once=options.lanes_at_once,
+        store=unfinished,
         progress=True,
     )
-    numbers = {"source_index": chosen[:, 0], "target_index": chosen[:, 1], "step": step}
-    base = opened.path / "attacks" / NAME
-    storage.write_npz(base.with_suffix(".npz"), {**result.to_arrays(), **numbers})
-    indexed = [
-        {"source_index": chosen[row["pair"], 0], "target_index": chosen[row["pair"], 1], **row} for row in result.rows()
+    diagnosis = attacks.diagnose(result)
+    columns = _columns(result)
+    rows = [
+        {
+            **{name: column[row["pair"]] for name, column in numbers.items()},
+            **row,
+            **{name: column.flat[lane] for name, column in columns.items()},
+            "flags": ";".join(diagnosis.names(*divmod(lane, threat.budgets.size))),
+        }
+        for lane, row in enumerate(result.rows())
     ]
-    storage.write_csv(base.with_suffix(".csv"), indexed)
+    made_by = {"step": step, "options": json.dumps(dataclasses.asdict(options))}
     summary = metrics.summarise(result)
+    storage.write_npz(folder / f"{name}.npz", {**result.to_arrays(), **numbers, **made_by})
+    storage.write_csv(folder / f"{name}.csv", rows)
+    storage.write_csv(folder / f"{name}_summary.csv", _summary_rows(summary))
+    unfinished.remove()
     print(
-        f"{opened.path}: {summary['attacks']:.0f} attacks, median Delta "
-        f"{summary['median_objective_nats']:.4g} nats, median ||d|| {summary['median_distortion_l2']:.3g}; "
-        f"{base.with_suffix('.npz')}"
+        f"{opened.path}: {result.status.size} attacks, median Delta {summary['median_objective']:.4g} {result.unit}, "
+        f"median ||d|| {summary['median_distortion_l2']:.3g}; {folder / f'{name}.npz'}"
     )
+    for line in diagnosis.describe():
+        print(f"  {line}")
+
+
+def _objective(vae: VAE, options: Options) -> attacks.Objective:
+    key = jax.random.key(options.seed)
+    noise = vae.sample_noise(key, options.draws) if options.draws else None
+    if options.attack == "latent":
+        numbered = re.fullmatch(r"[0-9]+(,[0-9]+)*", options.layers)
+        layers: Any = tuple(map(int, options.layers.split(","))) if numbered else options.layers
+        return attacks.latent(vae, divergence=options.divergence, layers=layers, noise=noise)  # type: ignore[arg-type]
+    if options.attack == "maximum_damage":
+        return attacks.maximum_damage(vae, through=options.through, noise=noise)  # type: ignore[arg-type]
+    output = attacks.output_elbo if options.attack == "output_elbo" else attacks.output_l2
+    return output(vae, noise=noise)
+
+
+def _threat(options: Options) -> attacks.Threat:
+    name = _threat_name(options)
+    if name.endswith("ball"):
+        return attacks.Ball(np.array(options.budgets or _RADII), "l2" if name == "l2_ball" else "linf")
+    budgets = np.array(options.budgets) if options.budgets else attacks.penalty_grid(options.penalties)
+    return attacks.Penalty(budgets, squared=name == "squared_penalty", pixel_limit=options.pixel_limit)
+
+
+def _threat_name(options: Options) -> str:
+    return options.threat or ("l2_ball" if options.attack == "maximum_damage" else "penalty")
+
+
+def _solver(options: Options, threat: attacks.Threat) -> attacks.MakeSolver:
+    make = _SOLVERS[options.solver] if options.solver else attacks.default_solver(threat)
+    settings = {} if options.iterations is None else {"maxiter": options.iterations}
+    if options.solver == "adam":
+        settings |= {name: getattr(options, name) for name in _ADAM}
+    return make(**settings)
+
+
+def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options) -> str:
+    """Of the results' files: what makes another attack of it is in the name, so that neither overwrites the other."""
+    parts = [objective.name]
+    if threat.name != "penalty":
+        parts.append(threat.name)
+    if options.pixel_limit is not None:
+        parts.append(f"within_{options.pixel_limit:g}")
+    if options.solver and _SOLVERS[options.solver] is not attacks.default_solver(threat):
+        parts.append(options.solver)
+    if options.pairs_by != "seed" and not _numbered(options):
+        parts.append(options.pairs_by.replace(":", "_"))
+    return "_".join(parts)
+
+
+def _pairs(
+    config: Any, image_range: tuple[float, float], options: Options
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Sources, targets, and what the tables say of them: their numbers, and labels where there are any."""
+    how, number, seed = options.pairs_by, options.pairs, options.seed
+    if how.startswith("factor:"):
+        factor = how.removeprefix("factor:")
+        found = data.one_factor_pairs(config, image_range, factor, number, seed)
+        return *found[:2], dict(zip(("source_index", "target_index"), found[2:], strict=True))
+    images = data.load(config, image_range).validation
+    labels = np.asarray(images.labels(np.arange(images.size))) if images.labels else None
+    if how in ("label", "all_labels"):
+        if labels is None:
+            raise ValueError(f"--pairs_by={how}: {images.name} has no labels; choose pairs by seed or by number")
+        choose = attacks.label_pairs if how == "label" else attacks.all_label_pairs
+        pairs = choose(labels, number, seed=seed)
+    elif how == "seed":
+        pairs = attacks.random_pairs(number, images.size, seed=seed)
+    elif _numbered(options):
+        pairs = attacks.index_pairs(how, images.size)
+    else:
+        raise ValueError(f"--pairs_by={how} is none of seed, label, all_labels, factor:NAME, or numbers as in 3-7,8-9")
+    sources, targets = (np.asarray(images.images(column)) for column in pairs.T)
+    numbers = {"source_index": pairs[:, 0], "target_index": pairs[:, 1]}
+    if labels is not None:
+        numbers |= {"source_label": labels[pairs[:, 0]], "target_label": labels[pairs[:, 1]]}
+    return sources, targets, numbers
+
+
+def _numbered(options: Options) -> bool:
+    return re.match(r"\s*[0-9]", options.pairs_by) is not None
+
+
+def _columns(result: attacks.AttackResult) -> dict[str, np.ndarray]:
+    """Measures that stand beside each attack in its table, [pair, budget]; a pair's own in all its rows."""
+    columns = {
+        "relative_likelihood_degradation": metrics.relative_likelihood_degradation(result),
+        "shown": np.arange(result.budgets.size) == metrics.shown_budget(result)[:, None],
+    }
+    if result.targeted:
+        of_pairs = {
+            "distortion_half_way_l2": metrics.distortion_to_reach(result, 0.5),
+            "distortion_nine_tenths_l2": metrics.distortion_to_reach(result, 0.9),
+            "auddc": metrics.auddc(result),
+        }
+        columns |= {name: np.broadcast_to(column[:, None], result.status.shape) for name, column in of_pairs.items()}
+    return columns
+
+
+def _summary_rows(summary: Mapping[str, float]) -> list[dict[str, Any]]:
+    """One row per measure; where it has no bounds, they are nan."""
+    measures = [name for name in summary if not name.endswith(("_low", "_high"))]
+    return [
+        {
+            "measure": name,
+            "value": summary[name],
+            **{bound: summary.get(f"{name}_{bound}", np.nan) for bound in ("low", "high")},
+        }
+        for name in measures
+    ]
+
+
+def _numbers(texts: list[str]) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, texts))
+    except ValueError as error:
+        raise ValueError(f"--budgets must be numbers with commas between them, got {','.join(texts)}") from error
+
+
+def _sootla(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The settings of Sootla 2018, with what the command line changes of them."""
+    changed = {**_SOOTLA, **chosen, "attack": "latent"}
+    for name, kept in (("solver", changed["solver"] == "adam"), ("threat", "ball" not in changed.get("threat", ""))):
+        if not kept:
+            raise ValueError(
+                f"--attack=sootla is Adam's under the penalty lambda = 1, so --{name}={chosen[name]} does not go with "
+                "it; choose yours with --attack=latent --divergence=joint_l2"
+            )
+    return changed
+
+
+def _check_unread(options: Options, given: set[str]) -> None:
+    """Refuses options that nothing reads beside the others: what was asked for would silently not happen."""
+    threat = _threat_name(options)
+    penalty = not threat.endswith("ball")
+    # Option -> whether it is read, and what it goes with.
+    reading = {}
+    for name in sorted({name for names in _OBJECTIVES.values() for name in names}):
+        readers = [attack for attack, names in _OBJECTIVES.items() if name in names]
+        reading[name] = (options.attack in readers, f"--attack={' or '.join(readers)}, not {options.attack}")
+    for name in _ADAM:
+        reading[name] = (options.solver == "adam", "--solver=adam")
+    reading |= {
+        "penalties": (penalty and not options.budgets, "a penalty whose --budgets are not given one by one"),
+        "pixel_limit": (penalty, f"a penalty, not with --threat={threat}"),
+        "pairs": (not _numbered(options), "pairs that are chosen, not with numbered ones"),
+    }
+    for name, (is_read, companions) in reading.items():
+        if name in given and not is_read:
+            raise ValueError(f"--{name} goes with {companions}")
 
 
 if __name__ == "__main__":

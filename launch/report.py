@@ -16,7 +16,8 @@ import numpy as np
 from absl import flags
 
 from seatbelt_jax import bounds, metrics, models, plots, run, storage, training
-from seatbelt_jax.attacks import AttackResult, Status
+from seatbelt_jax.attacks import AttackResult, Diagnosis, Status, diagnose
+from seatbelt_jax.attacks.diagnose import MEANING
 
 _SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
 
@@ -163,10 +164,16 @@ def _attack(file: pathlib.Path, arrays: Mapping[str, np.ndarray], image_range: t
     try:
         found = AttackResult.from_arrays(arrays)
         endings = Counter(Status(status).name.lower() for status in found.status.ravel())
+        diagnosis = diagnose(found)
+        summary = metrics.summarise(found)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return plots.AttackData(
-        penalties=found.penalties,
+        name=found.name,
+        unit=found.unit,
+        targeted=found.targeted,
+        threat=found.threat,
+        budgets=found.budgets,
         sources=found.sources,
         targets=found.targets,
         source_reconstructions=found.source_reconstructions,
@@ -179,11 +186,21 @@ def _attack(file: pathlib.Path, arrays: Mapping[str, np.ndarray], image_range: t
         clean_negative_log_likelihood=found.clean_negative_log_likelihood,
         distance_left=found.distance_left,
         distance_at_start=found.distance_at_start,
-        shown=metrics.shown_penalty(found),
-        summary=metrics.summarise(found),
+        shown=metrics.shown_budget(found),
+        summary=summary,
         endings=endings,
+        flags=_flags(diagnosis),
         image_range=image_range,
     )
+
+
+def _flags(diagnosis: Diagnosis) -> list[plots.Flag]:
+    return [
+        plots.Flag(
+            name.replace("_", " "), MEANING[name], None if name in diagnosis.untested else float(np.mean(attacks))
+        )
+        for name, attacks in diagnosis.flags.items()
+    ]
 
 
 def _certificate(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> plots.CertificateData:

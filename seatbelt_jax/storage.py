@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 
 Path = pathlib.Path | str
+
+# A group's file, or what a killed `write_bytes` leaves of one: `mkstemp` ends names with eight of these characters.
+_GROUP = re.compile(r"[^.].*\.npz|\..+\.npz\.[a-z0-9_]{8}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -46,10 +50,10 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}); it is damaged or of another program") from error
 
 
-def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, Any], *, compress: bool = True) -> None:
     buffer = io.BytesIO()
     plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-    np.savez_compressed(buffer, **plain)
+    (np.savez_compressed if compress else np.savez)(buffer, **plain)
     write_bytes(path, buffer.getvalue())
 
 
@@ -71,3 +75,32 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, buffer.getvalue().encode())
+
+
+class Folder:
+    """Groups of arrays by name, each an npz in one folder: what unfinished work leaves for the next attempt."""
+
+    def __init__(self, path: Path):
+        self.path = pathlib.Path(path)
+
+    def read(self, name: str) -> dict[str, np.ndarray] | None:
+        """None where there is no such group; raises ValueError where it is damaged."""
+        file = self._file(name)
+        return read_npz(file) if file.exists() else None
+
+    def write(self, name: str, arrays: Mapping[str, Any]) -> None:
+        # It is read once, soon: the time to compress it is better spent on the work.
+        write_npz(self._file(name), arrays, compress=False)
+
+    def remove(self) -> None:
+        """Deletes the groups, whole or half written, and the folder where nothing else is in it."""
+        if not self.path.is_dir():
+            return
+        for file in list(self.path.iterdir()):
+            if _GROUP.fullmatch(file.name) and file.is_file():
+                file.unlink()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _file(self, name: str) -> pathlib.Path:
+        return self.path / f"{name.replace(' ', '_')}.npz"

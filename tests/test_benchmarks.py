@@ -2,13 +2,16 @@ import dataclasses
 import importlib.util
 import json
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from benchmarks import bench_train_step, hardware
+from benchmarks import bench_attack_sweep, bench_train_step, hardware
 from benchmarks.bench_train_step import Row
 from configs import celeba_seatbelt, sprites_beta_tcvae
+from seatbelt_jax import data, models
+from seatbelt_jax.attacks import LBFGSB
 
 torch_is_here = importlib.util.find_spec("torch") is not None
 
@@ -81,3 +84,22 @@ def test_the_table_shows_what_was_not_measured_as_a_dash(capsys):
     header, line = capsys.readouterr().out.splitlines()
     assert line.split()[:6] == ["sprites_seatbelt", "8", "float32", "2.0", "4000.0", "-"]
     assert len(header) == len(line)
+
+
+def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
+    model = models.build({"latent_sizes": (2,), "network": "mlp", "widths": (8,), "batch_norm": False}, (8, 8, 1))
+    vae = model.bind(model.init(jax.random.key(0)))
+    images = data.load({"name": "sprites", "image_size": 8}, vae.likelihood.image_range).validation
+    these = bench_attack_sweep.prepare(vae, images, pairs=2, penalties=5)
+    assert these.number == 10 and 0 < these.moving.size < 10
+    solver = LBFGSB(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
+    _, ours, our_evaluations = bench_attack_sweep.by_lanes(these, solver, lanes_at_once=4)
+    _, scipys, evaluations = bench_attack_sweep.by_scipy(these, iterations=50, ftol=0.0)
+    still = np.setdiff1d(np.arange(10), these.moving)
+    np.testing.assert_array_equal(our_evaluations[still], 1)
+    np.testing.assert_allclose(ours[still], scipys[still], rtol=1e-5)
+    assert np.exp(np.mean(np.log(ours / scipys))) < 1.05 and np.all(evaluations >= 1)
+    aim = 1.5 * ours
+    aiming = bench_attack_sweep.Aiming(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
+    _, reached, fewer = bench_attack_sweep.by_lanes(these, aiming, lanes_at_once=4, aim=aim)
+    assert np.all(reached <= aim * (1 + 1e-6)) and fewer.sum() < our_evaluations.sum()

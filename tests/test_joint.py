@@ -249,7 +249,15 @@ def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
     vae, images, _ = trained
     sources, targets = images[:2], images[2:4]
     penalties = np.array([1e-3, 1e6])
-    result = attacks.sweep(vae, sources, targets, penalties=penalties, layers=layers, maxiter=20, lanes_at_once=2)
+    result = attacks.sweep(
+        vae,
+        sources,
+        targets,
+        objective=attacks.latent(vae, layers=layers),
+        threat=attacks.Penalty(penalties),
+        solver=attacks.lbfgsb(maxiter=20),
+        lanes_at_once=2,
+    )
     encode = jax.jit(functools.partial(vae.encode, noise=vae.mean_path(2)))
     target = encode(jnp.asarray(targets)).posteriors
 
@@ -260,10 +268,10 @@ def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
         return {"all": categorical + normal, "bottom": categorical}[layers]
 
     clean = divergence(sources)
-    np.testing.assert_allclose(result.divergence[:, 1], clean, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(result.distance[:, 1], clean, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(result.distortion_norm[:, 1], 0.0)
-    np.testing.assert_allclose(result.divergence[:, 0], divergence(result.adversarial[:, 0]), rtol=1e-3, atol=1e-5)
-    assert np.all(result.divergence[:, 0] < 0.5 * clean)
+    np.testing.assert_allclose(result.distance[:, 0], divergence(result.adversarial[:, 0]), rtol=1e-3, atol=1e-5)
+    assert np.all(result.distance[:, 0] < 0.5 * clean)
     assert np.all(result.objective[:, 0] < clean)
 
 

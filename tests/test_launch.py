@@ -50,15 +50,15 @@ def test_a_run_is_trained_attacked_certified_and_shown(smoke_run):
         "config.json",
         "metrics.jsonl",
         "samples.npz",
-        "attacks/latent_kl.npz",
-        "attacks/latent_kl.csv",
+        "attacks/latent_kl_all.npz",
+        "attacks/latent_kl_all.csv",
         "certificates/hierarchical.npz",
         "certificates/margins.csv",
         "figures/reconstructions_00000004.png",
         "report.html",
     } <= made
     assert [row["step"] for row in training.read_metrics(smoke_run)] == [2, 4, 4]
-    assert len((smoke_run / "attacks" / "latent_kl.csv").read_text().splitlines()) == 1 + 2 * 3
+    assert len((smoke_run / "attacks" / "latent_kl_all.csv").read_text().splitlines()) == 1 + 2 * 3
     assert "<html" in (smoke_run / "report.html").read_text()
 
 
@@ -67,7 +67,7 @@ def test_results_of_an_earlier_step_are_not_shown_as_the_models(smoke_run, tmp_p
     shutil.copytree(smoke_run, copy)
     shutil.rmtree(copy / "checkpoints" / "4")
     done = launch("launch/report.py", f"--run={copy}")
-    for name in ("attacks/latent_kl.npz", "certificates/hierarchical.npz"):
+    for name in ("attacks/latent_kl_all.npz", "certificates/hierarchical.npz"):
         assert f"left out: {copy / name} is of step 4, the model of step 2" in done.stderr
 
 

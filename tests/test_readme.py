@@ -1,20 +1,38 @@
-"""The README's Python runs as it stands there, block after block in one session."""
+"""The Python of the README and of the guide to attacks runs as it stands there, block after block in one session."""
 
 import pathlib
 import re
 
 import numpy as np
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run_blocks(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    session: dict = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), session)
+    return len(blocks), session
 
 
 def test_the_python_of_the_readme_runs(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 2
-    session: dict = {}
-    for block in blocks:
-        exec(compile(block, str(README), "exec"), session)
+    blocks, session = run_blocks(ROOT / "README.md")
+    assert blocks == 2
     assert session["certificate"].radius.shape == (8,)
     assert np.all(session["certificate"].radius > 0.0)
     assert session["result"].objective.shape == (4, 10)
     assert "first_order" in capsys.readouterr().out
+
+
+def test_the_python_of_the_guide_to_attacks_runs(capsys):
+    blocks, session = run_blocks(ROOT / "docs" / "attack_your_model.md")
+    assert blocks == 6
+    result, damage, sootla, darkened = (session[name] for name in ("result", "damage", "sootla", "darkened"))
+    assert result.objective.shape == (4, 7)
+    # Half the source's distance is left, or less, at the smallest penalty.
+    assert np.all(result.distance[:, 0] < 0.5 * result.distance[:, -1])
+    assert np.all(damage.distance[:, 1] < damage.distance[:, 0]) and np.all(damage.distance < 0.0)
+    assert sootla.objective.shape == (4, 1)
+    assert np.all(darkened.distortion_max <= 0.1 + 1e-6)
+    assert "(4, 7)" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The report on runs: every section, nothing from elsewhere, nothing of a file taken for HTML, hints, bad input."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import importlib
@@ -13,15 +14,21 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
-from seatbelt_jax import bounds, plots, storage
+from seatbelt_jax import bounds, metrics, plots, storage
 from seatbelt_jax.attacks import AttackResult, Status
+from seatbelt_jax.attacks.diagnose import MEANING
 from seatbelt_jax.plots import text
+from seatbelt_jax.plots.attacks import attack_charts
+from seatbelt_jax.plots.sweeps import sweeps
 from tests import launchers
+from tests.reference.made_up_attacks import made_up_result
 
 SECTIONS = (
-    "introduction", "summary", "attacked-images", "attack-curves", "endings", "certificates", "not-certified", "looks",
+    "introduction", "summary", "attacked-images", "attack-curves", "trust", "certificates", "not-certified", "looks",
     "learning", "settings",
 )  # fmt: skip
 SHAPE = (8, 8, 1)
@@ -39,6 +46,7 @@ class Page(html.parser.HTMLParser):
         self.references: list[str] = []
         self.scripts: list[dict[str, str | None]] = []
         self.text: dict[str | None, str] = {}
+        self.words: dict[str | None, list[str]] = {}
         self.svgs = 0
         self.open: list[str] = []
         self._section: str | None = None
@@ -71,6 +79,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text[self._section] = self.text.get(self._section, "") + data
+        self.words.setdefault(self._section, []).extend(data.split())
 
 
 @pytest.fixture
@@ -107,6 +116,8 @@ def make_run(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
             storage.write_npz(path / "samples.npz", {**look, "step": 20, "image_low": -1.0, "image_high": 1.0})
         if "attacks" in kinds:
             storage.write_npz(path / "attacks" / "latent_kl.npz", attack(rng, shape).to_arrays())
+        if "damage" in kinds:
+            storage.write_npz(path / "attacks" / "maximum_damage_mean.npz", damage(rng, shape).to_arrays())
         if "certificates" in kinds:
             storage.write_npz(path / "certificates" / "spectral.npz", certificate().to_arrays())
         return path
@@ -125,32 +136,50 @@ def write_metrics(path: pathlib.Path, layers: int) -> None:
     storage.write_bytes(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def attack(rng: np.random.Generator, shape: tuple[int, ...], pairs: int = 3, penalties: int = 5) -> AttackResult:
-    images = {
-        name: rng.uniform(-1, 1, (pairs, *shape))
-        for name in ("sources", "targets", "source_reconstructions", "target_reconstructions")
-    }
-    swept = {
-        name: rng.uniform(-1, 1, (pairs, penalties, *shape)) for name in ("adversarial", "adversarial_reconstructions")
-    }
-    numbers = {
-        name: rng.uniform(1, 9, (pairs, penalties))
-        for name in ("objective", "divergence", "distortion_norm", "negative_log_likelihood", "adversarial_error",
-                     "distance_left")
-    }  # fmt: skip
-    per_pair = {name: rng.uniform(1, 9, pairs) for name in ("target_error", "distance_at_start")}
-    counts = {name: np.ones((pairs, penalties), np.int32) for name in ("iterations", "evaluations")}
-    status = np.full((pairs, penalties), Status.CONVERGED)
+def attack(rng: np.random.Generator, shape: tuple[int, ...], pairs: int = 3, budgets: int = 5) -> AttackResult:
+    """A penalty sweep over distances c (1 - ||d||)^2, solved; but the first pair's attacks ran out of iterations."""
+    penalties, c = np.geomspace(2.0**-20, 2.0**20, budgets), rng.uniform(5.0, 9.0, (pairs, 1))
+    norm = np.maximum(0.0, 1.0 - penalties / (2.0 * c))
+    status = np.full((pairs, budgets), Status.CONVERGED)
     status[0] = Status.MAX_ITERATIONS
-    return AttackResult(
-        penalties=np.geomspace(2.0**-20, 2.0**20, penalties),
-        **images,
-        **swept,
-        **numbers,
-        clean_negative_log_likelihood=np.full(pairs, 1.0),
-        **per_pair,
+    images = ("sources", "targets", "source_reconstructions", "target_reconstructions")
+    attacked = ("adversarial", "adversarial_reconstructions")
+    return made_up_result(
+        objective=c * (1.0 - norm) ** 2 + penalties * norm,
+        distance=c * (1.0 - norm) ** 2,
+        distortion_norm=norm,
+        budgets=penalties,
         status=status,
-        **counts,
+        **{name: rng.uniform(-1, 1, (pairs, *shape)) for name in images},
+        **{name: rng.uniform(-1, 1, (pairs, budgets, *shape)) for name in attacked},
+        **{name: rng.uniform(1, 9, (pairs, budgets)) for name in ("negative_log_likelihood", "distance_left")},
+        source_log_likelihood=np.full((pairs, budgets), -2.0),
+        clean_negative_log_likelihood=np.ones(pairs),
+        distance_at_start=rng.uniform(1, 9, pairs),
+    )
+
+
+def damage(rng: np.random.Generator, shape: tuple[int, ...]) -> AttackResult:
+    """Maximum damage in L2 balls, radii not in order; three times the radius, but that the last attack found half."""
+    radii = np.array([2.0, 0.5, 1.0, 1.5])
+    objective = np.tile(-3.0 * radii, (3, 1))
+    objective[2, 3] *= 0.5
+    nothing = np.full(objective.shape, np.nan)
+    return dataclasses.replace(
+        attack(rng, shape, budgets=4),
+        name="maximum_damage_mean",
+        unit="pixel units",
+        targeted=False,
+        threat="l2_ball",
+        budgets=radii,
+        objective=objective,
+        distance=objective,
+        start_objectives=objective[..., None],
+        repeated_objective=objective,
+        distortion_norm=np.tile(radii, (3, 1)),
+        status=np.full(objective.shape, Status.CONVERGED),
+        negative_log_likelihood=nothing,
+        distance_left=nothing,
     )
 
 
@@ -198,7 +227,9 @@ def test_all_sections_with_all_results(launcher, make_run) -> None:
     assert "Seatbelt-VAE, 2 layers of 4, 2 latents, β = 8" in page.text[None]
     assert "β-TCVAE, 4 latents, β = 8" in page.text[None]
     assert "120" in page.text["summary"] and "0.375" in page.text["summary"] and "25 %" in page.text["summary"]
-    assert "of the attacks on a, 33 % were cut short" in page.text["endings"]
+    trust = " ".join(page.text["trust"].split())
+    assert "33 % of those on a and 33 % of those on b show a sign of weakness" in trust
+    assert "iteration limit" in trust and "Looked for and not found: line search failed" in trust
     assert "first order" in page.text["not-certified"] and "frozen <sigma>" in page.text["not-certified"]
     assert "jax" in page.text["settings"] and "9.9.9" in page.text["settings"] and "abc123" in page.text["settings"]
     names = {file.name for file in (a.parent / "figures").iterdir()}
@@ -253,6 +284,184 @@ def test_the_slider_carries_its_pictures(launcher, make_run) -> None:
             assert given.size == (3 * 8 + 2, 8)
 
 
+def section(page: Page, name: str) -> str:
+    """The words of a section, one space between them, cells of tables too."""
+    return " ".join(page.words[name])
+
+
+def test_every_attack_has_its_own_part(launcher, make_run) -> None:
+    a, b = make_run("a", "attacks", "damage"), make_run("b", "damage", seed=1)
+    source, page = read(launcher.report([a, b]))
+    titles = ("Latent attack, KL divergence, all layers; penalty λ ‖d‖",
+              "Maximum damage through the means; ‖d‖ within a radius")  # fmt: skip
+    for name in ("summary", "attacked-images", "attack-curves", "trust"):
+        found = section(page, name)
+        assert 0 <= found.index(titles[0]) < found.index(titles[1]), name
+    # Both charts of the targeted attack, and one of the other, which has no target to be likely.
+    assert page.svgs == 3
+    assert "attack objective Δ, nats" in source and "penalty λ, nats per unit of distortion" in source
+    assert f"attack objective Δ = {text.MINUS}damage, pixel units" in source and "radius, L2 in pixel units" in source
+    # Three pictures for each of three pairs; two without targets, on two models.
+    assert len(page.images) == 3 * 3 + 2 * 3 * 2
+    assert source.count("the attacker&rsquo;s target") == 1
+    names = {file.name for file in (a.parent / "figures").iterdir()}
+    assert {"attack_maximum_damage_mean.png", "attacked_images_maximum_damage_mean_b.png"} <= names
+    with Image.open(a.parent / "figures" / "attacked_images_maximum_damage_mean_b.png") as grid:
+        scale = grid.size[1] // (3 * 8 + 2)
+        assert grid.size == ((5 * 8 + 4) * scale, (3 * 8 + 2) * scale)
+
+
+def test_an_attack_without_target_speaks_of_none(launcher, make_run) -> None:
+    source, page = read(launcher.report([make_run("a", "damage")]))
+    (packed,) = re.findall(r'<script type="application/json">(.*?)</script>', source, re.DOTALL)
+    frames = json.loads(packed)
+    assert [frame["label"] for frame in frames] == ["‖d‖ ≤ 0.5", "‖d‖ ≤ 1", "‖d‖ ≤ 1.5", "‖d‖ ≤ 2"]
+    captions = [frame["pairs"][2]["caption"] for frame in frames]
+    assert captions[1] == f"‖d‖ ≤ 1 · ‖d‖ = 1.00 · Δ = {text.MINUS}3.00 pixel units"
+    found = section(page, "summary")
+    assert f"{text.MINUS}3.00 [{text.MINUS}3.75, {text.MINUS}2.62]" in found
+    assert "nine tenths" not in found and "AUDDC" not in found and "Distortion ‖ d ‖" not in found
+    # The radii have one decade less than a logarithmic axis asks for.
+    assert not re.search(r"<text [^>]*>10[⁰¹⁻]", source) and f">{text.MINUS}4<" in source
+
+
+def test_intervals_and_the_area_under_the_curve(launcher, make_run) -> None:
+    run = make_run("a", "attacks")
+    file = run / "attacks" / "latent_kl.npz"
+    found = AttackResult.from_arrays(storage.read_npz(file))
+    summary = metrics.summarise(found)
+    _, page = read(launcher.report([run]))
+    shown = section(page, "summary")
+    area = "area under the distortion curve, 1: never fooled; median over pairs ↑"
+    for name, label in (("median_objective", "Attack objective Δ nats, median ↑"), ("median_auddc", area)):
+        low, middle, high = (text.number(summary[name + end]) for end in ("_low", "", "_high"))
+        assert f"{label} {middle} [{low}, {high}]" in shown
+    storage.write_npz(file, dataclasses.replace(found, targets=found.sources).to_arrays())
+    _, page = read(launcher.report([run]))
+    assert "AUDDC" not in page.text["summary"]
+
+
+def test_a_unit_from_a_file_is_taken_for_nothing_else(launcher, make_run) -> None:
+    run = make_run("a", "attacks", "damage")
+    for file in (run / "attacks").iterdir():
+        storage.write_npz(file, {**storage.read_npz(file), "unit": np.asarray(f"$x$</script>{ALARM}")})
+    source, page = read(launcher.report([run]))
+    assert ALARM not in source and page.open == []
+    assert [script.get("type") for script in page.scripts] == ["application/json", "application/json", None]
+    frames = [json.loads(packed) for packed in re.findall(r'json">(.*?)</script>', source, re.DOTALL)]
+    assert any(frame[0]["pairs"][0]["caption"].endswith(f"$x$</script>{ALARM}") for frame in frames)
+    assert source.count("<text") and re.search(r"<text [^>]*>penalty λ, \$x\$&lt;/script&gt;", source)
+
+
+def test_signs_of_weakness_stand_in_a_table(launcher, make_run) -> None:
+    a, b = make_run("a", "damage"), make_run("b", "damage")
+    file = b / "attacks" / "maximum_damage_mean.npz"
+    arrays = storage.read_npz(file)
+    arrays["start_objectives"] = np.stack([arrays["objective"]] * 2, axis=-1)
+    arrays["start_objectives"][:, 0, 1] -= 1.0
+    arrays["objective"][2, 3] = arrays["distance"][2, 3] = arrays["repeated_objective"][2, 3] = -4.5
+    storage.write_npz(file, arrays)
+    _, page = read(launcher.report([a, b]))
+    trust = section(page, "trust")
+    assert f"restart improved {MEANING['restart_improved']} not tested 25 %" in trust
+    assert f"beaten by another budget {MEANING['beaten_by_another_budget']} 8 % 0 %" in trust
+    # 8 % of one model's are too few to warn of.
+    assert "Weak attacks: 25 % of those on b show a sign of weakness." in trust
+    assert "not found: iteration limit, line search failed, non finite, zero gradient, random objective, " in trust
+    assert "Not tested" not in trust
+    _, page = read(launcher.report([a]))
+    assert f"Not tested: restart improved ({MEANING['restart_improved']})" in section(page, "trust")
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "axis", "label"),
+    [
+        ({"name": "latent_w2_top", "unit": "latent units"}, "Latent attack, 2-Wasserstein distance, top layer; "
+         "penalty λ ‖d‖", "penalty λ, latent units per unit of distortion", "λ = 2⁻²⁰"),
+        ({"name": "latent_symmetric_kl_layers_1_3_4_draws", "threat": "squared_penalty"}, "Latent attack, symmetric KL "
+         "divergence, layers 1 3, 4 draws; penalty λ ‖d‖²", "nats per squared unit of distortion", "λ = 2⁻²⁰"),
+        ({"name": "output_l2", "unit": "squared pixel units", "threat": "linf_ball",
+          "budgets": np.array([0.01, 0.02, 0.05, 0.1, 0.2])}, "Output attack, squared L2 distance to the target; every "
+         "pixel within a radius", "radius, largest change of a pixel", "max |dᵢ| ≤ 0.01"),
+        ({"name": "my_<b>own</b>"}, "My &lt;b&gt;own&lt;/b&gt;; penalty λ ‖d‖", "penalty λ, nats per unit", "λ = 2⁻²⁰"),
+    ],
+)  # fmt: skip
+def test_objectives_threats_and_budgets_are_called_by_their_names(
+    launcher, make_run, change, words: str, axis: str, label: str
+) -> None:
+    run = make_run("a", "attacks")
+    file = run / "attacks" / "latent_kl.npz"
+    storage.write_npz(file, dataclasses.replace(AttackResult.from_arrays(storage.read_npz(file)), **change).to_arrays())
+    source, _ = read(launcher.report([run]))
+    assert f"<h3>{words}</h3>" in source and axis in source
+    assert f'"label": {json.dumps(label)}' in source
+
+
+def drawn_line(launcher, result: AttackResult, chart: str = "objective") -> tuple[Axes, np.ndarray]:
+    """The axes of a chart of one model's attacks, and the (budget, median) that it draws."""
+    data = launcher._attack(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
+    model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], {}, {})
+    axes = Figure().add_subplot()
+    attack_charts(sweeps([model])[0])[chart](axes)
+    return axes, axes.lines[0].get_xydata()
+
+
+def test_a_median_of_zero_is_a_gap_of_a_logarithmic_axis_and_a_point_of_a_linear_one(launcher) -> None:
+    fields = {"objective": np.array([[0.0, 1.0, 50.0], [0.0, 2.0, 60.0], [0.5, 3.0, 70.0]])}
+    axes, line = drawn_line(launcher, made_up_result(**fields, budgets=np.array([1.0, 10.0, 100.0])))
+    assert axes.get_yscale() == axes.get_xscale() == "log"
+    np.testing.assert_array_equal(line, [[1.0, np.nan], [10.0, 2.0], [100.0, 60.0]])
+    axes, line = drawn_line(launcher, made_up_result(**fields, budgets=np.array([1.0, 10.0, 100.0]), threat="l2_ball"))
+    assert axes.get_yscale() == "linear" and axes.get_xscale() == "log"
+    np.testing.assert_array_equal(line[:, 1], [0.0, 2.0, 60.0])
+
+
+@pytest.mark.parametrize(
+    ("threat", "budgets", "scale", "shown"),
+    [
+        ("penalty", [0.0, 1.0, 100.0], "log", [1.0, 100.0]),
+        ("penalty", [0.0, 1.0, 5.0], "linear", [0.0, 1.0, 5.0]),
+        ("l2_ball", [0.0, 1.0, 100.0], "linear", [0.0, 1.0, 100.0]),
+        ("linf_ball", [0.3, 0.01, 0.1], "log", [0.01, 0.1, 0.3]),
+        ("l2_ball", [2.0], "linear", [2.0]),
+    ],
+)
+def test_budgets_are_drawn_in_order_on_an_axis_that_has_a_place_for_them(
+    launcher, threat: str, budgets: list[float], scale: str, shown: list[float]
+) -> None:
+    objective = np.ones((2, len(budgets)))
+    axes, line = drawn_line(launcher, made_up_result(objective=objective, budgets=np.array(budgets), threat=threat))
+    assert axes.get_xscale() == scale
+    np.testing.assert_array_equal(line[:, 0], shown)
+
+
+def test_files_of_one_name_that_hold_different_attacks_are_not_drawn_together(launcher, make_run) -> None:
+    a, b = make_run("a", "attacks"), make_run("b", "damage")
+    (b / "attacks" / "maximum_damage_mean.npz").rename(b / "attacks" / "latent_kl.npz")
+    _, page = read(launcher.report([a, b]))
+    assert page.svgs == 3
+    names = {file.name for file in (a.parent / "figures").iterdir()}
+    assert {"attack_latent_kl.png", "attack_latent_kl~2.png"} <= names
+    # The same attack in two files is told apart by these.
+    storage.write_npz(a / "attacks" / "other.npz", storage.read_npz(a / "attacks" / "latent_kl.npz"))
+    _, page = read(launcher.report([a]))
+    assert "all layers; penalty λ ‖d‖ (latent_kl)" in section(page, "summary")
+    assert "all layers; penalty λ ‖d‖ (other)" in section(page, "summary")
+
+
+def test_results_of_the_former_format_are_refused(launcher, make_run) -> None:
+    run = make_run("a", "attacks")
+    file = run / "attacks" / "latent_kl.npz"
+    arrays = dict(storage.read_npz(file))
+    arrays["penalties"], arrays["divergence"] = arrays.pop("budgets"), arrays.pop("distance")
+    storage.write_npz(file, arrays)
+    with pytest.raises(
+        ValueError,
+        match=r"latent_kl\.npz: these are not attack results, or of an earlier version: budgets, distance missing",
+    ):
+        launcher.report([run])
+
+
 def test_the_browser_runs_the_page_s_own_script_alone(launcher, make_run) -> None:
     source, _ = read(launcher.report([make_run("a")]))
     (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
@@ -276,7 +485,7 @@ def test_words_from_files_are_escaped(launcher, make_run) -> None:
 @pytest.mark.parametrize(
     ("kind", "sections", "launched"),
     [
-        ("attacks", ("attacked-images", "attack-curves", "endings"), "launch/attack.py --run="),
+        ("attacks", ("attacked-images", "attack-curves", "trust"), "launch/attack.py --run="),
         ("certificates", ("certificates",), "launch/certify.py --run="),
         ("samples", ("looks",), "launch/train.py --config=CONFIG --workdir="),
         ("metrics", ("learning",), "launch/train.py --config=CONFIG --workdir="),
@@ -305,8 +514,8 @@ def test_a_run_of_which_there_is_nothing_yet(launcher, make_run) -> None:
 def test_models_without_a_result_stand_beside_those_with_it(launcher, make_run) -> None:
     a, b = make_run("a", *ALL), make_run("b")
     _, page = read(launcher.report([a, b]))
-    assert f"launch/attack.py --run={b}" in page.text["endings"]
-    assert f"launch/attack.py --run={a}" not in page.text["endings"]
+    assert f"launch/attack.py --run={b}" in page.text["trust"]
+    assert f"launch/attack.py --run={a}" not in page.text["trust"]
 
 
 def test_not_finite_numbers_are_shown_as_such(launcher, make_run) -> None:
@@ -320,7 +529,7 @@ def test_not_finite_numbers_are_shown_as_such(launcher, make_run) -> None:
     storage.write_npz(file, arrays)
     _, page = read(launcher.report([run]))
     assert "∞" in page.text["summary"]
-    assert "lost: the model gave no finite value" in page.text["endings"]
+    assert "lost: the model gave no finite value" in page.text["trust"]
 
 
 def test_negative_log_densities_and_a_penalty_of_zero(launcher, make_run) -> None:
@@ -328,7 +537,7 @@ def test_negative_log_densities_and_a_penalty_of_zero(launcher, make_run) -> Non
     file = run / "attacks" / "latent_kl.npz"
     arrays = storage.read_npz(file)
     arrays["negative_log_likelihood"] -= 1000.0
-    arrays["penalties"][0] = 0.0
+    arrays["budgets"][0] = 0.0
     storage.write_npz(file, arrays)
     source, page = read(launcher.report([run]))
     assert page.svgs == 2

@@ -39,3 +39,34 @@ def test_an_archive_with_a_pickle_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", v=np.array([{"an": "object"}], dtype=object))
     with pytest.raises(ValueError, match="not a readable npz"):
         storage.read_npz(tmp_path / "x.npz")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of one group, and of what a process killed while it wrote another leaves."""
+    folder = storage.Folder(tmp_path / "unfinished")
+    folder.write("attacks 0", {"v": np.arange(3)})
+    (folder.path / ".attacks_0.npz.k_3x9aq0").write_bytes(b"half")
+    return folder
+
+
+def test_a_folder_is_removed_with_what_a_killed_write_left_in_it(folder, monkeypatch):
+    # Its name is made up above: here is that of a real one.
+    with monkeypatch.context() as killed:
+        killed.setattr(storage.pathlib.Path, "unlink", lambda *_, **__: None)
+        killed.setattr(storage.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            folder.write("restart 1", {"v": np.arange(3)})
+    assert len(list(folder.path.iterdir())) == 3 and folder.read("restart 1") is None
+    folder.remove()
+    assert not folder.path.exists()
+    folder.remove()
+
+
+def test_a_folder_with_other_files_keeps_them(folder):
+    others = [".notes.npz.backup.txt", "groups.npz.txt", ".hidden.npz", "README"]
+    for name in others:
+        (folder.path / name).write_text("mine")
+    (folder.path / "archive.npz").mkdir()
+    folder.remove()
+    assert sorted(file.name for file in folder.path.iterdir()) == sorted([*others, "archive.npz"])

@@ -26,11 +26,6 @@ def inward_gradient(x: Float[Array, "n"], gradient: Float[Array, "n"], box: Box)
     return jnp.where(leaves, 0.0, gradient)
 
 
-def optimality_error(x: Float[Array, "n"], gradient: Float[Array, "n"], box: Box) -> Float[Array, ""]:
-    """The largest entry of P(x - g) - x, zero exactly where x meets the first-order conditions."""
-    return jnp.max(jnp.abs(box.project(x - gradient) - x), initial=0.0)
-
-
 def flatten(params: PyTree, bounds: Any) -> tuple[Float[Array, "n"], Callable[[Float[Array, "n"]], PyTree], Box]:
     """Params and bounds as vectors, and the way back.
 
@@ -39,13 +34,16 @@ def flatten(params: PyTree, bounds: Any) -> tuple[Float[Array, "n"], Callable[[F
       bounds: (lower, upper), each a scalar or a pytree like params (of scalars or of arrays of its shapes); or None.
 
     Raises:
-      TypeError: params are not floating-point.
+      TypeError: params are not floating-point, or bounds are not two.
       ValueError: bounds of another structure or shape, or (where they are concrete) lower > upper or NaN.
     """
     x, unravel = ravel_pytree(params)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"params have dtype {x.dtype}; pass floating-point arrays.")
-    lower, upper = (-jnp.inf, jnp.inf) if bounds is None else bounds
+    bounds = (-jnp.inf, jnp.inf) if bounds is None else bounds
+    if len(bounds) != 2:
+        raise TypeError(f"bounds must be (lower, upper), got {type(bounds).__name__}; balls are for ProjectedGradient.")
+    lower, upper = bounds
     box = Box(_flatten_bound("lower", lower, params), _flatten_bound("upper", upper, params))
     if not any(isinstance(bound, jax.core.Tracer) for bound in box):
         _check_order(np.asarray(box.lower), np.asarray(box.upper))

@@ -1,118 +1,265 @@
-"""Many independent box-constrained problems, a block of them advanced together.
+"""Many independent problems, a block of them advanced together on every device.
 
-A solver's `update` costs one evaluation of each problem in the block. Problems end at different times;
-the slot of one that has ended is given to the next that waits, so that a block stays full of work.
+A solver's `update` costs one evaluation of each problem in the block. Problems end at different times; the slot of one
+that has ended is given to the next that waits, and once none waits the block shrinks with what still runs.
 """
 
 import functools
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
-from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
+from seatbelt_jax.attacks.lbfgsb import Status
+from seatbelt_jax.attacks.region import Region
+from seatbelt_jax.attacks.solver import Solver
+from seatbelt_jax.attacks.unfinished import Labelled
 
 # Updates between two looks at which problems have ended.
-_UPDATES_PER_CALL = 10
+_UPDATES_PER_LOOK = 10
+# Problems whose results are kept together: in memory until all have ended, in one file of the store afterwards.
+_LANES_PER_PART = 2048
+_SECONDS_BETWEEN_SNAPSHOTS = 30.0
+# A block shrinks to the lanes that still run when it can by so much: each size is compiled anew.
+_SHRINK = 4
 
 
 class Solutions(NamedTuple):
     """How every problem ended.
 
     Attributes:
-      images: the best accepted iterates.
+      images: the solver's iterates.
+      value: of the objective there.
       status: a `Status` each.
       iterations: accepted steps.
       evaluations: of the objective and its gradient.
     """
 
     images: Float[np.ndarray, "lane height width channels"]
+    value: Float[np.ndarray, " lane"]
     status: Int[np.ndarray, " lane"]
     iterations: Int[np.ndarray, " lane"]
     evaluations: Int[np.ndarray, " lane"]
 
 
+# The starts and the problems of lanes by their numbers: images, and a tree of arrays with leading axis [lane].
+Setup = Callable[[Int[np.ndarray, " lane"]], tuple[Float[np.ndarray, "lane *image"], Any]]
+
+
 def solve(
-    solver: LBFGSB,
-    starts: Float[np.ndarray, "lane height width channels"],
-    problems: Any,
-    bounds: tuple[float, float],
+    block: "Block",
+    setup: Setup,
+    numbers: Int[np.ndarray, " lane"],
     *,
-    lanes_at_once: int,
+    store: Labelled | None = None,
+    name: str = "lanes",
     progress: bool = False,
-    already_solved: int = 0,
 ) -> Solutions:
-    """Minimises `solver.fun(image, problem)` over the box for every lane.
+    """Solves every lane's problem.
 
     Args:
-      solver: for one problem; it is vmapped here.
-      starts: first iterates.
-      problems: a pytree of arrays with leading axis [lane], each lane's second argument of `fun`.
-      bounds: lower and upper bound of every pixel.
-      lanes_at_once: problems held on the device together.
+      block: what advances problems.
+      setup: gives lanes their starts and problems.
+      numbers: of the lanes, at least one; what `setup` knows them by.
+      store: where to leave finished parts and, twice a minute, the state of the present one. A call that finds what
+        an interrupted one left goes on from there, to the same result bit for bit where the device's arithmetic
+        repeats itself.
+      name: under which the store knows this call.
       progress: whether to show a bar over lanes.
-      already_solved: lanes of the same sweep that needed no solver, for the bar to count.
     """
-    total = len(starts)
-    slots = min(lanes_at_once, total)
-    problems = jax.tree.map(np.asarray, problems)
+    parts = []
+    with tqdm(total=numbers.size, desc=name, unit="attack", disable=None if progress else True) as bar:
+        for first in range(0, numbers.size, _LANES_PER_PART):
+            part = numbers[first : first + _LANES_PER_PART]
+            parts.append(_solve_part(block, setup, part, store, name, f"{name} {first}", bar))
+    return Solutions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    begin_all = jax.vmap(lambda image, problem: solver.init_state(image, bounds, problem))
-    update_all = jax.vmap(lambda image, state, problem: solver.update(image, state, bounds, problem))
 
-    # The histories are most of a block's memory: donated, they are updated in place.
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def advance(images: Any, state: Any, problem: Any) -> Any:
-        def once(_: Any, carry: Any) -> Any:
-            images, state = carry
-            step = update_all(images, state, problem)
+def _solve_part(
+    block: "Block",
+    setup: Setup,
+    numbers: Int[np.ndarray, " lane"],
+    store: Labelled | None,
+    unfinished: str,
+    finished: str,
+    bar: tqdm,
+) -> Solutions:
+    if store and (arrays := store.read(finished, numbers)) is not None:
+        bar.update(numbers.size)
+        return Solutions(**{field: np.array(arrays[field]) for field in Solutions._fields})
+    work = _Work(block, setup, numbers)
+    if store and (arrays := store.read(unfinished, numbers)) is not None:
+        work.restore(arrays)
+        bar.update(work.ended)
+    saved = time.monotonic()
+    while work.remain:
+        bar.update(work.step())
+        if store and time.monotonic() - saved > _SECONDS_BETWEEN_SNAPSHOTS:
+            store.write(unfinished, numbers, work.snapshot())
+            saved = time.monotonic()
+    if store:
+        store.write(finished, numbers, work.solutions._asdict())
+    return work.solutions
+
+
+class Block:
+    """The compiled operations on a block of problems, its first axis spread over the devices of the machine.
+
+    Args:
+      solver: for one problem, `solver.fun(image, problem)`; it is vmapped here.
+      region: a problem's region, as the solver takes it.
+      lanes_at_once: problems held together on each device.
+    """
+
+    def __init__(self, solver: Solver, region: Callable[[Any], Region], lanes_at_once: int):
+        self._mesh = Mesh(np.array(jax.local_devices()), ("lanes",))
+        self._lanes_at_once = lanes_at_once
+
+        def begin(image: Any, problem: Any) -> Any:
+            return solver.init_state(image, region(problem), problem)
+
+        def begin_all(images: Any, problems: Any) -> Any:
+            return images, jax.vmap(begin)(images, problems), problems
+
+        def update(image: Any, state: Any, problem: Any) -> Any:
+            step = solver.update(image, state, region(problem), problem)
             return step.params, step.state
 
-        return jax.lax.fori_loop(0, _UPDATES_PER_CALL, once, (images, state))
+        def refill(block: Any, images: Any, problems: Any, taken: Bool[Array, " slot"]) -> Any:
+            fresh = begin_all(images, problems)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def refill(block: Any, images: Any, problem: Any, taken: Any) -> Any:
-        """Puts new problems into the slots `taken`; a slot number past the end is dropped."""
-        fresh = (images, begin_all(images, problem), problem)
-        return jax.tree.map(lambda old, new: old.at[taken].set(new, mode="drop"), block, fresh)
+            def choose(old: Array, new: Array) -> Array:
+                return jnp.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-    lane_of_slot = np.full(slots, -1)
-    waiting = 0
-    block: Any = None
-    solutions = Solutions(np.array(starts), *(np.zeros(total, np.int32) for _ in range(3)))
-    with tqdm(
-        total=total + already_solved, initial=already_solved, unit="attack", disable=None if progress else True
-    ) as bar:
-        while waiting < total or np.any(lane_of_slot >= 0):
-            free = np.flatnonzero(lane_of_slot < 0)
-            # Starting one problem costs an evaluation of the whole block: wait for several to end.
-            if waiting < total and free.size >= max(1, slots // 4):
-                lanes = np.arange(waiting, min(waiting + free.size, total))
-                waiting += lanes.size
-                lane_of_slot[free[: lanes.size]] = lanes
-                # The same shape each time, so that it compiles once: pad with lane 0, into no slot.
-                chosen = np.concatenate([lanes, np.zeros(slots - lanes.size, int)])
-                taken = np.concatenate([free[: lanes.size], np.full(slots - lanes.size, slots)])
-                new = (starts[chosen], jax.tree.map(lambda leaf: leaf[chosen], problems))  # noqa: B023
-                if block is None:
-                    block = jax.jit(lambda images, problem: (images, begin_all(images, problem), problem))(*new)
-                else:
-                    block = refill(block, *new, taken)
-            images, state, problem = block
-            images, state = advance(images, state, problem)
-            block = (images, state, problem)
-            ended = np.flatnonzero((np.asarray(state.status) != Status.RUNNING) & (lane_of_slot >= 0))
-            if ended.size:
-                _record(solutions, lane_of_slot[ended], ended, images, state)
-                lane_of_slot[ended] = -1
-                bar.update(ended.size)
-    return solutions
+            return jax.tree.map(choose, block, fresh)
+
+        self.begin = self._on_each_device(
+            lambda images, problems: (images, jax.vmap(begin)(images, problems), problems)
+        )
+        # The histories are most of a block's memory: donated, they are updated in place.
+        self._update = self._on_each_device(jax.vmap(update), donate=(0, 1))
+        self.refill = self._on_each_device(refill, donate=(0,))
+
+    def advance(self, images: Any, state: Any, problems: Any) -> Any:
+        """Some updates of every problem; those that have ended stay as they are.
+
+        One call each: in a compiled loop XLA's CPU backend runs the same convolutions five times slower.
+        """
+        for _ in range(_UPDATES_PER_LOOK):
+            images, state = self._update(images, state, problems)
+        return images, state
+
+    def _on_each_device(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Compiles a function of lanes: each device has its own and speaks to no other."""
+        lanes = PartitionSpec("lanes")
+        mapped = jax.shard_map(function, mesh=self._mesh, in_specs=lanes, out_specs=lanes, check_vma=False)
+        return jax.jit(mapped, donate_argnums=donate)
+
+    def size(self, lanes: int) -> int:
+        """Slots for so many lanes: the next power of two on every device, as far as there are slots."""
+        per_device = -(-lanes // self._mesh.size)
+        return min(self._lanes_at_once, 1 << (per_device - 1).bit_length()) * self._mesh.size
+
+    def place(self, tree: Any) -> Any:
+        """Host arrays onto the devices."""
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec("lanes")))
+
+    @functools.cached_property
+    def take(self) -> Callable[..., Any]:
+        """The slots with these numbers, as a block of their own."""
+        return jax.jit(
+            lambda block, slots: jax.tree.map(lambda leaf: leaf[slots], block),
+            out_shardings=NamedSharding(self._mesh, PartitionSpec("lanes")),
+        )
 
 
-def _record(solutions: Solutions, lanes: np.ndarray, slots: np.ndarray, images: Any, state: Any) -> None:
-    solutions.images[lanes] = np.asarray(images)[slots]
-    solutions.status[lanes] = np.asarray(state.status)[slots]
-    solutions.iterations[lanes] = np.asarray(state.iter_num)[slots]
-    solutions.evaluations[lanes] = np.asarray(state.num_fun_eval)[slots]
+class _Work:
+    """The problems of one part on their way through a block. Nothing in it depends on time or on interruptions."""
+
+    def __init__(self, block: Block, setup: Setup, numbers: Int[np.ndarray, " lane"]):
+        self._block, self._setup, self._numbers = block, setup, numbers
+        self._total = numbers.size
+        self._waiting = 0  # the next problem that has no slot yet, counted from the part's first
+        self._lane_of_slot = np.full(block.size(self._total), -1)
+        starts, problems = setup(numbers[:1])
+        counts = (np.zeros(self._total, kind) for kind in (np.float32, np.int32, np.int32, np.int32))
+        self.solutions = Solutions(np.zeros((self._total, *starts.shape[1:]), np.float32), *counts)
+        self._structure: Any = jax.tree.structure(jax.eval_shape(block.begin, *self._slots_of(starts, problems)))
+        self._values: Any = None
+
+    def _slots_of(self, starts: np.ndarray, problems: Any) -> Any:
+        """The first lane's start and problem in all slots: what a block looks like."""
+        slots = self._lane_of_slot.size
+        return jax.tree.map(lambda leaf: np.broadcast_to(leaf[:1], (slots, *leaf.shape[1:])), (starts, problems))
+
+    @property
+    def remain(self) -> bool:
+        return self._waiting < self._total or bool(np.any(self._lane_of_slot >= 0))
+
+    @property
+    def ended(self) -> int:
+        return self._waiting - int(np.sum(self._lane_of_slot >= 0))
+
+    def step(self) -> int:
+        """Advances the block and records what ended; returns how many did."""
+        free = np.flatnonzero(self._lane_of_slot < 0)
+        # Starting one problem costs an evaluation of the whole block: wait for several to end.
+        if self._waiting < self._total:
+            if free.size >= max(1, self._lane_of_slot.size // 4):
+                self._fill(free)
+        elif self._block.size(self._lane_of_slot.size - free.size) * _SHRINK <= self._lane_of_slot.size:
+            self._shrink()
+        images, state, problems = self._values
+        images, state = self._block.advance(images, state, problems)
+        self._values = (images, state, problems)
+        ended = np.flatnonzero((np.asarray(state.status) != Status.RUNNING) & (self._lane_of_slot >= 0))
+        if ended.size:
+            self._record(ended, images, state)
+        return ended.size
+
+    def _fill(self, free: Int[np.ndarray, " slot"]) -> None:
+        lanes = np.arange(self._waiting, min(self._waiting + free.size, self._total))
+        slots = free[: lanes.size]
+        self._waiting += lanes.size
+        self._lane_of_slot[slots] = lanes
+        # Slots that keep their problem get the first new one, which is not looked at.
+        chosen = np.full(self._lane_of_slot.size, lanes[0])
+        chosen[slots] = lanes
+        new = self._block.place(self._setup(self._numbers[chosen]))
+        if self._values is None:
+            self._values = self._block.begin(*new)
+        else:
+            taken = np.isin(np.arange(chosen.size), slots)
+            self._values = self._block.refill(self._values, *new, self._block.place(taken))
+
+    def _shrink(self) -> None:
+        running = np.flatnonzero(self._lane_of_slot >= 0)
+        slots = np.zeros(self._block.size(running.size), int)
+        slots[: running.size] = running
+        lane_of_slot = np.full(slots.size, -1)
+        lane_of_slot[: running.size] = self._lane_of_slot[running]
+        self._values, self._lane_of_slot = self._block.take(self._values, slots), lane_of_slot
+
+    def _record(self, slots: Int[np.ndarray, " slot"], images: Any, state: Any) -> None:
+        found = Solutions(images, state.value, state.status, state.iter_num, state.num_fun_eval)
+        for whole, part in zip(self.solutions, found, strict=True):
+            whole[self._lane_of_slot[slots]] = np.asarray(part)[slots]
+        self._lane_of_slot[slots] = -1
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that `restore` needs to go on as if nothing had happened."""
+        leaves = {f"block_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self._values))}
+        progress = {"waiting": np.asarray(self._waiting), "lane_of_slot": self._lane_of_slot}
+        return {**leaves, **progress, **self.solutions._asdict()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        leaves = [arrays[f"block_{i}"] for i in range(self._structure.num_leaves)]
+        self._values = self._block.place(jax.tree.unflatten(self._structure, leaves))
+        self._waiting, self._lane_of_slot = int(arrays["waiting"]), np.array(arrays["lane_of_slot"])
+        self.solutions = Solutions(**{field: np.array(arrays[field]) for field in Solutions._fields})

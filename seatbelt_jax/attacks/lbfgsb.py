@@ -17,12 +17,14 @@ import jax.numpy as jnp
 import jaxopt
 from jax.flatten_util import ravel_pytree
 from jaxopt import loop
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from seatbelt_jax.attacks import compact_hessian, line_search
-from seatbelt_jax.attacks.box import flatten, optimality_error
+from seatbelt_jax.attacks.box import flatten
 from seatbelt_jax.attacks.box_step import minimise_model, steepest_curvature
 from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState, Status
+from seatbelt_jax.attacks.region import optimality_error
+from seatbelt_jax.attacks.solver import all_finite, first_status, select
 
 __all__ = ["LBFGSB", "LBFGSBState", "Status"]
 
@@ -95,10 +97,10 @@ class LBFGSB(jaxopt.LBFGSB):
         x = box.project(x)
         (value, aux), grad = self._value_and_grad_with_aux(unravel(x), *args, **kwargs)
         gradient, _ = ravel_pytree(grad)
-        error = optimality_error(x, gradient, box)
+        error = optimality_error(box, x, gradient)
         theta = self.theta * steepest_curvature(x, gradient, box)
-        status = _first_status(
-            (~_all_finite(value, gradient), Status.NON_FINITE),
+        status = first_status(
+            (~all_finite(value, gradient), Status.NON_FINITE),
             (error <= self.tol, Status.CONVERGED),
             (jnp.asarray(self.maxiter <= 0), Status.MAX_ITERATIONS),
             (jnp.asarray(self._evaluation_limit <= 1), Status.MAX_EVALUATIONS),
@@ -149,7 +151,7 @@ class LBFGSB(jaxopt.LBFGSB):
         trial = jnp.where(step == 1.0, target, box.project(x + step * direction))
         (value, aux), trial_grad = self._value_and_grad_with_aux(unravel(trial), *args, **kwargs)
         trial_gradient, _ = ravel_pytree(trial_grad)
-        finite = _all_finite(value, trial_gradient)
+        finite = all_finite(value, trial_gradient)
         decreased = line_search.sufficient_decrease(step, value, state.value, slope)
         accepted = running & finite & decreased
         rejected = running & ~accepted
@@ -175,9 +177,9 @@ class LBFGSB(jaxopt.LBFGSB):
 
         iter_num = state.iter_num + accepted.astype(jnp.int32)
         num_fun_eval = state.num_fun_eval + running.astype(jnp.int32)
-        error = optimality_error(trial, trial_gradient, box)
+        error = optimality_error(box, trial, trial_gradient)
         scale = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(state.value)), 1.0)
-        status = _first_status(
+        status = first_status(
             (~running, state.status),
             (accepted & (error <= self.tol), Status.CONVERGED),
             (accepted & (state.value - value <= self.ftol * scale), Status.STALLED),
@@ -190,7 +192,7 @@ class LBFGSB(jaxopt.LBFGSB):
         new_state = LBFGSBState(
             iter_num=iter_num,
             value=jnp.where(accepted, value, state.value),
-            grad=_select(accepted, trial_grad, state.grad),
+            grad=select(accepted, trial_grad, state.grad),
             error=jnp.where(accepted, error, state.error),
             status=status,
             num_fun_eval=num_fun_eval,
@@ -199,7 +201,7 @@ class LBFGSB(jaxopt.LBFGSB):
             target=target,
             num_trials=jnp.where(accepted | exhausted, 0, num_trials),
             memory=memory,
-            aux=_select(accepted, aux, state.aux),
+            aux=select(accepted, aux, state.aux),
         )
         if self.verbose:
             self.log_info(
@@ -237,18 +239,3 @@ class LBFGSB(jaxopt.LBFGSB):
 
 def _params_of(params: PyTree) -> PyTree:
     return params.params if isinstance(params, jaxopt.OptStep) else params
-
-
-def _all_finite(value: Float[Array, ""], gradient: Float[Array, "n"]) -> Bool[Array, ""]:
-    return jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
-
-
-def _select(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
-def _first_status(*cases: tuple[Bool[Array, ""], Any]) -> Int[Array, ""]:
-    """The status of the first case whose condition holds, RUNNING if none does."""
-    conditions = [condition for condition, _ in cases]
-    statuses = [jnp.asarray(status, jnp.int32) for _, status in cases]
-    return jnp.select(conditions, statuses, jnp.asarray(Status.RUNNING, jnp.int32))

@@ -17,7 +17,7 @@ class Status(enum.IntEnum):
     LINE_SEARCH_FAILED = 3  # no decrease along the projected gradient either, though one was due
     MAX_ITERATIONS = 4
     MAX_EVALUATIONS = 5
-    NON_FINITE = 6  # the objective or its gradient is not finite at the start
+    NON_FINITE = 6  # the objective or its gradient is not finite, at the start or, by Adam, later
 
 
 class LBFGSBState(NamedTuple):

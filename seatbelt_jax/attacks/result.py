@@ -1,95 +1,158 @@
-"""What a sweep of attacks found: arrays over [pair, penalty], every lane with how it ended."""
+"""What a sweep of attacks found: arrays over [pair, budget], every lane with how it ended."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from seatbelt_jax.attacks.lbfgsb import Status
+from seatbelt_jax.attacks.lbfgsb_state import Status
 
 
 @dataclasses.dataclass(frozen=True)
 class AttackResult:
-    """Attacks on pairs of images under a grid of penalties.
+    """Attacks on pairs of images under a grid of budgets.
 
-    Distances are L2 over the whole image in pixel units; log densities and divergences in nats. Codes
-    z* and z^t follow the mean path of the adversarial input x* = x + d and of the target x^t.
+    Distances between images are L2 over the whole image in pixel units; log densities in nats. Codes z*, z and z^t
+    follow the mean path of the adversarial input x* = x + d, of the source x and of the target x^t. An untargeted
+    attack has its source for a target.
 
     Attributes:
-      penalties: lambda, nats per unit of distortion.
+      name: of the attacker's objective.
+      unit: of the objective and the distance.
+      targeted: whether the attacker has a target.
+      threat: "penalty", "squared_penalty", "l2_ball" or "linf_ball".
+      budgets: lambda, per pixel unit or its square, or the radii of balls.
       sources, targets: x and x^t; beside them their reconstructions.
       adversarial, adversarial_reconstructions: x* and what the model makes of it.
-      objective: Delta = divergence + lambda ||d||.
-      divergence: the attacker's distance between the posteriors.
+      objective: Delta = distance + cost.
+      objective_at_source: Delta at d = 0, what no attack should exceed.
+      distance: what the attacker wants small, without the cost.
+      cost: lambda ||d|| or lambda ||d||^2; 0 in balls.
       distortion_norm: ||d||.
+      distortion_max: the largest change of a pixel.
       negative_log_likelihood: -log p(x^t|z*).
       clean_negative_log_likelihood: -log p(x^t|z^t), what no attack on this model needs to beat.
+      source_log_likelihood: log p(x|z*).
+      clean_source_log_likelihood: log p(x|z).
       adversarial_error: ||recon(x*) - x^t||.
+      source_error: ||recon(x) - x^t||.
       target_error: ||recon(x^t) - x^t||.
+      distance_to_target: ||x* - x^t||.
       distance_left: ||recon(x*) - recon(x^t)||.
       distance_at_start: ||recon(x) - recon(x^t)||.
       status: a `Status` per lane.
-      iterations, evaluations: what each lane took.
+      iterations, evaluations: what each lane took, over all its starts.
+      start_objectives: the objective that each start led to; infinite where a start was not made.
+      exchanged: whether the lane ended best when started from what the pair's attack under another budget, or the
+        random search, had found.
+      gradient_norm: of the distance where the first start is, of its part that the box allows; at x, unless that start
+        has noise.
+      repeated_objective: a second evaluation at x*, compiled anew.
+      random_search_objective: the least that a search without gradients found.
     """
 
-    penalties: Float[np.ndarray, " penalty"]
+    name: str
+    unit: str
+    targeted: bool
+    threat: str
+    budgets: Float[np.ndarray, " budget"]
     sources: Float[np.ndarray, "pair height width channels"]
     targets: Float[np.ndarray, "pair height width channels"]
     source_reconstructions: Float[np.ndarray, "pair height width channels"]
     target_reconstructions: Float[np.ndarray, "pair height width channels"]
-    adversarial: Float[np.ndarray, "pair penalty height width channels"]
-    adversarial_reconstructions: Float[np.ndarray, "pair penalty height width channels"]
-    objective: Float[np.ndarray, "pair penalty"]
-    divergence: Float[np.ndarray, "pair penalty"]
-    distortion_norm: Float[np.ndarray, "pair penalty"]
-    negative_log_likelihood: Float[np.ndarray, "pair penalty"]
+    adversarial: Float[np.ndarray, "pair budget height width channels"]
+    adversarial_reconstructions: Float[np.ndarray, "pair budget height width channels"]
+    objective: Float[np.ndarray, "pair budget"]
+    objective_at_source: Float[np.ndarray, " pair"]
+    distance: Float[np.ndarray, "pair budget"]
+    cost: Float[np.ndarray, "pair budget"]
+    distortion_norm: Float[np.ndarray, "pair budget"]
+    distortion_max: Float[np.ndarray, "pair budget"]
+    negative_log_likelihood: Float[np.ndarray, "pair budget"]
     clean_negative_log_likelihood: Float[np.ndarray, " pair"]
-    adversarial_error: Float[np.ndarray, "pair penalty"]
+    source_log_likelihood: Float[np.ndarray, "pair budget"]
+    clean_source_log_likelihood: Float[np.ndarray, " pair"]
+    adversarial_error: Float[np.ndarray, "pair budget"]
+    source_error: Float[np.ndarray, " pair"]
     target_error: Float[np.ndarray, " pair"]
-    distance_left: Float[np.ndarray, "pair penalty"]
+    distance_to_target: Float[np.ndarray, "pair budget"]
+    distance_left: Float[np.ndarray, "pair budget"]
     distance_at_start: Float[np.ndarray, " pair"]
-    status: Int[np.ndarray, "pair penalty"]
-    iterations: Int[np.ndarray, "pair penalty"]
-    evaluations: Int[np.ndarray, "pair penalty"]
+    status: Int[np.ndarray, "pair budget"]
+    iterations: Int[np.ndarray, "pair budget"]
+    evaluations: Int[np.ndarray, "pair budget"]
+    start_objectives: Float[np.ndarray, "pair budget start"]
+    exchanged: Bool[np.ndarray, "pair budget"]
+    gradient_norm: Float[np.ndarray, " pair"]
+    repeated_objective: Float[np.ndarray, "pair budget"]
+    random_search_objective: Float[np.ndarray, "pair budget"]
 
     @property
-    def excess_negative_log_likelihood(self) -> Float[np.ndarray, "pair penalty"]:
+    def excess_negative_log_likelihood(self) -> Float[np.ndarray, "pair budget"]:
         """How much worse than the target's own code the attacked one explains the target, in nats."""
         return self.negative_log_likelihood - self.clean_negative_log_likelihood[:, None]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The fields by name, for an npz."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "AttackResult":
         """Undoes `to_arrays`; raises ValueError where a field is missing."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        if missing := [name for name in names if name not in arrays]:
-            raise ValueError(f"these are not attack results: {', '.join(missing)} missing")
-        return cls(**{name: arrays[name] for name in names})
+        fields = dataclasses.fields(cls)
+        if missing := [field.name for field in fields if field.name not in arrays]:
+            raise ValueError(
+                f"these are not attack results, or of an earlier version: {', '.join(missing)} missing; remove them "
+                "and attack again"
+            )
+        scalars = {field.name for field in fields if field.type in (str, bool)}
+        found = {field.name: np.asarray(arrays[field.name]) for field in fields}
+        return cls(**{name: value.item() if name in scalars else value for name, value in found.items()})  # type: ignore[arg-type]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per attack, for a tidy CSV, units in the names."""
+        unit = self.unit.replace(" ", "_")
+        kind = "radius" if self.threat.endswith("ball") else "penalty"
+        lanes = {
+            f"objective_{unit}": self.objective,
+            f"distance_{unit}": self.distance,
+            f"cost_{unit}": self.cost,
+            "distortion_l2": self.distortion_norm,
+            "distortion_max": self.distortion_max,
+            "target_nll_nats": self.negative_log_likelihood,
+            "source_log_likelihood_nats": self.source_log_likelihood,
+            "adversarial_error_l2": self.adversarial_error,
+            "distance_to_target_l2": self.distance_to_target,
+            "distance_left_l2": self.distance_left,
+            "iterations": self.iterations,
+            "evaluations": self.evaluations,
+            "exchanged": self.exchanged,
+            f"first_start_{unit}": self.start_objectives[..., 0],
+            f"best_start_{unit}": np.min(self.start_objectives, axis=-1),
+            f"random_search_{unit}": self.random_search_objective,
+            f"repeated_objective_{unit}": self.repeated_objective,
+        }
+        pairs = {
+            f"objective_at_source_{unit}": self.objective_at_source,
+            f"gradient_norm_{unit}_per_pixel_unit": self.gradient_norm,
+            "clean_target_nll_nats": self.clean_negative_log_likelihood,
+            "clean_source_log_likelihood_nats": self.clean_source_log_likelihood,
+            "source_error_l2": self.source_error,
+            "target_error_l2": self.target_error,
+            "distance_at_start_l2": self.distance_at_start,
+        }
         return [
             {
+                "attack": self.name,
+                "threat": self.threat,
                 "pair": pair,
-                "penalty_nats_per_pixel_unit": self.penalties[column],
-                "objective_nats": self.objective[pair, column],
-                "divergence_nats": self.divergence[pair, column],
-                "distortion_l2": self.distortion_norm[pair, column],
-                "target_nll_nats": self.negative_log_likelihood[pair, column],
-                "clean_target_nll_nats": self.clean_negative_log_likelihood[pair],
-                "adversarial_error_l2": self.adversarial_error[pair, column],
-                "target_error_l2": self.target_error[pair],
-                "distance_left_l2": self.distance_left[pair, column],
-                "distance_at_start_l2": self.distance_at_start[pair],
+                kind: self.budgets[column],
                 "status": Status(self.status[pair, column]).name.lower(),
-                "iterations": self.iterations[pair, column],
-                "evaluations": self.evaluations[pair, column],
+                **{name: values[pair, column] for name, values in lanes.items()},
+                **{name: values[pair] for name, values in pairs.items()},
             }
             for pair in range(len(self.sources))
-            for column in range(len(self.penalties))
+            for column in range(len(self.budgets))
         ]

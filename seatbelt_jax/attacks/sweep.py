@@ -1,219 +1,139 @@
-"""A sweep of attacks: every pair of images under every penalty, as one batch of lanes."""
-
-from collections.abc import Callable
-from typing import Any
+"""A sweep of attacks: every pair of images under every budget, as lanes advanced together."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from seatbelt_jax.attacks import lanes, objectives
-from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
+from seatbelt_jax.attacks.objectives import Objective, latent
 from seatbelt_jax.attacks.result import AttackResult
-from seatbelt_jax.posterior import Posterior
+from seatbelt_jax.attacks.search import Search
+from seatbelt_jax.attacks.solvers import MakeSolver, default_solver
+from seatbelt_jax.attacks.threat import Penalty, Threat
+from seatbelt_jax.attacks.unfinished import Store
 from seatbelt_jax.vae import VAE
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 
-# Images whose codes, gradients or reconstructions are computed at once, so that memory does not grow with the pairs.
-_IMAGES_AT_ONCE = 64
-
-
-def penalty_grid(number: int = 50) -> Float[np.ndarray, " penalty"]:
-    """lambda = 2^-20 .. 2^20, geometric (Willetts et al. 2021, Sec. 5)."""
-    if number < 1:
-        raise ValueError(f"a sweep needs at least one penalty, got {number}")
-    return np.geomspace(2.0**-20, 2.0**20, number)
+# What a block of lanes may take of an accelerator, and how many images' worth of arrays a lane needs: the solver's
+# pairs, and the network's activations.
+_BLOCK_BYTES = 4 * 2**30
+_ARRAYS_PER_LANE = 100
+_CPU_LANES = 16
+_MOST_LANES = 1024
 
 
 def sweep(
     vae: VAE,
     sources: Float[Array | np.ndarray, "pair height width channels"],
-    targets: Float[Array | np.ndarray, "pair height width channels"],
+    targets: Float[Array | np.ndarray, "pair height width channels"] | None = None,
     *,
-    penalties: Float[np.ndarray, " penalty"] | None = None,
-    divergence: objectives.Divergence = "kl",
-    layers: objectives.Layers = "all",
-    maxiter: int = 200,
-    history_size: int = 10,
-    lanes_at_once: int = 32,
+    objective: Objective | None = None,
+    threat: Threat | None = None,
+    solver: MakeSolver | None = None,
+    start_std: float = 0.0,
+    restarts: int = 0,
+    restart_std: float = 0.1,
+    exchanges: int = 2,
+    seed: int = 0,
+    lanes_at_once: int | None = None,
+    store: Store | None = None,
     progress: bool = False,
 ) -> AttackResult:
-    """Latent attacks on every pair under every penalty, by L-BFGS-B within the image box.
+    """Attacks on every pair under every budget.
 
-    Minimises sum_i r(q(z^i|x + d), q(z^i|x^t)) + lambda ||d||_2 over d with x + d in the image range
-    (Willetts et al. 2021, Eq. 10), each attack starting at d = 0.
+    Minimises distance(x + d) + cost(d) with x + d in the image range and the threat's region. By default
+    sum_i KL(q(z^i|x + d) || q(z^i|x^t)) + lambda ||d||_2 (Willetts et al. 2021, Eq. 10) by L-BFGS-B from d = 0.
 
     Args:
       vae: the attacked model.
-      sources, targets: images in the likelihood's range; row k of each is pair k.
-      penalties: lambda, `penalty_grid()` by default.
-      divergence: r, between the attacked posterior and the target's, in this order.
-      layers: whose posteriors count.
-      maxiter: accepted iterations per attack.
-      history_size: of L-BFGS-B.
-      lanes_at_once: attacks held on the device together. A CPU likes 16 to 64, a GPU all there are.
-      progress: whether to show a bar over attacks.
+      sources, targets: images in the likelihood's range; row k of each is pair k. No targets for an untargeted
+        objective.
+      objective: what the attacker wants small; `latent(vae)` by default.
+      threat: `Penalty` or `Ball` with its budgets; the penalties of `penalty_grid()` by default.
+      solver: `lbfgsb()`, `adam()`, `projected_gradient()` or `sigmoid_lbfgs()`; by default `projected_gradient()` in an
+        L2 ball and else `lbfgsb()`.
+      start_std: standard deviation of the noise added to the source at the first start, in pixel units.
+      restarts: further starts, from the source with noise of `restart_std`; the best of all is kept.
+      restart_std: of the noise of restarts, and of the first start where the objective is flat at the source.
+      exchanges: rounds in which each attack that is outdone, by the pair's attack under another budget or by the
+        random search, goes on from there.
+      seed: of the noise and of the random search.
+      lanes_at_once: attacks held on each device together; by default chosen from the image size.
+      store: keeps unfinished work, so that the same call goes on after an interruption.
+      progress: whether to show bars over attacks.
 
     Raises:
-      ValueError: for images of other shapes than the model's or out of range, no penalties or negative
-        ones, or an unknown divergence or choice of layers.
+      ValueError: for images of other shapes than the model's or out of range, targets that are missing, or settings
+        that make no sense.
+      TypeError: for a solver that cannot keep to the threat's region.
     """
-    penalties = penalty_grid() if penalties is None else np.asarray(penalties)
-    sources, targets = _check(vae, sources, targets, penalties)
-    distance = objectives.latent_divergence(vae, divergence=divergence, layers=layers)
-    bounds = vae.likelihood.image_range
-    target_posteriors = _in_batches(jax.jit(lambda images: objectives.posteriors(vae, images)), targets)
-
-    num_pairs, num_penalties = len(sources), len(penalties)
-    problem = objectives.Problem(
-        source=_per_lane(sources, num_penalties),
-        target=_per_lane(target_posteriors, num_penalties),
-        penalty=jnp.tile(jnp.asarray(penalties, jnp.float32), num_pairs),
-    )
-    at_rest = _optimal_at_rest(distance, sources, target_posteriors, penalties, bounds).ravel()
-
-    images = np.array(problem.source)
-    statuses = np.full(images.shape[0], Status.CONVERGED, np.int32)
-    iterations, evaluations = np.zeros_like(statuses), np.ones_like(statuses)
-    moving = np.flatnonzero(~at_rest)
-    if moving.size:
-        # A box of width 2 and float32: a projected gradient of 1e-5 nats per pixel unit is noise.
-        solver = LBFGSB(objectives.penalised(distance), maxiter=maxiter, tol=1e-5, history_size=history_size)
-        found = lanes.solve(
-            solver,
-            images[moving],
-            jax.tree.map(lambda leaf: leaf[moving], problem),
-            bounds,
-            lanes_at_once=lanes_at_once,
-            progress=progress,
-            already_solved=int(at_rest.sum()),
-        )
-        images[moving], statuses[moving] = found.images, found.status
-        iterations[moving], evaluations[moving] = found.iterations, found.evaluations
-
-    grid = (num_pairs, num_penalties)
-    return _measure(
+    objective = latent(vae) if objective is None else objective
+    threat = Penalty() if threat is None else threat
+    _check_settings(start_std, restart_std, {"restarts": restarts, "exchanges": exchanges, "seed": seed})
+    sources, targets = _check_images(vae, objective, sources, targets)
+    lanes_at_once = default_lanes_at_once(vae.image_shape) if lanes_at_once is None else lanes_at_once
+    if lanes_at_once < 1:
+        raise ValueError(f"lanes_at_once must be at least 1, got {lanes_at_once}")
+    search = Search(
         vae,
-        distance,
-        penalties,
-        (sources, targets),
-        target_posteriors,
-        images.reshape(*grid, *images.shape[1:]),
-        {
-            "status": statuses.reshape(grid),
-            "iterations": iterations.reshape(grid),
-            "evaluations": evaluations.reshape(grid),
-        },
+        objective,
+        threat,
+        default_solver(threat)() if solver is None else solver,
+        sources,
+        targets,
+        noise_std=max(start_std, restart_std) if objective.random_start else start_std,
+        seed=seed,
+        lanes_at_once=lanes_at_once,
+        store=store,
+        progress=progress,
     )
+    search.from_sources()
+    for number in range(1, restarts + 1):
+        search.restart(number, restart_std)
+    for number in range(1, exchanges + 1):
+        search.exchange(number)
+    return search.result()
 
 
-def _in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
-    """A function of images, and of trees with their leading axis, over a few of them at a time."""
-    starts = range(0, len(arguments[0]), _IMAGES_AT_ONCE)
-    batches = [
-        function(*jax.tree.map(lambda leaf: leaf[start : start + _IMAGES_AT_ONCE], arguments))  # noqa: B023
-        for start in starts
-    ]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+def default_lanes_at_once(image_shape: tuple[int, int, int]) -> int:
+    """How many attacks on images of this shape a device holds together.
+
+    A CPU is fastest with few, whose pairs stay in its caches; an accelerator wants as many as its memory takes.
+    """
+    if jax.default_backend() == "cpu":
+        return _CPU_LANES
+    fit = _BLOCK_BYTES // (4 * int(np.prod(image_shape)) * _ARRAYS_PER_LANE)
+    return int(2 ** np.floor(np.log2(np.clip(fit, 1, _MOST_LANES))))
 
 
-def _per_lane(tree: Any, num_penalties: int) -> Any:
-    """Repeats what belongs to a pair for each of its penalties: [pair, ...] -> [pair * penalty, ...]."""
-    return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), num_penalties, axis=0), tree)
+def _check_settings(start_std: float, restart_std: float, counts: dict[str, int]) -> None:
+    for name, value in (("start_std", start_std), ("restart_std", restart_std)):
+        if not 0.0 <= value < np.inf:
+            raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+    for name, count in counts.items():
+        if not isinstance(count, int | np.integer) or count < 0:
+            raise ValueError(f"{name} must be a whole number >= 0, got {count!r}")
 
 
-def _check(vae: VAE, sources: Images, targets: Images, penalties: np.ndarray) -> tuple[Array, Array]:
+def _check_images(
+    vae: VAE, objective: Objective, sources: Images, targets: Images | None
+) -> tuple[np.ndarray, np.ndarray]:
     low, high = vae.likelihood.image_range
-    if penalties.ndim != 1 or not penalties.size or not np.all(np.isfinite(penalties) & (penalties >= 0)):
-        raise ValueError(f"penalties must be a list of finite numbers >= 0, got {penalties}")
+    if targets is None:
+        if objective.targeted:
+            raise ValueError(f"the objective {objective.name} needs targets; give an image for every source")
+        targets = sources
+    elif not objective.targeted:
+        raise ValueError(f"the objective {objective.name} has no target; leave targets out")
+    sources, targets = np.asarray(sources, np.float32), np.asarray(targets, np.float32)
     for name, images in (("sources", sources), ("targets", targets)):
         if images.shape[1:] != tuple(vae.image_shape) or not len(images):
             raise ValueError(
                 f"{name} must be images of shape [pair, {', '.join(map(str, vae.image_shape))}], "
                 f"got {tuple(images.shape)}"
             )
-        if not np.all((np.asarray(images) >= low) & (np.asarray(images) <= high)):
+        if not np.all((images >= low) & (images <= high)):
             raise ValueError(f"{name} must lie in the model's image range [{low}, {high}]")
     if len(sources) != len(targets):
         raise ValueError(f"got {len(sources)} sources for {len(targets)} targets; give pairs")
-    return jnp.asarray(sources, jnp.float32), jnp.asarray(targets, jnp.float32)
-
-
-def _optimal_at_rest(
-    distance: objectives.Distance,
-    sources: Array,
-    target_posteriors: tuple[Posterior, ...],
-    penalties: np.ndarray,
-    bounds: tuple[float, float],
-) -> Bool[np.ndarray, "pair penalty"]:
-    """Which attacks are stationary at d = 0, where lambda ||d|| has a kink.
-
-    No feasible direction u descends when <-grad r, u> <= lambda ||u||, that is when the part of -grad r
-    that the box allows is no longer than lambda.
-    """
-    low, high = bounds
-    descent = -_in_batches(jax.jit(jax.vmap(jax.grad(distance))), sources, target_posteriors)
-    blocked = ((sources <= low) & (descent < 0)) | ((sources >= high) & (descent > 0))
-    allowed = jnp.where(blocked, 0.0, descent).reshape(sources.shape[0], -1)
-    return np.asarray(jnp.linalg.norm(allowed, axis=-1))[:, None] <= penalties[None, :]
-
-
-def _measure(
-    vae: VAE,
-    distance: objectives.Distance,
-    penalties: np.ndarray,
-    pairs: tuple[Array, Array],
-    target_posteriors: tuple[Posterior, ...],
-    adversarial: Float[np.ndarray, "pair penalty height width channels"],
-    ended: dict[str, np.ndarray],
-) -> AttackResult:
-    """Every measure of an attack, from the adversarial images alone: no solver's word is taken."""
-
-    @jax.jit
-    def look(images: Array, posteriors: tuple[Posterior, ...], target: Array) -> tuple[Array, Array, Images]:
-        parameters = vae.decode(vae.encode(images, vae.mean_path(images.shape[0])).latents)
-        return (
-            jax.vmap(distance)(images, posteriors),
-            -vae.likelihood.log_prob(parameters, target),
-            vae.likelihood.mean(parameters),
-        )
-
-    num_penalties = len(penalties)
-    divergence, nll, reconstructions = _in_batches(
-        look,
-        adversarial.reshape(-1, *adversarial.shape[2:]),
-        _per_lane(target_posteriors, num_penalties),
-        _per_lane(pairs[1], num_penalties),
-    )
-    sources, targets = (np.asarray(images) for images in pairs)
-    _, clean_nll, target_reconstructions = _in_batches(look, targets, target_posteriors, targets)
-    _, _, source_reconstructions = _in_batches(look, sources, target_posteriors, targets)
-    grid = adversarial.shape[:2]
-    reconstructions = reconstructions.reshape(adversarial.shape)
-    norms = _norm(adversarial - sources[:, None])
-    return AttackResult(
-        penalties=penalties,
-        sources=sources,
-        targets=targets,
-        source_reconstructions=source_reconstructions,
-        target_reconstructions=target_reconstructions,
-        adversarial=adversarial,
-        adversarial_reconstructions=reconstructions,
-        objective=divergence.reshape(grid) + penalties * norms,
-        divergence=divergence.reshape(grid),
-        distortion_norm=norms,
-        negative_log_likelihood=nll.reshape(grid),
-        clean_negative_log_likelihood=clean_nll,
-        adversarial_error=_norm(reconstructions - targets[:, None]),
-        target_error=_norm(target_reconstructions - targets),
-        distance_left=_norm(reconstructions - target_reconstructions[:, None]),
-        distance_at_start=_norm(source_reconstructions - target_reconstructions),
-        **ended,
-    )
-
-
-def _norm(images: np.ndarray) -> np.ndarray:
-    """L2 over the last three axes."""
-    return np.sqrt(np.sum(np.square(images, dtype=np.float64), axis=(-3, -2, -1)))
+    return sources, targets

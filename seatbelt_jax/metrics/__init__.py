@@ -1,11 +1,19 @@
 """Measures of models and of what was done to them."""
 
-from seatbelt_jax.metrics.attack import (
-    beaten_by_another_penalty,
-    cut_short,
-    distortion_to_reach,
-    shown_penalty,
-    summarise,
-)
+from seatbelt_jax.metrics.attack import distortion_to_reach, relative_likelihood_degradation, shown_budget
+from seatbelt_jax.metrics.attack_success import AttackSuccess, attack_success
+from seatbelt_jax.metrics.bootstrap import bootstrap_interval
+from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
+from seatbelt_jax.metrics.summary import summarise
 
-__all__ = ["beaten_by_another_penalty", "cut_short", "distortion_to_reach", "shown_penalty", "summarise"]
+__all__ = [
+    "AttackSuccess",
+    "attack_success",
+    "auddc",
+    "bootstrap_interval",
+    "distortion_curve",
+    "distortion_to_reach",
+    "relative_likelihood_degradation",
+    "shown_budget",
+    "summarise",
+]

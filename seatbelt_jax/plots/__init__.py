@@ -5,12 +5,13 @@ Results come in as plain arrays (`ModelResults` and what it holds); out come PNG
 
 from seatbelt_jax.plots.images import image_grid
 from seatbelt_jax.plots.report import Report, build
-from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults, Samples
+from seatbelt_jax.plots.results import AttackData, CertificateData, Flag, ModelResults, Samples
 from seatbelt_jax.plots.swiss_roll import RollModel, swiss_roll_figure
 
 __all__ = [
     "AttackData",
     "CertificateData",
+    "Flag",
     "ModelResults",
     "Report",
     "RollModel",

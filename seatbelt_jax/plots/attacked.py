@@ -1,20 +1,21 @@
-"""The sections on attacks: pairs of images with a slider over the penalty, and how the attacks ended."""
+"""The sections on attacks: pairs of images with a slider over the budget, and how far to trust the attacks."""
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 
 from seatbelt_jax.plots import attacks, text
 from seatbelt_jax.plots.images import data_uri
-from seatbelt_jax.plots.legend import Models, colour, heading
+from seatbelt_jax.plots.legend import colour, heading
 from seatbelt_jax.plots.results import AttackData, ModelResults
+from seatbelt_jax.plots.sweeps import Sweep, budget_kind, budget_words, is_ball
 from seatbelt_jax.plots.text import escape, number
 
-_TITLES = {"latent_kl": "latent attack, KL divergence, all layers"}
-_PREFERRED_ATTACK = "latent_kl"
+# Attacks that are suspicious, beyond which the page warns.
 _WEAK = 0.1
 
 _ENDINGS = {
-    "converged": "finished: no direction inside the image range improves the attack",
+    "converged": "finished: no direction that is allowed improves the attack",
     "stalled": "finished: the last gain is lost in rounding",
     "line_search_failed": "stopped: no step along the gradient improves the attack",
     "max_iterations": "cut short: the iterations ran out; more may give a stronger attack",
@@ -24,23 +25,9 @@ _ENDINGS = {
 }
 
 
-def title(name: str) -> str:
-    """An attack's name in words."""
-    return _TITLES.get(name, name.replace("_", " "))
-
-
-def attack_names(models: Models) -> list[str]:
-    """The attacks that some model has results of, the usual one first."""
-    names = {name for model in models for name in model.attacks}
-    return sorted(names, key=lambda name: (name != _PREFERRED_ATTACK, name))
-
-
-def attacked_images(models: Models, name: str) -> str:
-    """For each model, pairs of images under attack, with a slider over the penalty."""
-    parts = [
-        _pictures(index, model, model.attacks[name]) for index, model in enumerate(models) if name in model.attacks
-    ]
-    return "".join(parts)
+def attacked_images(sweep: Sweep) -> str:
+    """For each model, pairs of images under attack, with a slider over the budget."""
+    return "".join(_pictures(index, model, attack) for index, model, attack in sweep.swept)
 
 
 def _pictures(index: int, model: ModelResults, attack: AttackData) -> str:
@@ -49,8 +36,8 @@ def _pictures(index: int, model: ModelResults, attack: AttackData) -> str:
     steps = attacks.slider_steps(attack)
     frames = [
         {
-            "label": f"λ = {text.power(2, float(attack.penalties[step]))}",
-            "pairs": [_frame_data(attacks.frame(attack, pair, step)) for pair in pairs],
+            "label": budget_words(attack, float(attack.budgets[step])),
+            "pairs": [_frame_data(attack, attacks.frame(attack, pair, step)) for pair in pairs],
         }
         for step in steps
     ]
@@ -59,31 +46,35 @@ def _pictures(index: int, model: ModelResults, attack: AttackData) -> str:
         f'<figure class="pair"><div class="strip pixels">'
         f"{_image('three given', shown.given, 'input, attacked input, distortion')}"
         f"{_image('two made', shown.made, 'their reconstructions')}"
-        f"{_image('two', attacks.target_row(attack, pair), 'target and its reconstruction')}"
-        f"</div><figcaption>{escape(_frame_caption(shown))}</figcaption></figure>"
+        f"{_target(attack, pair)}"
+        f"</div><figcaption>{escape(_frame_caption(attack, shown))}</figcaption></figure>"
         for pair, shown in zip(pairs, first, strict=True)
     )
-    # Numbers and base64 alone: nothing in it can end the script element.
-    packed = json.dumps(frames)
+    kind, targets = budget_kind(attack), "" if attack.targeted else ' class="untargeted"'
+    own = kind if is_ball(attack) else "λ"
+    # A unit comes from a file: without < nothing in it can end the script element.
+    packed = json.dumps(frames).replace("<", "\\u003c")
     return (
-        f'<div data-attack style="--series:{colour(index)};--three:{3 * width + 2};--two:{2 * width + 1}">'
-        f"<h3>{heading(index, model)}</h3>"
-        f'<div class="penalty" hidden><label>penalty <input type="range" min="0" max="{len(steps) - 1}" '
-        f'value="{len(steps) // 2}"></label><output>each pair at its own λ</output>'
-        f'<button type="button" hidden>back to its own λ</button></div>'
-        f"{_HEADS}{rows}"
+        f'<div data-attack{targets} style="--series:{colour(index)};--three:{3 * width + 2};--two:{2 * width + 1}">'
+        f"<h4>{heading(index, model)}</h4>"
+        f'<div class="budget" hidden><label>{kind} <input type="range" min="0" max="{len(steps) - 1}" '
+        f'value="{len(steps) // 2}"></label><output>each pair at its own {own}</output>'
+        f'<button type="button" hidden>back to its own {own}</button></div>'
+        f'<div class="strip heads" aria-hidden="true">{_HEADS}{_TARGET_HEAD if attack.targeted else ""}</div>{rows}'
         f'<script type="application/json">{packed}</script></div>'
     )
 
 
-_HEADS = """<div class="strip heads" aria-hidden="true">
-<div class="three"><span class="group">given to the model</span>
+_HEADS = """<div class="three"><span class="group">given to the model</span>
 <div class="tiles"><span><i>x</i></span><span><i>x</i> + <i>d</i></span><span><i>d</i></span></div></div>
 <div class="two"><span class="group">drawn from</span>
-<div class="tiles"><span><i>x</i></span><span><i>x</i> + <i>d</i></span></div></div>
-<div class="two"><span class="group">the attacker&rsquo;s target</span>
-<div class="tiles"><span><i>x</i><sup>t</sup></span><span>drawn</span></div></div>
-</div>"""
+<div class="tiles"><span><i>x</i></span><span><i>x</i> + <i>d</i></span></div></div>"""
+_TARGET_HEAD = """<div class="two"><span class="group">the attacker&rsquo;s target</span>
+<div class="tiles"><span><i>x</i><sup>t</sup></span><span>drawn</span></div></div>"""
+
+
+def _target(attack: AttackData, pair: int) -> str:
+    return _image("two", attacks.target_row(attack, pair), "target and its reconstruction") if attack.targeted else ""
 
 
 def _image(kind: str, content: bytes, alternative: str) -> str:
@@ -91,41 +82,73 @@ def _image(kind: str, content: bytes, alternative: str) -> str:
     return f'<div class="{share}"><img class="{" ".join(rest)}" alt="{alternative}" src="{data_uri(content)}"></div>'
 
 
-def _frame_data(frame: attacks.Frame) -> dict[str, str]:
-    return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": _frame_caption(frame)}
+def _frame_data(attack: AttackData, frame: attacks.Frame) -> dict[str, str]:
+    return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": _frame_caption(attack, frame)}
 
 
-def _frame_caption(frame: attacks.Frame) -> str:
+def _frame_caption(attack: AttackData, frame: attacks.Frame) -> str:
+    shown = f"{budget_words(attack, frame.budget)} · ‖d‖ = {number(frame.distortion)}"
+    if not attack.targeted:
+        return f"{shown} · Δ = {number(frame.objective)} {attack.unit}"
     start = frame.distance_at_start
     way = 1.0 - frame.distance_left / start if start > 0 else math.nan
     # In this order NaN stays NaN.
-    gone = text.percent(max(way, 0.0))
-    return f"λ = {text.power(2, frame.penalty)} · ‖d‖ = {number(frame.distortion)} · {gone} of the way to the target"
+    return f"{shown} · {text.percent(max(way, 0.0))} of the way to the target"
 
 
-def endings(models: Models, name: str) -> str:
-    """How the attacks ended, and a warning where many were cut short."""
-    swept = [(index, model, model.attacks[name]) for index, model in enumerate(models) if name in model.attacks]
-    words = [word for word in _ENDINGS if any(attack.endings.get(word) for _, _, attack in swept)]
-    words += sorted({word for _, _, attack in swept for word in attack.endings} - set(_ENDINGS))
+def trust(sweep: Sweep) -> str:
+    """Signs of weak attacks, a warning where many attacks have one, what was not tested, and how attacks ended."""
+    return _warning(sweep) + _flags(sweep) + _endings(sweep)
+
+
+def _warning(sweep: Sweep) -> str:
+    shares = ((model.name, attack.summary["share_suspicious"]) for _, model, attack in sweep.swept)
+    weak = [f"{text.percent(share)} of those on {escape(name)}" for name, share in shares if share > _WEAK]
+    if not weak:
+        return ""
+    return (
+        f'<p class="flag">Weak attacks: {" and ".join(weak)} show a sign of weakness. Stronger ones may exist: read '
+        "the distances above as upper bounds of the robustness. A longer search, more starts or another solver may "
+        "find them; <code>python launch/attack.py --help</code> says how.</p>"
+    )
+
+
+def _flags(sweep: Sweep) -> str:
+    """The signs that some attack has, and those that none has or that were not looked for, in words."""
+    meanings = {flag.name: flag.meaning for _, _, attack in sweep.swept for flag in attack.flags}
+    shares = [{flag.name: flag.share for flag in attack.flags} for _, _, attack in sweep.swept]
+    raised = [name for name in meanings if any(of_model.get(name) for of_model in shares)]
+    rows = [
+        [
+            f"{escape(name)}<small>{escape(meanings[name])}</small>",
+            *("not tested" if of_model.get(name) is None else text.percent(of_model[name]) for of_model in shares),
+        ]
+        for name in raised
+    ]
+    header = ["sign of weakness", *(heading(index, model) for index, model, _ in sweep.swept)]
+    tested = [name for name in meanings if all(of_model.get(name) == 0.0 for of_model in shares)]
+    untested = [name for name in meanings if name not in raised and name not in tested]
+    notes = []
+    if tested:
+        notes.append(f"Looked for and not found: {escape(', '.join(tested))}.")
+    if untested:
+        explained = (f"{name}{_on(sweep, shares, name)} ({meanings[name]})" for name in untested)
+        notes.append(f"Not tested: {escape('; '.join(explained))}.")
+    return (text.table(header, rows) if rows else "") + f'<p class="note">{" ".join(notes)}</p>'
+
+
+def _on(sweep: Sweep, shares: Sequence[Mapping[str, float | None]], name: str) -> str:
+    """On which models a sign was not looked for, where it was on others."""
+    lacking = [model.name for (_, model, _), found in zip(sweep.swept, shares, strict=True) if found.get(name) is None]
+    return f" on {', '.join(lacking)}" if len(lacking) < len(shares) else ""
+
+
+def _endings(sweep: Sweep) -> str:
+    words = [word for word in _ENDINGS if any(attack.endings.get(word) for _, _, attack in sweep.swept)]
+    words += sorted({word for _, _, attack in sweep.swept for word in attack.endings} - set(_ENDINGS))
     rows = []
     for word in words:
-        shares = []
-        for _, _, attack in swept:
-            count = attack.endings.get(word, 0)
-            shares.append(f"{count} <small>{text.percent(count / attack.objective.size)}</small>")
+        counts = ((attack.endings.get(word, 0), attack.objective.size) for _, _, attack in sweep.swept)
+        shares = [f"{count} <small>{text.percent(count / total)}</small>" for count, total in counts]
         rows.append([f"{escape(word.replace('_', ' '))}<small>{_ENDINGS.get(word, '')}</small>", *shares])
-    weak = [
-        f"of the attacks on {escape(model.name)}, {text.percent(cut_short)} were cut short and "
-        f"{text.percent(beaten)} outdone by the same pair&rsquo;s at another penalty"
-        for _, model, attack in swept
-        for cut_short, beaten in [[attack.summary.get(entry, 0.0) for entry in ("share_cut_short", "share_beaten")]]
-        if max(cut_short, beaten) > _WEAK
-    ]
-    flag = (
-        f'<p class="flag">Weak attacks: {"; ".join(weak)}. Stronger ones may exist: read the distances '
-        "above as upper bounds of the robustness. To search longer, raise <code>--iterations</code> of "
-        "launch/attack.py.</p>"
-    )
-    header = ["ending", *(heading(index, model) for index, model, _ in swept)]
-    return (flag if weak else "") + text.table(header, rows)
+    return text.table(["how the attacks ended", *(heading(index, model) for index, model, _ in sweep.swept)], rows)

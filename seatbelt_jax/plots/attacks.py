@@ -1,4 +1,4 @@
-"""Attacks against the penalty, and the images that they made."""
+"""Attacks against their budgets, and the images that they made."""
 
 import dataclasses
 import warnings
@@ -8,18 +8,21 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from seatbelt_jax.plots.charts import Draw, label_ends, penalty_axis, series_colour, series_style, value_axis
+from seatbelt_jax.plots.charts import Draw, budget_axis, label_ends, series_colour, series_style, value_axis
 from seatbelt_jax.plots.images import distortion_image, image_grid
 from seatbelt_jax.plots.results import AttackData
+from seatbelt_jax.plots.sweeps import Sweep, budget_label, is_ball, objective_label
 from seatbelt_jax.plots.text import MINUS
-
-# (number of the model, its name, its sweep)
-Swept = Sequence[tuple[int, str, AttackData]]
 
 # What the frames of one model's slider may weigh together, before compression.
 _FRAME_BUDGET = 1_200_000
 _MOST_STEPS = 17
 _MOST_PAIRS = 4
+# Single attacks are marked on lines through fewer than these.
+_FEW_BUDGETS = 12
+_DECADE = 10.0
+# What lies below zero by less than this share of the largest value is rounding.
+_ROUNDING = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Frame:
 
     given: bytes
     made: bytes
-    penalty: float
+    budget: float
+    objective: float
     distortion: float
     distance_left: float
     distance_at_start: float
@@ -45,23 +49,23 @@ def shown_pairs(attack: AttackData) -> range:
 
 
 def slider_steps(attack: AttackData) -> list[int]:
-    """The penalties that the page's slider stops at, as indices: as many as it can carry, evenly spread."""
+    """The budgets that the page's slider stops at, as indices: as many as it can carry, evenly spread, rising."""
     tiles = 5 * len(shown_pairs(attack)) * attack.sources[0].size
     count = int(np.clip(_FRAME_BUDGET // tiles, 3, _MOST_STEPS))
-    return sorted({int(index) for index in np.linspace(0, len(attack.penalties) - 1, count).round()})
+    chosen = sorted({int(index) for index in np.linspace(0, len(attack.budgets) - 1, count).round()})
+    return [int(index) for index in np.argsort(attack.budgets)[chosen]]
 
 
-def frame(attack: AttackData, pair: int, penalty: int) -> Frame:
+def frame(attack: AttackData, pair: int, column: int) -> Frame:
     """The pictures of one attack, one screen pixel per pixel: the page blows them up."""
-    source, adversarial = attack.sources[pair], attack.adversarial[pair, penalty]
-    given = [source, adversarial, distortion_image(adversarial - source, attack.image_range)]
-    made = [attack.source_reconstructions[pair], attack.adversarial_reconstructions[pair, penalty]]
+    tiles = _tiles(attack, pair, column)
     return Frame(
-        _row(given, attack.image_range),
-        _row(made, attack.image_range),
-        float(attack.penalties[penalty]),
-        float(attack.distortion_norm[pair, penalty]),
-        float(attack.distance_left[pair, penalty]),
+        _row(tiles[:3], attack.image_range),
+        _row(tiles[3:5], attack.image_range),
+        float(attack.budgets[column]),
+        float(attack.objective[pair, column]),
+        float(attack.distortion_norm[pair, column]),
+        float(attack.distance_left[pair, column]),
         float(attack.distance_at_start[pair]),
     )
 
@@ -72,89 +76,119 @@ def target_row(attack: AttackData, pair: int) -> bytes:
 
 
 def attacked_images(attack: AttackData) -> bytes:
-    """All shown pairs, each at its shown penalty, as one picture of seven columns."""
-    rows = []
-    for pair in shown_pairs(attack):
-        column = attack.shown[pair]
-        source, adversarial = attack.sources[pair], attack.adversarial[pair, column]
-        rows.append(
-            [
-                source,
-                adversarial,
-                distortion_image(adversarial - source, attack.image_range),
-                attack.source_reconstructions[pair],
-                attack.adversarial_reconstructions[pair, column],
-                attack.targets[pair],
-                attack.target_reconstructions[pair],
-            ]
-        )
+    """All shown pairs, each at its shown budget, as one picture of seven columns; of five without targets."""
+    columns = 7 if attack.targeted else 5
+    rows = [_tiles(attack, pair, int(attack.shown[pair]))[:columns] for pair in shown_pairs(attack)]
     return image_grid(np.array(rows), attack.image_range)
 
 
-def attack_charts(swept: Swept) -> dict[str, Draw]:
+def attack_charts(sweep: Sweep) -> dict[str, Draw]:
     """The charts of one kind of attack, by name."""
-    return {"objective": _objective(swept), "target_likelihood": _likelihood(swept)}
+    drawn = {"objective": _objective(sweep)}
+    if sweep.first.targeted:
+        drawn["target_likelihood"] = _likelihood(sweep)
+    return drawn
 
 
-def _objective(swept: Swept) -> Draw:
-    """Delta against the penalty, both logarithmic."""
+def _objective(sweep: Sweep) -> Draw:
+    """Delta against the budget; under penalties, whose cost grows with lambda, by orders of magnitude."""
 
     def draw(axes: Axes) -> None:
-        ends = [
-            _band(axes, index, attack.penalties, np.where(attack.objective > 0, attack.objective, np.nan))
-            for index, _, attack in swept
-        ]
-        penalty_axis(axes)
-        value_axis(axes, "attack objective Δ, nats", logarithmic=True)
-        _label(axes, swept, ends)
+        values = [attack.objective for _, _, attack in sweep.swept]
+        logarithmic = not is_ball(sweep.first) and _wants_logarithm(values)
+        ends = _bands(axes, sweep, values, logarithmic)
+        value_axis(axes, objective_label(sweep.first), logarithmic=logarithmic)
+        _label(axes, sweep, ends)
 
     return draw
 
 
-def _likelihood(swept: Swept) -> Draw:
-    """-log p(x^t|z*) against the penalty, dashed what the target's own code reaches.
-
-    Densities above 1 make it negative; then the axis is linear.
-    """
+def _likelihood(sweep: Sweep) -> Draw:
+    """-log p(x^t|z*) against the budget, dashed what the target's own code reaches."""
 
     def draw(axes: Axes) -> None:
-        ends = []
-        lowest = np.inf
-        for index, _, attack in swept:
-            ends.append(_band(axes, index, attack.penalties, attack.negative_log_likelihood))
-            clean = float(np.median(attack.clean_negative_log_likelihood))
+        cleans = [float(np.median(attack.clean_negative_log_likelihood)) for _, _, attack in sweep.swept]
+        values = [attack.negative_log_likelihood for _, _, attack in sweep.swept]
+        logarithmic = _wants_logarithm([*values, np.array(cleans)])
+        ends = _bands(axes, sweep, values, logarithmic)
+        for (index, _, _), clean in zip(sweep.swept, cleans, strict=True):
             axes.axhline(clean, color=series_colour(index), ls=(0, (4, 3)), lw=1.0, alpha=0.9)
-            lowest = min(lowest, clean, float(np.min(attack.negative_log_likelihood, initial=np.inf)))
-        penalty_axis(axes)
-        value_axis(axes, f"{MINUS}log p(xᵗ|z*), nats", logarithmic=lowest > 0.0)
-        _label(axes, swept, ends)
+        value_axis(axes, f"{MINUS}log p(xᵗ|z*), nats", logarithmic=logarithmic)
+        _label(axes, sweep, ends)
 
     return draw
+
+
+def _tiles(attack: AttackData, pair: int, column: int) -> list[np.ndarray]:
+    """x, x + d, d; what is drawn from x and x + d; the target and what is drawn from it."""
+    source, adversarial = attack.sources[pair], attack.adversarial[pair, column]
+    return [
+        source,
+        adversarial,
+        distortion_image(adversarial - source, attack.image_range),
+        attack.source_reconstructions[pair],
+        attack.adversarial_reconstructions[pair, column],
+        attack.targets[pair],
+        attack.target_reconstructions[pair],
+    ]
 
 
 def _row(images: Sequence[np.ndarray], image_range: tuple[float, float]) -> bytes:
     return image_grid(np.array([images]), image_range, scale=1)
 
 
+def _wants_logarithm(values: Sequence[np.ndarray]) -> bool:
+    """Whether numbers are shown on a logarithmic axis: none is negative, and they span more than a decade."""
+    known = np.concatenate([np.ravel(array) for array in values])
+    known = known[np.isfinite(known)]
+    positive = known[known > 0.0]
+    if not positive.size or known.min() < -_ROUNDING * positive.max():
+        return False
+    return bool(positive.max() > _DECADE * positive.min())
+
+
+def _bands(
+    axes: Axes, sweep: Sweep, values: Sequence[Float[np.ndarray, "pair budget"]], logarithmic: bool
+) -> list[float]:
+    """Draws, for each model, the median over pairs and the middle half; returns where the medians end."""
+    budgets = np.concatenate([attack.budgets for _, _, attack in sweep.swept])
+    # A ball of radius 0 is a point of the curve; a penalty of 0 has no place among powers of two.
+    shown = budgets if is_ball(sweep.first) else budgets[budgets > 0.0]
+    logarithmic_budgets = _wants_logarithm([shown]) and shown.min() > 0.0
+    ends = []
+    for (index, _, attack), of_pairs in zip(sweep.swept, values, strict=True):
+        order = np.argsort(attack.budgets)
+        order = order[attack.budgets[order] > 0.0] if logarithmic_budgets else order
+        ends.append(_band(axes, index, attack.budgets[order], of_pairs[:, order], logarithmic))
+    budget_axis(
+        axes, budget_label(sweep.first), logarithmic=logarithmic_budgets, powers_of_two=not is_ball(sweep.first)
+    )
+    return ends
+
+
 def _band(
-    axes: Axes, index: int, penalties: Float[np.ndarray, " penalty"], values: Float[np.ndarray, "pair penalty"]
+    axes: Axes,
+    index: int,
+    budgets: Float[np.ndarray, " budget"],
+    values: Float[np.ndarray, "pair budget"],
+    logarithmic: bool,
 ) -> float:
-    """Draws the median over pairs and the middle half; returns where the median ends."""
-    # A penalty of zero has no place on a logarithmic axis.
-    finite = np.where(np.isfinite(values), values, np.nan)[:, penalties > 0.0]
-    penalties = penalties[penalties > 0.0]
     with warnings.catch_warnings():
-        # A penalty under which no attack has a value leaves a gap in the line.
+        # A budget under which no attack has a value leaves a gap in the line.
         warnings.simplefilter("ignore", RuntimeWarning)
-        low, middle, high = np.nanquantile(finite, (0.25, 0.5, 0.75), axis=0)
-    colour = series_colour(index)
-    axes.fill_between(penalties, low, high, color=colour, alpha=0.16, lw=0)
-    axes.plot(penalties, middle, color=colour, ls=series_style(index))
+        quantiles = np.nanquantile(np.where(np.isfinite(values), values, np.nan), (0.25, 0.5, 0.75), axis=0)
+    # So does a median of 0 where the axis has no place for it.
+    low, middle, high = np.where((quantiles > 0.0) | (not logarithmic), quantiles, np.nan)
+    colour, marker = series_colour(index), "o" if len(budgets) < _FEW_BUDGETS else ""
+    axes.fill_between(budgets, low, high, color=colour, alpha=0.16, lw=0)
+    axes.plot(budgets, middle, color=colour, ls=series_style(index), marker=marker, markersize=3.5)
     known = middle[np.isfinite(middle)]
     return float(known[-1]) if len(known) else float("nan")
 
 
-def _label(axes: Axes, swept: Swept, ends: Sequence[float]) -> None:
-    if len(swept) > 1:
-        named = zip(swept, ends, strict=True)
-        label_ends(axes, [(name, end, series_colour(index)) for (index, name, _), end in named if np.isfinite(end)])
+def _label(axes: Axes, sweep: Sweep, ends: Sequence[float]) -> None:
+    if len(sweep.swept) > 1:
+        named = zip(sweep.swept, ends, strict=True)
+        label_ends(
+            axes, [(model.name, end, series_colour(index)) for (index, model, _), end in named if np.isfinite(end)]
+        )

@@ -163,16 +163,26 @@ def _apart(heights: Float[np.ndarray, " label"]) -> Float[np.ndarray, " label"]:
     return placed
 
 
-def penalty_axis(axes: Axes) -> None:
-    """A horizontal axis of penalties in powers of two; to be called when everything is drawn."""
-    axes.set_xscale("log", base=2)
-    low, high = (math.log2(limit) for limit in axes.get_xlim())
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 500) if (high - low) / step <= _MOST_PENALTY_TICKS)
-    exponents = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
-    axes.xaxis.set_major_locator(FixedLocator([2.0**exponent for exponent in exponents]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(2, value)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("penalty λ, nats per unit of distortion")
+def budget_axis(axes: Axes, label: str, *, logarithmic: bool, powers_of_two: bool) -> None:
+    """A horizontal axis of penalties or radii; to be called when everything is drawn.
+
+    Args:
+      powers_of_two: whether a logarithmic axis counts in them, not in tens.
+    """
+    axes.set_xlabel(label, parse_math=False)
+    if not logarithmic:
+        tick_axis(axes.xaxis)
+    elif powers_of_two:
+        axes.set_xscale("log", base=2)
+        low, high = (math.log2(limit) for limit in axes.get_xlim())
+        step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 500) if (high - low) / step <= _MOST_PENALTY_TICKS)
+        exponents = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
+        axes.xaxis.set_major_locator(FixedLocator([2.0**exponent for exponent in exponents]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(2, value)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xscale("log")
+        _tick_tens(axes.xaxis, *axes.get_xlim())
 
 
 def tick_axis(axis: Axis) -> None:
@@ -185,14 +195,18 @@ def value_axis(axes: Axes, label: str, *, logarithmic: bool = False) -> None:
     """A vertical axis, its label above it where it reads without turning the head; to be called last."""
     if logarithmic:
         axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        narrow = high / low < _NARROW
-        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if narrow else (1,), numticks=8))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if narrow else power(10, value)))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _tick_tens(axes.yaxis, *axes.get_ylim())
     else:
         tick_axis(axes.yaxis)
     axes.set_title(label, parse_math=False)
+
+
+def _tick_tens(axis: Axis, low: float, high: float) -> None:
+    """A logarithmic axis in tens; one that spans little carries plain numbers."""
+    narrow = high / low < _NARROW
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if narrow else (1,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if narrow else power(10, value)))
+    axis.set_minor_locator(NullLocator())
 
 
 def _for_a_page(drawing: str) -> str:

@@ -1,8 +1,8 @@
-// Turns the attacks' pictures into a slider over the penalty. Without it the page shows each pair at its own.
+// Turns the attacks' pictures into a slider over the penalty or radius. Without it the page shows each pair at its own.
 for (const attack of document.querySelectorAll("[data-attack]")) {
   const frames = JSON.parse(attack.querySelector("script").textContent);
   const pairs = [...attack.querySelectorAll(".pair")];
-  const control = attack.querySelector(".penalty");
+  const control = attack.querySelector(".budget");
   const slider = control.querySelector("input");
   const output = control.querySelector("output");
   const own = control.querySelector("button");

@@ -15,6 +15,7 @@ from seatbelt_jax import storage
 from seatbelt_jax.plots import attacked, attacks, certified, charts, curves, legend, summary, text
 from seatbelt_jax.plots.images import data_uri, image_grid
 from seatbelt_jax.plots.legend import Models
+from seatbelt_jax.plots.sweeps import Sweep, sweeps, title_html
 from seatbelt_jax.plots.text import escape
 
 _SHOWN_COLUMNS = 8
@@ -51,15 +52,13 @@ def build(models: Models, *, command: str) -> Report:
         raise ValueError(f"a report takes models of different names, at least one; got {names}")
     # Drawn once, used in the page and in the files.
     drawn: dict[str, Mapping[str, charts.Draw]] = {"learning_curves": curves.learning_charts(models)}
-    for name in attacked.attack_names(models):
-        drawn[f"attack_{_file_name(name)}"] = attacks.attack_charts(_swept(models, name))
+    for sweep in sweeps(models):
+        drawn[f"attack_{sweep.key}"] = attacks.attack_charts(sweep)
     drawn["certified_margins"] = certified.certificate_charts(models)
     figures = {f"{name}.png": charts.png(list(entry.values())) for name, entry in drawn.items() if entry}
-    for model in models:
-        for name, attack in model.attacks.items():
-            figures[f"attacked_images_{_file_name(name)}_{_file_name(model.name)}.png"] = attacks.attacked_images(
-                attack
-            )
+    for sweep in sweeps(models):
+        for _, model, attack in sweep.swept:
+            figures[f"attacked_images_{sweep.key}_{_file_name(model.name)}.png"] = attacks.attacked_images(attack)
     return Report(_page(models, drawn, command), figures)
 
 
@@ -67,8 +66,8 @@ def _page(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]], comman
     sections: dict[str, tuple[str, Callable[[], str]]] = {
         "summary": ("Summary", lambda: summary.summary(models)),
         "attacked-images": ("Attacked images", lambda: _attacked_images(models)),
-        "attack-curves": ("Attacks against the penalty", lambda: _attack_curves(models, drawn)),
-        "endings": ("How the attacks ended", lambda: _endings(models)),
+        "attack-curves": ("Attacks by penalty or radius", lambda: _attack_curves(models, drawn)),
+        "trust": ("How far to trust the attacks", lambda: _trust(models)),
         "certificates": ("Certified margins", lambda: _certificates(models, drawn)),
         "not-certified": ("What is not certified", lambda: certified.not_certified(models)),
         "looks": ("Reconstructions and samples", lambda: _looks(models)),
@@ -101,43 +100,38 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
 
 
-def _swept(models: Models, name: str) -> attacks.Swept:
-    return [(index, model.name, model.attacks[name]) for index, model in enumerate(models) if name in model.attacks]
-
-
 def _without_attacks(models: Models) -> str:
     return legend.absent("attack results", "attack", [model for model in models if not model.attacks])
 
 
-def _per_attack(models: Models, content: Callable[[str], str]) -> str:
-    """The content for every attack, under its name where there are several."""
-    names = attacked.attack_names(models)
-    titles = {name: f"<h3>{escape(attacked.title(name))}</h3>" if len(names) > 1 else "" for name in names}
-    return "".join(titles[name] + content(name) for name in names)
+def _per_attack(models: Models, content: Callable[[Sweep], str]) -> str:
+    """The content for every attack, under its title."""
+    return "".join(f"<h3>{title_html(sweep)}</h3>{content(sweep)}" for sweep in sweeps(models))
 
 
 def _attacked_images(models: Models) -> str:
     note = (
         '<p class="note">One pair of images a row. In <i>d</i>, mid-grey is no change, black and white a change by '
-        "the whole range. Each pair is shown at the penalty whose Δ is the smallest above the pair&rsquo;s mean, as "
-        "in Willetts et al. 2019.</p>"
+        "the whole range. Each pair is shown at the penalty or radius whose Δ is the smallest above the "
+        "pair&rsquo;s mean, as in Willetts et al. 2019.</p>"
     )
-    shown = _per_attack(models, lambda name: attacked.attacked_images(models, name))
+    shown = _per_attack(models, attacked.attacked_images)
     return (note + shown if shown else "") + _without_attacks(models)
 
 
 def _attack_curves(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) -> str:
     note = (
         '<p class="note">Lines: medians over pairs; bands: the middle half of the pairs. Dashed: what the code '
-        "of the target itself reaches; an attack that comes down to it deceives perfectly. Curves that lie higher, "
-        "and rise at a smaller λ, are more robust. At the far right λ forbids any distortion: nothing is attacked.</p>"
+        "of the target itself reaches; an attack that comes down to it deceives perfectly. Curves that lie higher are "
+        "more robust. Under a penalty, so are those that rise at a smaller λ; at the far right λ forbids any "
+        "distortion and nothing is attacked, as in a ball of radius 0.</p>"
     )
-    shown = _per_attack(models, lambda name: charts.grid(drawn[f"attack_{_file_name(name)}"], name))
+    shown = _per_attack(models, lambda sweep: charts.grid(drawn[f"attack_{sweep.key}"], sweep.key))
     return (legend.key(models) + shown + note if shown else "") + _without_attacks(models)
 
 
-def _endings(models: Models) -> str:
-    return _per_attack(models, lambda name: attacked.endings(models, name)) + _without_attacks(models)
+def _trust(models: Models) -> str:
+    return _per_attack(models, attacked.trust) + _without_attacks(models)
 
 
 def _certificates(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) -> str:

@@ -27,41 +27,66 @@ class Samples:
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackData:
-    """One sweep of attacks over pairs x penalties, and what was concluded from it.
-
-    Distances are L2 over the whole image in pixel units; log densities and divergences in nats.
+class Flag:
+    """A sign that attacks are weaker than they look.
 
     Attributes:
-      penalties: lambda, rising, nats per unit of distortion.
+      name: in words.
+      meaning: what was seen, part of a sentence.
+      share: of the sweep's attacks that have it; None where the sweep did not test it.
+    """
+
+    name: str
+    meaning: str
+    share: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackData:
+    """One sweep of attacks over pairs x budgets, and what was concluded from it.
+
+    Distances between images are L2 over the whole image in pixel units; log densities in nats.
+
+    Attributes:
+      name: of the attacker's objective, such as "latent_kl_all".
+      unit: of the objective.
+      targeted: whether the attacker has a target; if not, what is said of targets below means nothing.
+      threat: "penalty", "squared_penalty", "l2_ball" or "linf_ball".
+      budgets: lambda, or the radii of balls, in any order.
       sources, targets: x and x^t; beside them their reconstructions.
       adversarial, adversarial_reconstructions: x + d and what the model makes of it.
       objective: Delta.
       distortion_norm: ||d||.
       negative_log_likelihood: -log p(x^t|z*); clean: the same for the target's own code.
       distance_left: ||recon(x + d) - recon(x^t)||; distance_at_start: at d = 0.
-      shown: for each pair, the index of the penalty whose attack is shown first.
-      summary: numbers by name, of the whole sweep.
+      shown: for each pair, the index of the budget whose attack is shown first.
+      summary: numbers by name, of the whole sweep; NAME_low and NAME_high are the bounds of NAME's interval.
       endings: how many attacks ended how.
+      flags: every sign of weakness that was looked for, and those that were not.
       image_range: (low, high) of the images.
     """
 
-    penalties: Float[np.ndarray, " penalty"]
+    name: str
+    unit: str
+    targeted: bool
+    threat: str
+    budgets: Float[np.ndarray, " budget"]
     sources: Float[np.ndarray, "pair height width channels"]
     targets: Float[np.ndarray, "pair height width channels"]
     source_reconstructions: Float[np.ndarray, "pair height width channels"]
     target_reconstructions: Float[np.ndarray, "pair height width channels"]
-    adversarial: Float[np.ndarray, "pair penalty height width channels"]
-    adversarial_reconstructions: Float[np.ndarray, "pair penalty height width channels"]
-    objective: Float[np.ndarray, "pair penalty"]
-    distortion_norm: Float[np.ndarray, "pair penalty"]
-    negative_log_likelihood: Float[np.ndarray, "pair penalty"]
+    adversarial: Float[np.ndarray, "pair budget height width channels"]
+    adversarial_reconstructions: Float[np.ndarray, "pair budget height width channels"]
+    objective: Float[np.ndarray, "pair budget"]
+    distortion_norm: Float[np.ndarray, "pair budget"]
+    negative_log_likelihood: Float[np.ndarray, "pair budget"]
     clean_negative_log_likelihood: Float[np.ndarray, " pair"]
-    distance_left: Float[np.ndarray, "pair penalty"]
+    distance_left: Float[np.ndarray, "pair budget"]
     distance_at_start: Float[np.ndarray, " pair"]
     shown: Int[np.ndarray, " pair"]
     summary: Mapping[str, float]
     endings: Mapping[str, int]
+    flags: Sequence[Flag]
     image_range: tuple[float, float]
 
 
@@ -103,7 +128,7 @@ class ModelResults:
       num_layers: of latents.
       metrics: rows of learning curves, each with its "step" and "split".
       samples: the newest look at it.
-      attacks: by name.
+      attacks: by the names of their files.
       certificates: one per method.
       settings, provenance: by name, ready to print.
     """

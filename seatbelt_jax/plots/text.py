@@ -66,11 +66,15 @@ def escape(text: object) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "numbers") -> str:
     """A table in a frame that scrolls sideways on a narrow screen; cells are HTML already.
 
-    The first cell of each row heads it. `kind` is the style sheet's class: "numbers" are right-aligned.
+    The first cell of each row heads it; a row of one cell heads those that follow. `kind` is the style sheet's
+    class: "numbers" are right-aligned.
     """
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
+        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>'
+        if len(row) > 1
+        else f'<tr class="group"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>'
+        for row in rows
     )
     content = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="scroll" tabindex="0"><table class="{kind}">{content}</table></div>'

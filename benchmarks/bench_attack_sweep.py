@@ -1,0 +1,214 @@
+"""The paper's sweep of attacks against SciPy's L-BFGS-B, one attack after the other.
+
+    python -m benchmarks.bench_attack_sweep [--run=runs/NAME] [--pairs 10] [--penalties 50] [--iterations 200]
+
+500 attacks (10 pairs x 50 penalties 2^-20 .. 2^20, latent KL, 64 x 64 grey, the encoder of Willetts et al. 2021) on
+`attacks.lanes`, and by `scipy.optimize.minimize` over a jitted value and gradient of the same objective, in one
+process, compilation excluded. Without `--run` a VAE is trained on sprites for `--train-steps` steps first. Prints
+both times, how the final objectives compare, and how long ours take until every attack has reached SciPy's.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+
+warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
+
+from benchmarks.hardware import describe, write_results  # noqa: E402
+from configs import sprites_vae  # noqa: E402
+from seatbelt_jax import attacks, data, models, run, training, vae  # noqa: E402
+from seatbelt_jax.attacks import lanes, measure  # noqa: E402
+from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status  # noqa: E402
+from seatbelt_jax.attacks.sweep import default_lanes_at_once  # noqa: E402
+
+PACKAGES = ("jax", "jaxlib", "jaxopt", "numpy", "scipy")
+HISTORY, TOL = 10, 1e-5
+# An attack has reached SciPy's objective when it is no more than this share above.
+REACHED = 1e-3
+
+
+class Problem(NamedTuple):
+    source: Any
+    goal: Any
+    penalty: Any
+    aim: Any  # the objective at which to stop
+
+
+@dataclasses.dataclass(eq=False)
+class Aiming(LBFGSB):
+    """Ends an attack as soon as its objective is at most the problem's aim."""
+
+    def update(self, params: Any, state: Any, bounds: Any, problem: Problem) -> Any:
+        step = super().update(params, state, bounds, problem)
+        there = (step.state.value <= problem.aim) & (step.state.status == Status.RUNNING)
+        status = jnp.where(there, Status.CONVERGED, step.state.status)
+        return step._replace(state=step.state._replace(status=status))
+
+
+@dataclasses.dataclass(frozen=True)
+class Attacks:
+    """All attacks of the sweep, and which of them move: the others have their answer at d = 0."""
+
+    fun: Callable[[Any, Problem], Any]
+    box: tuple[float, float]
+    sources: np.ndarray
+    goals: Any
+    penalties: np.ndarray
+    at_source: np.ndarray
+    moving: np.ndarray
+
+    @property
+    def number(self) -> int:
+        return len(self.sources) * self.penalties.size
+
+    def problem(self, lane: np.ndarray, aim: np.ndarray | None = None) -> Problem:
+        pair, column = np.divmod(lane, self.penalties.size)
+        goal = jax.tree.map(lambda leaf: leaf[pair], self.goals)
+        aims = np.full(np.shape(lane), -np.inf, np.float32) if aim is None else aim[lane].astype(np.float32)
+        return Problem(self.sources[pair], goal, self.penalties[column].astype(np.float32), aims)
+
+
+def trained(train_steps: int) -> tuple[vae.VAE, data.Dataset]:
+    """The model of configs/sprites_vae.py after some steps of 128 images: an encoder that has learnt something."""
+    config = sprites_vae.get_config().to_dict()
+    steps = {"steps": train_steps, "evaluate_every": train_steps, "checkpoint_every": train_steps}
+    config["train"] |= {**steps, "batch_size": 128}
+    likelihood = models.make_likelihood(config["model"])
+    splits = data.load(config["data"], likelihood.image_range)
+    model = models.build(config["model"], splits.train.image_shape)
+    with tempfile.TemporaryDirectory() as folder:
+        state = training.train(model, splits, training.parse_settings(config), pathlib.Path(folder))
+    return model.bind(state.variables), splits.validation
+
+
+def opened(path: str) -> tuple[vae.VAE, data.Dataset]:
+    found = run.open(path)
+    model = found.load_vae()
+    return model, data.load(found.config["data"], model.likelihood.image_range).validation
+
+
+def prepare(model: vae.VAE, images: data.Dataset, pairs: int, penalties: int) -> Attacks:
+    objective, threat = attacks.latent(model), attacks.Penalty(attacks.penalty_grid(penalties))
+    chosen = attacks.random_pairs(pairs, images.size, seed=0)
+    sources, targets = (np.asarray(images.images(chosen[:, k]), np.float32) for k in (0, 1))
+    goals = measure.in_batches(jax.jit(objective.prepare), sources, targets)
+    box = model.likelihood.image_range
+    descent = measure.l2_norms(measure.allowed_descent(objective, sources, goals, box))
+
+    def fun(image: Any, problem: Problem) -> Any:
+        return objective.distance(image, problem.goal) + threat.cost(image - problem.source, problem.penalty)
+
+    at_source = np.repeat(measure.make_distances(objective, goals)(sources[:, None]), penalties)
+    moving = np.flatnonzero(descent[:, None] > threat.budgets)
+    return Attacks(fun, box, sources, goals, threat.budgets, at_source, moving)
+
+
+def by_scipy(these: Attacks, iterations: int, ftol: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """Seconds, final objectives and evaluations of every attack by SciPy, also of those that cannot move."""
+    oracle = jax.jit(jax.value_and_grad(these.fun))
+    shape = these.sources.shape[1:]
+    jax.block_until_ready(oracle(these.sources[0], these.problem(np.int64(0))))
+    values, evaluations = np.empty(these.number), np.empty(these.number, int)
+    begin = time.perf_counter()
+    for lane in range(these.number):
+        problem = jax.device_put(these.problem(np.int64(lane)))
+
+        def flat(x: np.ndarray, problem: Problem = problem) -> tuple[float, np.ndarray]:
+            value, gradient = oracle(x.reshape(shape).astype(np.float32), problem)
+            return float(value), np.asarray(gradient, np.float64).ravel()
+
+        start = these.sources[lane // these.penalties.size].ravel().astype(np.float64)
+        found = scipy.optimize.minimize(
+            flat,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[these.box] * start.size,
+            options={"maxcor": HISTORY, "gtol": TOL, "ftol": ftol, "maxiter": iterations, "maxfun": 20 * iterations},
+        )
+        values[lane], evaluations[lane] = found.fun, found.nfev
+    return time.perf_counter() - begin, values, evaluations
+
+
+def by_lanes(
+    these: Attacks, solver: LBFGSB, lanes_at_once: int, aim: np.ndarray | None = None
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Seconds, final objectives and evaluations of every attack by our lanes."""
+    block = lanes.Block(solver, lambda problem: these.box, lanes_at_once)
+
+    def setup(lane: np.ndarray) -> tuple[np.ndarray, Problem]:
+        return these.sources[lane // these.penalties.size], these.problem(lane, aim)
+
+    # The first time everything is compiled, for the sizes that the block shrinks to as well.
+    for _ in range(2):
+        begin = time.perf_counter()
+        found = lanes.solve(block, setup, these.moving)
+        seconds = time.perf_counter() - begin
+    values, evaluations = these.at_source.copy(), np.ones(these.number, int)
+    values[these.moving], evaluations[these.moving] = found.value, found.evaluations
+    return seconds, values, evaluations
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", help="a trained run; without it a model is trained first")
+    parser.add_argument("--train-steps", type=int, default=600)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--penalties", type=int, default=50)
+    parser.add_argument("--iterations", type=int, default=200)
+    parser.add_argument("--lanes", type=int, help="attacks held together; by default as `attacks.sweep` chooses")
+    parser.add_argument("--ftol", type=float, default=2.22e-9, help="SciPy's own stopping rule, at its default")
+    flags = parser.parse_args()
+
+    model, images = opened(flags.run) if flags.run else trained(flags.train_steps)
+    lanes_at_once = flags.lanes or default_lanes_at_once(model.image_shape)
+    these = prepare(model, images, flags.pairs, flags.penalties)
+    settings = {"history_size": HISTORY, "tol": TOL}
+    seconds, values, evaluations = by_lanes(
+        these, LBFGSB(these.fun, maxiter=flags.iterations, **settings), lanes_at_once
+    )
+    scipy_seconds, scipy_values, scipy_evaluations = by_scipy(these, flags.iterations, flags.ftol)
+    aim = scipy_values + REACHED * np.abs(scipy_values)
+    aiming = Aiming(these.fun, maxiter=10 * flags.iterations, **settings)
+    reach_seconds, reached, _ = by_lanes(these, aiming, lanes_at_once, aim)
+
+    ratio = values / scipy_values
+    row = {
+        "attacks": these.number,
+        "attacks_at_rest": these.number - these.moving.size,
+        "lanes_at_once": lanes_at_once,
+        "scipy_seconds": scipy_seconds,
+        "scipy_evaluations": int(scipy_evaluations.sum()),
+        "seconds": seconds,
+        "evaluations": int(evaluations.sum()),
+        "time_ratio": seconds / scipy_seconds,
+        "objective_ratio_geometric_mean": float(np.exp(np.mean(np.log(ratio)))),
+        "objective_ratio_largest": float(ratio.max()),
+        "share_within_1.5": float(np.mean(ratio <= 1.5)),
+        "seconds_to_reach_scipy": reach_seconds,
+        "time_ratio_to_reach_scipy": reach_seconds / scipy_seconds,
+        "share_reaching_scipy": float(np.mean(reached <= aim)),
+    }
+    print(describe(PACKAGES))
+    for name, value in row.items():
+        print(f"{name:32s} {value:.4g}" if isinstance(value, float) else f"{name:32s} {value}")
+    print("\npenalty     ours / SciPy (geometric mean)   largest")
+    for column in range(0, these.penalties.size, max(1, these.penalties.size // 10)):
+        here = ratio.reshape(-1, these.penalties.size)[:, column]
+        print(f"2^{np.log2(these.penalties[column]):6.1f}    {np.exp(np.mean(np.log(here))):27.4f} {here.max():9.3f}")
+    rounded = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()}
+    print(write_results("attack_sweep", [rounded], settings={**vars(flags), **settings}, packages=PACKAGES))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Whether a sweep's attacks can be trusted: an attack that is too weak flatters the defence.
+
+Each check is one that Athalye et al. 2018 and Carlini et al. 2019 ask of an evaluation, applied to every attack.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from seatbelt_jax.attacks.lbfgsb_state import Status
+from seatbelt_jax.attacks.result import AttackResult
+from seatbelt_jax.attacks.threat import scores_of_all
+
+# What float32 cannot hold of an objective, a sum over many pixels or latents of terms of order one that cancel where
+# the attack has won.
+_OBJECTIVE_ROUNDING = 1e-4
+
+MEANING = {
+    "iteration_limit": "stopped at the limit of iterations; a longer search may find more",
+    "line_search_failed": "the line search failed",
+    "non_finite": "the model gave no finite number",
+    "restart_improved": "another start ended more than 5 % lower than the first",
+    "zero_gradient": "no gradient where the attack starts",
+    "random_objective": "a second evaluation gave another value",
+    "beaten_by_random_search": "a search without gradients found a better distortion",
+    "beaten_by_another_budget": "the same pair's attack under another budget found a better distortion",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What is suspicious about each attack of a sweep.
+
+    Attributes:
+      flags: for each name in `MEANING`, which attacks it holds for.
+      untested: names whose evidence the sweep did not gather.
+    """
+
+    flags: Mapping[str, Bool[np.ndarray, "pair budget"]]
+    untested: tuple[str, ...]
+
+    @property
+    def suspicious(self) -> Bool[np.ndarray, "pair budget"]:
+        """Attacks with any flag."""
+        return np.any(list(self.flags.values()), axis=0)
+
+    def names(self, pair: int, column: int) -> list[str]:
+        """The flags of one attack."""
+        return [name for name, attacks in self.flags.items() if attacks[pair, column]]
+
+    def describe(self) -> list[str]:
+        """One line for each flag that some attacks have, and for what was not tested."""
+        raised = [
+            f"{np.sum(attacks)} of {attacks.size} attacks ({np.mean(attacks):.0%}): {name}, {MEANING[name]}"
+            for name, attacks in self.flags.items()
+            if np.any(attacks)
+        ]
+        return raised + [f"not tested: {name} ({MEANING[name]})" for name in self.untested]
+
+
+def diagnose(result: AttackResult, *, by: float = 0.05) -> Diagnosis:
+    """Flags the attacks of a sweep that may be weaker than they look.
+
+    Args:
+      result: of `sweep`, which gathers the evidence as it goes.
+      by: what counts as an improvement: this share of Delta, or of the way from Delta at the source to what is better.
+        Less than 1e-4 of Delta's unit, or a thousandth of what the pair's attacks gain, never does.
+
+    Raises:
+      ValueError: for a negative share, or a threat that is not one of AttackResult's.
+    """
+    if not by >= 0.0:
+        raise ValueError(f"by must be a share >= 0, got {by}")
+    objective = result.objective
+    first, others = result.start_objectives[..., 0], result.start_objectives[..., 1:]
+    best_other = np.fmin.reduce(others, axis=-1, initial=np.inf)
+    of_all = scores_of_all(
+        result.threat, result.budgets, result.distance, result.distortion_norm, result.distortion_max
+    )
+    flags = {
+        "iteration_limit": np.isin(result.status, (Status.MAX_ITERATIONS, Status.MAX_EVALUATIONS)),
+        "line_search_failed": result.status == Status.LINE_SEARCH_FAILED,
+        # Also where another start has saved the attack.
+        "non_finite": (result.status == Status.NON_FINITE) | ~np.isfinite(objective) | ~np.isfinite(first),
+        "restart_improved": _improves(best_other, first, result, by),
+        "zero_gradient": np.repeat(~(result.gradient_norm > 0.0)[:, None], objective.shape[1], axis=1),
+        "random_objective": ~np.isclose(
+            result.repeated_objective, objective, rtol=1e-3, atol=_OBJECTIVE_ROUNDING, equal_nan=True
+        ),
+        "beaten_by_random_search": _improves(result.random_search_objective, objective, result, by),
+        "beaten_by_another_budget": _improves(np.min(of_all, axis=2), objective, result, by),
+    }
+    evidence = {"restart_improved": others.size > 0, "beaten_by_another_budget": objective.shape[1] > 1}
+    return Diagnosis(flags, tuple(name for name, gathered in evidence.items() if not gathered))
+
+
+def _improves(
+    value: Float[np.ndarray, "pair budget"],
+    reference: Float[np.ndarray, "pair budget"],
+    result: AttackResult,
+    by: float,
+) -> Bool[np.ndarray, "pair budget"]:
+    """Where a finite value is lower than the reference by more than a share; any improves what is not finite.
+
+    A share of the reference, or of the way from Delta at the source to the value: an ELBO's 0 has no meaning, and there
+    the second tells; near a divergence's 0 the first does.
+    """
+    at_source = result.objective_at_source[:, None]
+    at_source = np.where(np.isfinite(at_source), at_source, np.inf)
+    with np.errstate(invalid="ignore"):
+        way = np.maximum(at_source - value, 0.0)
+        span = at_source - np.min(np.where(np.isfinite(result.objective), result.objective, np.inf), axis=1)[:, None]
+        rounding = np.minimum(_OBJECTIVE_ROUNDING, np.where(span > 0.0, 1e-3 * span, _OBJECTIVE_ROUNDING))
+        gain = np.maximum(by * np.minimum(np.abs(reference), way), rounding)
+    return np.isfinite(value) & ~(value >= reference - np.where(np.isfinite(reference), gain, 0.0))

@@ -1,0 +1,159 @@
+"""Every measure of an attack, from the adversarial images alone: no solver's word is taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from seatbelt_jax.attacks import threat as threats
+from seatbelt_jax.attacks.box import Box, inward_gradient
+from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.threat import Threat
+from seatbelt_jax.vae import VAE
+
+# Images whose codes, gradients or reconstructions are computed at once, so that memory does not grow with the pairs.
+_IMAGES_AT_ONCE = 64
+
+
+def in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A function of images, and of trees with their leading axis, over a few of them at a time.
+
+    The last few are filled up with the first, so that it compiles once.
+    """
+    total = len(arguments[0])
+    size = min(_IMAGES_AT_ONCE, total)
+    batches = []
+    for start in range(0, total, size):
+        chosen = np.arange(start, start + size)
+        chosen[chosen >= total] = 0
+        found = function(*jax.tree.map(lambda leaf: leaf[chosen], arguments))  # noqa: B023
+        batches.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: total - start], found))  # noqa: B023
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+
+
+def prepare(objective: Objective, sources: np.ndarray, targets: np.ndarray) -> Any:
+    """The objective's goals, of all pairs.
+
+    Raises:
+      ValueError: where they have no leading axis [pair], or the distance of an image to its goal is not a number.
+    """
+    found = jax.eval_shape(objective.prepare, sources[:1], targets[:1])
+    if not all(leaf.ndim and leaf.shape[0] == 1 for leaf in jax.tree.leaves(found)):
+        shapes = [leaf.shape for leaf in jax.tree.leaves(found)]
+        raise ValueError(f"prepare must give arrays with leading axis [pair]; for one pair it gave shapes {shapes}")
+    goal = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), found)
+    distance = jax.eval_shape(objective.distance, sources[0], goal)
+    if getattr(distance, "shape", None) != ():
+        raise ValueError(f"distance must give one number for one image, got {distance}")
+    return in_batches(jax.jit(objective.prepare), sources, targets)
+
+
+def allowed_descent(
+    objective: Objective, sources: np.ndarray, goals: Any, box: tuple[float, float]
+) -> Float[np.ndarray, "pair height width channels"]:
+    """The part of -grad distance at the sources along which the image box can be kept."""
+    low, high = box
+
+    @jax.jit
+    @jax.vmap
+    def inward(source: Array, goal: Any) -> Array:
+        gradient = jax.grad(objective.distance)(source, goal)
+        return -inward_gradient(source, gradient, Box(jnp.asarray(low), jnp.asarray(high)))
+
+    return in_batches(inward, sources, goals)
+
+
+# The attacker's distance at every image, [pair, budget, ...] -> [pair, budget], in the unit of the objective.
+Distances = Callable[[Float[np.ndarray, "pair budget *image"]], Float[np.ndarray, "pair budget"]]
+
+
+def make_distances(objective: Objective, goals: Any) -> Distances:
+    """Compiles the objective for the goals of some pairs, traced anew at each call of this function."""
+    compiled = jax.jit(jax.vmap(lambda image, goal: objective.distance(image, goal)))
+
+    def of_lanes(images: np.ndarray, pair: np.ndarray) -> Array:
+        return compiled(images, jax.tree.map(lambda leaf: leaf[pair], goals))
+
+    return lambda images: in_batches(of_lanes, *_lanes(images)).reshape(images.shape[:2])
+
+
+def l2_norms(images: np.ndarray) -> np.ndarray:
+    """L2 over the last three axes, in float64."""
+    return np.sqrt(np.sum(np.square(images, dtype=np.float64), axis=(-3, -2, -1)))
+
+
+def l2_distances(
+    images: Float[np.ndarray, "pair budget height width channels"],
+    others: Float[np.ndarray, "pair height width channels"],
+) -> Float[np.ndarray, "pair budget"]:
+    """||image - other||_2 of every attack and its pair's image; pair by pair, lest copies of all images be made."""
+    return np.stack([l2_norms(mine - other) for mine, other in zip(images, others, strict=True)])
+
+
+def largest_changes(
+    images: Float[np.ndarray, "pair budget height width channels"],
+    others: Float[np.ndarray, "pair height width channels"],
+) -> Float[np.ndarray, "pair budget"]:
+    """The largest |image - other| of a pixel, in the same way."""
+    return np.stack(
+        [np.max(np.abs(mine - other), axis=(-3, -2, -1)) for mine, other in zip(images, others, strict=True)]
+    )
+
+
+def measures(
+    vae: VAE,
+    threat: Threat,
+    sources: np.ndarray,
+    targets: np.ndarray,
+    distances: Distances,
+    again: Distances,
+    adversarial: Float[np.ndarray, "pair budget height width channels"],
+) -> dict[str, np.ndarray]:
+    """The fields of an `AttackResult` that follow from the images, `again` being the distances compiled anew."""
+
+    @jax.jit
+    def look(images: Array, sources: Array, targets: Array) -> tuple[Array, Array, Array]:
+        parameters = vae.decode(vae.encode(images, vae.mean_path(images.shape[0])).latents)
+        log_prob = vae.likelihood.log_prob
+        return log_prob(parameters, sources), log_prob(parameters, targets), vae.likelihood.mean(parameters)
+
+    found = in_batches(lambda images, pair: look(images, sources[pair], targets[pair]), *_lanes(adversarial))
+    source_log_prob, target_log_prob, reconstructions = (
+        part.reshape(*adversarial.shape[:2], *part.shape[1:]) for part in found
+    )
+    clean_source, _, source_reconstructions = in_batches(look, sources, sources, targets)
+    _, clean_target, target_reconstructions = in_batches(look, targets, sources, targets)
+
+    norm = l2_distances(adversarial, sources)
+    cost = threats.cost(threat.name, norm, threat.budgets)
+    distance = distances(adversarial)
+    return {
+        "source_reconstructions": source_reconstructions,
+        "target_reconstructions": target_reconstructions,
+        "adversarial_reconstructions": reconstructions,
+        "objective": distance + cost,
+        "repeated_objective": again(adversarial) + cost,
+        "distance": distance,
+        "cost": cost,
+        "distortion_norm": norm,
+        "distortion_max": largest_changes(adversarial, sources),
+        "negative_log_likelihood": -target_log_prob,
+        "clean_negative_log_likelihood": -clean_target,
+        "source_log_likelihood": source_log_prob,
+        "clean_source_log_likelihood": clean_source,
+        "adversarial_error": l2_distances(reconstructions, targets),
+        "source_error": l2_norms(source_reconstructions - targets),
+        "target_error": l2_norms(target_reconstructions - targets),
+        "distance_to_target": l2_distances(adversarial, targets),
+        "distance_left": l2_distances(reconstructions, target_reconstructions),
+        "distance_at_start": l2_norms(source_reconstructions - target_reconstructions),
+    }
+
+
+def _lanes(images: Float[np.ndarray, "pair budget *image"]) -> tuple[np.ndarray, np.ndarray]:
+    """[pair, budget, ...] as lanes, and each lane's pair."""
+    pairs, budgets = images.shape[:2]
+    return images.reshape(-1, *images.shape[2:]), np.repeat(np.arange(pairs), budgets)

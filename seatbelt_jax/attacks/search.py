@@ -1,0 +1,221 @@
+"""The attacks of one sweep: their starts, and the best that has been found for each."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from seatbelt_jax.attacks import lanes, measure
+from seatbelt_jax.attacks.lbfgsb_state import Status
+from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.random_search import random_search
+from seatbelt_jax.attacks.region import Region
+from seatbelt_jax.attacks.result import AttackResult
+from seatbelt_jax.attacks.solvers import MakeSolver
+from seatbelt_jax.attacks.threat import Threat, scores_of_all
+from seatbelt_jax.attacks.unfinished import Labelled, Store, describe
+from seatbelt_jax.vae import VAE
+
+# An exchange that promises less than this share of Delta, or of its way from the source, is not worth the evaluations.
+_LEAST_GAIN = 1e-3
+
+
+class Problem(NamedTuple):
+    """One attack: what is distorted, where it shall go, and what it may cost.
+
+    Attributes:
+      source: the image that is distorted.
+      goal: what the objective has prepared for the pair.
+      budget: lambda, or the radius of a ball.
+    """
+
+    source: Float[Array, "height width channels"]
+    goal: Any
+    budget: Float[Array, ""]
+
+
+class Search:
+    """All pairs under all budgets, as lanes, pair by pair.
+
+    Args:
+      vae, objective, threat: what is attacked, what for, and at what price.
+      make_solver: of the searches.
+      sources, targets: float32 images in the model's range.
+      noise_std: of the first start.
+      seed: of all noise.
+      lanes_at_once: on each device.
+      store: keeps unfinished work.
+      progress: whether to show bars.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        objective: Objective,
+        threat: Threat,
+        make_solver: MakeSolver,
+        sources: Float[np.ndarray, "pair height width channels"],
+        targets: Float[np.ndarray, "pair height width channels"],
+        *,
+        noise_std: float,
+        seed: int,
+        lanes_at_once: int,
+        store: Store | None,
+        progress: bool,
+    ):
+        self._vae, self._objective, self._threat = vae, objective, threat
+        self._sources, self._targets = sources, targets
+        self._noise_std, self._seed, self._progress = noise_std, seed, progress
+        self._box = vae.likelihood.image_range
+        self._goals = measure.prepare(objective, sources, targets)
+        self._distances = measure.make_distances(objective, self._goals)
+        solver = make_solver(self._delta)
+        self._block = lanes.Block(solver, self._region, lanes_at_once)
+
+        pairs, budgets = self._grid = (len(sources), threat.budgets.size)
+        first = self._starts(np.arange(pairs) * budgets, noise_std, 0)
+        self._descent = measure.allowed_descent(objective, np.clip(first, *self._box), self._goals, self._box)
+        self._at_source = self._distances(sources[:, None])[:, 0]
+        self._store = self._label(store, describe(solver), lanes_at_once) if store else None
+
+        self._images = np.repeat(sources, budgets, axis=0)
+        self._value = np.repeat(_or_infinite(self._at_source), budgets)
+        self._status = np.full(pairs * budgets, Status.CONVERGED, np.int32)
+        self._iterations = np.zeros(pairs * budgets, np.int32)
+        self._evaluations = np.ones(pairs * budgets, np.int32)
+        self._exchanged = np.zeros(pairs * budgets, bool)
+        self._start_objectives: list[np.ndarray] = []
+
+    def _delta(self, image: Array, problem: Problem) -> Float[Array, ""]:
+        cost = self._threat.cost(image - problem.source, problem.budget)
+        return self._objective.distance(image, problem.goal) + cost
+
+    def _region(self, problem: Problem) -> Region:
+        return self._threat.region(problem.source, problem.budget, self._box)
+
+    def _label(self, store: Store, solver: str, lanes_at_once: int) -> Labelled:
+        threat = (self._threat.name, getattr(self._threat, "pixel_limit", None))
+        settings = (self._objective.name, threat, solver, self._box, self._noise_std, self._seed, lanes_at_once)
+        arrays = (self._sources, self._targets, self._threat.budgets)
+        blends = np.stack([self._targets, 0.5 * (self._sources + self._targets)], axis=1)
+        probes = [self._at_source, measure.l2_norms(self._descent), self._distances(blends).ravel()]
+        label = f"{settings}, {jax.local_device_count()} devices"
+        return Labelled(store, (label, *arrays), np.concatenate(probes).astype(np.float64))
+
+    def _at_rest(self) -> Bool[np.ndarray, "pair budget"]:
+        """Which attacks are stationary at d = 0, where lambda ||d|| has a kink.
+
+        No feasible direction u descends when <-grad r, u> <= lambda ||u||, that is when the part of -grad r that the
+        box allows is no longer than lambda. Where the model fails at the source, the solver shall say so.
+        """
+        if self._threat.name != "penalty" or self._noise_std > 0.0:
+            return np.zeros(self._grid, bool)
+        finite = np.isfinite(self._at_source)[:, None]
+        return finite & (measure.l2_norms(self._descent)[:, None] <= self._threat.budgets)
+
+    def _starts(self, lane: np.ndarray, noise_std: float, start: int) -> np.ndarray:
+        """The sources of lanes, with noise; each lane has its own, whichever block it runs in."""
+        images = self._sources[lane // self._threat.budgets.size]
+        if noise_std == 0.0:
+            return images
+        noise = [np.random.default_rng([self._seed, start, k]).standard_normal(images.shape[1:]) for k in lane]
+        return (images + noise_std * np.asarray(noise)).astype(np.float32)
+
+    def from_sources(self) -> None:
+        """Runs the attacks from their sources, but for those that are at rest there."""
+        self._from("attacks", np.flatnonzero(~self._at_rest()), self._noise_std, 0)
+
+    def restart(self, number: int, noise_std: float) -> None:
+        """Runs all attacks from their sources with noise, and keeps what is better than before."""
+        self._from(f"restart {number}", np.arange(self._value.size), noise_std, number)
+
+    def _from(self, name: str, numbers: np.ndarray, noise_std: float, start: int) -> None:
+        objectives = self._value.copy() if start == 0 else np.full(self._value.shape, np.inf)
+        if numbers.size:
+            found = self._solve(name, numbers, lambda lane: self._starts(lane, noise_std, start))
+            objectives[numbers] = _or_infinite(found.value)
+            self._keep(numbers, found, first=start == 0)
+        self._start_objectives.append(objectives.reshape(self._grid))
+
+    def exchange(self, number: int) -> None:
+        """Goes on from what the same pair's attacks under other budgets, or the random search, have found better."""
+        images = self._images.reshape(*self._grid, *self._images.shape[1:])
+        norm = measure.l2_distances(images, self._sources)
+        largest = measure.largest_changes(images, self._sources)
+        scores = scores_of_all(self._threat.name, self._threat.budgets, self._distances(images), norm, largest)
+        random_images, random_scores = self._random_search
+        best, best_scores = np.argmin(scores, axis=2), np.min(scores, axis=2)
+        own, offer = np.diagonal(scores, axis1=1, axis2=2), np.minimum(best_scores, random_scores)
+        with np.errstate(invalid="ignore"):
+            way = np.maximum(_or_infinite(self._at_source)[:, None] - offer, 0.0)
+            least = _LEAST_GAIN * np.where(np.isfinite(own), np.minimum(np.abs(own), way), 0.0)
+        numbers = np.flatnonzero(offer < own - least)
+        if not numbers.size:
+            return
+        pair, column = np.divmod(numbers, self._grid[1])
+        random_is_best = (random_scores < best_scores)[pair, column, None, None, None]
+        starts = np.where(random_is_best, random_images[pair, column], images[pair, best[pair, column]])
+        # Whatever the solver makes of it, what it was handed is better than what there was.
+        self._images[numbers], self._value[numbers] = starts, offer.ravel()[numbers]
+        self._exchanged[numbers] = True
+        found = self._solve(f"exchange {number}", numbers, lambda lane: starts[np.searchsorted(numbers, lane)])
+        self._status[numbers] = found.status
+        self._keep(numbers, found)
+
+    @functools.cached_property
+    def _random_search(self) -> tuple[np.ndarray, np.ndarray]:
+        return random_search(
+            self._objective, self._threat, self._sources, self._targets, self._goals, self._box, seed=self._seed
+        )
+
+    def _solve(self, name: str, numbers: np.ndarray, starts: Any) -> lanes.Solutions:
+        def setup(lane: np.ndarray) -> tuple[np.ndarray, Problem]:
+            pair, column = np.divmod(lane, self._grid[1])
+            goal = jax.tree.map(lambda leaf: leaf[pair], self._goals)
+            budget = self._threat.budgets[column].astype(np.float32)
+            return starts(lane), Problem(self._sources[pair], goal, budget)  # type: ignore[arg-type]
+
+        return lanes.solve(self._block, setup, numbers, store=self._store, name=name, progress=self._progress)
+
+    def _keep(self, numbers: np.ndarray, found: lanes.Solutions, *, first: bool = False) -> None:
+        """Takes what is better than before, and from the first start whatever there is."""
+        value = _or_infinite(found.value)
+        better = (value < self._value[numbers]) | first
+        taken = numbers[better]
+        self._images[taken], self._status[taken] = found.images[better], found.status[better]
+        self._value[taken] = value[better]
+        self._iterations[numbers] += found.iterations
+        # The source's own evaluation is counted from the beginning.
+        self._evaluations[numbers] += found.evaluations - int(first)
+
+    def result(self) -> AttackResult:
+        """Everything measured anew, from the images."""
+        images = self._images.reshape(*self._grid, *self._images.shape[1:])
+        again = measure.make_distances(self._objective, self._goals)
+        found = measure.measures(self._vae, self._threat, self._sources, self._targets, self._distances, again, images)
+        return AttackResult(
+            name=self._objective.name,
+            unit=self._objective.unit,
+            targeted=self._objective.targeted,
+            threat=self._threat.name,
+            budgets=self._threat.budgets,
+            sources=self._sources,
+            targets=self._targets,
+            adversarial=images,
+            objective_at_source=self._at_source,
+            status=self._status.reshape(self._grid),
+            iterations=self._iterations.reshape(self._grid),
+            evaluations=self._evaluations.reshape(self._grid),
+            start_objectives=np.stack(self._start_objectives, axis=-1),
+            exchanged=self._exchanged.reshape(self._grid),
+            gradient_norm=measure.l2_norms(self._descent),
+            random_search_objective=self._random_search[1],
+            **found,
+        )
+
+
+def _or_infinite(values: np.ndarray) -> Float[np.ndarray, "*lanes"]:
+    """What is not finite as infinitely bad."""
+    return np.where(np.isfinite(values), values, np.inf).astype(np.float64)
