@@ -1,5 +1,7 @@
 """What a latent layer's distribution may be, and what is done with it whatever it is."""
 
+from collections.abc import Callable
+
 from jaxtyping import Array, Float
 
 from seatbelt_jax import concrete, gaussian
@@ -26,11 +28,7 @@ def kl_divergence(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     Raises:
       TypeError: where one is Gaussian and the other Concrete.
     """
-    if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
-        return gaussian.kl_divergence(q, p)
-    if isinstance(q, Concrete) and isinstance(p, Concrete):
-        return concrete.kl_divergence(q, p)
-    raise _different_kinds(q, p)
+    return _of_one_kind(gaussian.kl_divergence, concrete.kl_divergence, q, p)
 
 
 def symmetric_kl(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
@@ -41,11 +39,7 @@ def symmetric_kl(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     Raises:
       TypeError: where one is Gaussian and the other Concrete.
     """
-    if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
-        return gaussian.symmetric_kl(q, p)
-    if isinstance(q, Concrete) and isinstance(p, Concrete):
-        return concrete.symmetric_kl(q, p)
-    raise _different_kinds(q, p)
+    return _of_one_kind(gaussian.symmetric_kl, concrete.symmetric_kl, q, p)
 
 
 def wasserstein2(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
@@ -54,11 +48,7 @@ def wasserstein2(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     Raises:
       TypeError: where one is Gaussian and the other Concrete.
     """
-    if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
-        return gaussian.wasserstein2(q, p)
-    if isinstance(q, Concrete) and isinstance(p, Concrete):
-        return concrete.wasserstein2(q, p)
-    raise _different_kinds(q, p)
+    return _of_one_kind(gaussian.wasserstein2, concrete.wasserstein2, q, p)
 
 
 def location_distance(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
@@ -70,10 +60,21 @@ def location_distance(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     Raises:
       TypeError: where one is Gaussian and the other Concrete.
     """
-    if type(q) is not type(p):
-        raise _different_kinds(q, p)
+    return _of_one_kind(_between_locations, _between_locations, q, p)
+
+
+def _between_locations(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     return l2_norm(location(q) - location(p), axis=-1)
 
 
-def _different_kinds(q: Posterior, p: Posterior) -> TypeError:
-    return TypeError(f"no divergence between {type(q).__name__} and {type(p).__name__}")
+def _of_one_kind(
+    of_gaussians: Callable[[DiagonalGaussian, DiagonalGaussian], Array],
+    of_concretes: Callable[[Concrete, Concrete], Array],
+    q: Posterior,
+    p: Posterior,
+) -> Array:
+    if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
+        return of_gaussians(q, p)
+    if isinstance(q, Concrete) and isinstance(p, Concrete):
+        return of_concretes(q, p)
+    raise TypeError(f"no divergence between {type(q).__name__} and {type(p).__name__}")
