@@ -36,7 +36,7 @@ _SOLVERS: dict[str, Callable[..., attacks.MakeSolver]] = {
 }
 # What --solver=adam reads besides the options that all solvers do.
 _ADAM = ("learning_rate", "keep_best", "accumulate_gradients")
-_RADII = (0.5, 1.0, 2.0, 4.0, 8.0)
+_RADII = {"l2_ball": (0.5, 1.0, 2.0, 4.0, 8.0), "linf_ball": (0.02, 0.05, 0.1, 0.2, 0.4)}
 # The attack of Sootla 2018, Sec. 3.3. The objective's L2 norm is over both of JointVAE's layers together.
 _SOOTLA = {"divergence": "joint_l2", "budgets": (1.0,), "solver": "adam", "iterations": 1000, "keep_best": False}
 _SOOTLA |= {"start_std": 0.2, "exchanges": 0}
@@ -67,13 +67,14 @@ class Options:
     pairs_by: str = "seed"
     seed: int = 0
     lanes_at_once: int | None = None
+    name: str = ""
 
 
 def define_flags() -> None:
     default = Options()
     flags.DEFINE_string("run", None, "The run directory.", required=True)
     flags.DEFINE_enum(
-        "attack", default.attack, [*_OBJECTIVES, "sootla"], "The attack; sootla: S18, Sec. 3.3, by its Adam."
+        "attack", default.attack, [*_OBJECTIVES, "sootla"], "The attack; sootla: Sootla 2018, Sec. 3.3, by Adam."
     )
     flags.DEFINE_string("divergence", default.divergence, "Latent attacks: kl, symmetric_kl, w2, l2 or joint_l2.")
     flags.DEFINE_string("layers", default.layers, "Latent attacks: all, top, bottom, or numbers from 1, as in 1,3.")
@@ -81,7 +82,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("draws", default.draws, "Noise draws to average over; 0 follows the means.", lower_bound=0)
     flags.DEFINE_enum("threat", default.threat, ["", *_THREATS], "penalty; for maximum damage l2_ball.")
     flags.DEFINE_integer("penalties", default.penalties, "Penalties 2^-20 .. 2^20, geometric.", lower_bound=1)
-    flags.DEFINE_list("budgets", [], f"Penalties, or radii in pixel units (else {_RADII}).")
+    flags.DEFINE_list("budgets", [], "Penalties, or radii in pixel units, in place of the usual ones.")
     flags.DEFINE_float("pixel_limit", default.pixel_limit, "Under a penalty, the most that one pixel may change.")
     flags.DEFINE_enum("solver", default.solver, ["", *_SOLVERS], "lbfgsb; in an L2 ball projected_gradient.")
     flags.DEFINE_integer("iterations", default.iterations, "From each start; 200, of adam 1000.", lower_bound=1)
@@ -100,9 +101,10 @@ def define_flags() -> None:
         "pairs_by",
         default.pairs_by,
         "seed: any images; label: of different labels; all_labels: every ordered pair of labels; factor:NAME: sprites "
-        "that differ in one factor; or the numbers of sources and targets, as in 3-7,8-9.",
+        "that differ in shape, scale, orientation, x or y alone; or numbers of sources and targets, as in 3-7,8-9.",
     )
     flags.DEFINE_integer("seed", default.seed, "Of the pairs and of all noise.", lower_bound=0)
+    flags.DEFINE_string("name", default.name, "Put at the end of the results' names, to keep them beside others.")
     flags.DEFINE_integer("lanes_at_once", default.lanes_at_once, "Attacks held on each device together.", 1)
 
 
@@ -121,6 +123,10 @@ def main() -> None:
 def attack(path: str | pathlib.Path, options: Options) -> None:
     """Attacks the model of a run and writes what it finds into the run."""
     _check_unread(options, {name for name, value in vars(options).items() if value != getattr(Options, name)})
+    if not re.fullmatch(r"[\w.-]*", options.name):
+        raise ValueError(
+            f"--name={options.name} must be letters, digits, dots and hyphens: it is part of a file's name"
+        )
     opened = run.open(path)
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
@@ -129,6 +135,8 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     sources, targets, numbers = _pairs(opened.config["data"], vae.likelihood.image_range, options)
     folder, name = opened.path / "attacks", _name(objective, threat, options)
     unfinished = storage.Folder(folder / f".{name}")
+    if unfinished.path.exists():
+        print(f"{unfinished.path} has unfinished work; what is of this attack is not done again")
     result = attacks.sweep(
         vae,
         sources,
@@ -155,6 +163,7 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
         }
         for lane, row in enumerate(result.rows())
     ]
+    replaces = " (in place of earlier ones)" if (folder / f"{name}.npz").exists() else ""
     made_by = {"step": step, "options": json.dumps(dataclasses.asdict(options))}
     summary = metrics.summarise(result)
     storage.write_npz(folder / f"{name}.npz", {**result.to_arrays(), **numbers, **made_by})
@@ -163,8 +172,12 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     unfinished.remove()
     print(
         f"{opened.path}: {result.status.size} attacks, median Delta {summary['median_objective']:.4g} {result.unit}, "
-        f"median ||d|| {summary['median_distortion_l2']:.3g}; {folder / f'{name}.npz'}"
+        f"median ||d|| {summary['median_distortion_l2']:.3g}; {folder / f'{name}.npz'}{replaces}"
     )
+    if threat.name.endswith("ball"):
+        # Each ball is another question; under penalties the attacker chooses how far to go.
+        for radius, objectives in zip(threat.budgets, result.objective.T, strict=True):
+            print(f"  radius {radius:g}: median Delta {np.nanmedian(objectives):.4g} {result.unit}")
     for line in diagnosis.describe():
         print(f"  {line}")
 
@@ -185,7 +198,7 @@ def _objective(vae: VAE, options: Options) -> attacks.Objective:
 def _threat(options: Options) -> attacks.Threat:
     name = _threat_name(options)
     if name.endswith("ball"):
-        return attacks.Ball(np.array(options.budgets or _RADII), "l2" if name == "l2_ball" else "linf")
+        return attacks.Ball(np.array(options.budgets or _RADII[name]), "l2" if name == "l2_ball" else "linf")
     budgets = np.array(options.budgets) if options.budgets else attacks.penalty_grid(options.penalties)
     return attacks.Penalty(budgets, squared=name == "squared_penalty", pixel_limit=options.pixel_limit)
 
@@ -213,6 +226,8 @@ def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options
         parts.append(options.solver)
     if options.pairs_by != "seed" and not _numbered(options):
         parts.append(options.pairs_by.replace(":", "_"))
+    if options.name:
+        parts.append(options.name)
     return "_".join(parts)
 
 
@@ -309,9 +324,9 @@ def _check_unread(options: Options, given: set[str]) -> None:
     for name in _ADAM:
         reading[name] = (options.solver == "adam", "--solver=adam")
     reading |= {
-        "penalties": (penalty and not options.budgets, "a penalty whose --budgets are not given one by one"),
+        "penalties": (penalty and not options.budgets, f"penalties other than --budgets, not with --threat={threat}"),
         "pixel_limit": (penalty, f"a penalty, not with --threat={threat}"),
-        "pairs": (not _numbered(options), "pairs that are chosen, not with numbered ones"),
+        "pairs": (not _numbered(options), "pairs drawn at random; those of --pairs_by are given by their numbers"),
     }
     for name, (is_read, companions) in reading.items():
         if name in given and not is_read:

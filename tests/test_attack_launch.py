@@ -82,7 +82,7 @@ def test_sprites_that_differ_in_one_factor(launcher, run_path, capsys):
     assert "4 attacks, median Delta" in capsys.readouterr().out
 
 
-def test_maximum_damage_by_number_in_balls(launcher, run_path):
+def test_maximum_damage_by_number_in_balls(launcher, run_path, capsys):
     options = launcher.Options(
         attack="maximum_damage", through="mean", draws=2, pairs_by="3-7,8-9", budgets=(0.5, 1.0), iterations=5
     )
@@ -92,6 +92,11 @@ def test_maximum_damage_by_number_in_balls(launcher, run_path):
     assert not result.targeted and result.threat == "l2_ball"
     assert np.all(result.distortion_norm <= [0.5 * (1 + 1e-6), 1.0 + 1e-6])
     assert rows[1]["radius"] == "1.0"
+    assert "radius 0.5: median Delta" in capsys.readouterr().out
+    launcher.attack(run_path, options)
+    assert "(in place of earlier ones)" in capsys.readouterr().out
+    launcher.attack(run_path, dataclasses.replace(options, name="again"))
+    assert (run_path / "attacks" / "maximum_damage_mean_2_draws_l2_ball_again_summary.csv").exists()
 
 
 def test_pairs_of_different_labels_are_recorded(launcher, run_path):
@@ -240,11 +245,11 @@ def test_a_solver_has_its_own_limit_of_iterations_until_it_is_given_another(laun
     ("arguments", "message"),
     [
         # Also where what is given is what it would be anyway.
-        (["--penalties=50", "--budgets=1,2"], "--penalties goes with a penalty whose --budgets are not given"),
-        (["--penalties=50", "--threat=linf_ball"], "--penalties goes with a penalty"),
-        (["--penalties=5", "--attack=maximum_damage"], "--penalties goes with a penalty"),
-        (["--penalties=5", "--attack=sootla"], "--penalties goes with a penalty"),
-        (["--pairs=2", "--pairs_by=3-7,8-9"], "--pairs goes with pairs that are chosen, not with numbered ones"),
+        (["--penalties=50", "--budgets=1,2"], "--penalties goes with penalties other than --budgets"),
+        (["--penalties=50", "--threat=linf_ball"], "--penalties goes with penalties"),
+        (["--penalties=5", "--attack=maximum_damage"], "--penalties goes with penalties"),
+        (["--penalties=5", "--attack=sootla"], "--penalties goes with penalties"),
+        (["--pairs=2", "--pairs_by=3-7,8-9"], "--pairs goes with pairs drawn at random"),
         (["--pixel_limit=0.1", "--attack=maximum_damage"], "--pixel_limit goes with a penalty, .* --threat=l2_ball"),
         (["--learning_rate=0.001"], "--learning_rate goes with --solver=adam"),
         (["--keep_best", "--solver=lbfgsb"], "--keep_best goes with --solver=adam"),
@@ -302,6 +307,7 @@ def test_an_interrupted_attack_goes_on(launcher, run_path, monkeypatch):
         ({"pairs_by": "foo"}, "none of seed, label, all_labels, factor:NAME, or numbers"),
         ({"pairs_by": "factor:colour"}, "shape, scale, orientation, x, y"),
         ({"pairs_by": "3-3"}, "one image twice"),
+        ({"name": "../elsewhere"}, "part of a file's name"),
         ({"layers": "1,3"}, r"layers must be .* got \(1, 3\)"),
         ({"divergence": "js"}, "divergence must be one of kl"),
         ({"threat": "l2_ball", "pixel_limit": 0.1}, "--pixel_limit goes with a penalty"),

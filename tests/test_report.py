@@ -332,7 +332,7 @@ def test_intervals_and_the_area_under_the_curve(launcher, make_run) -> None:
     summary = metrics.summarise(found)
     _, page = read(launcher.report([run]))
     shown = section(page, "summary")
-    area = "area under the distortion curve, 1: never fooled; median over pairs ↑"
+    area = "area under the curve of distortions up to that of the images; median ↑"
     for name, label in (("median_objective", "Attack objective Δ nats, median ↑"), ("median_auddc", area)):
         low, middle, high = (text.number(summary[name + end]) for end in ("_low", "", "_high"))
         assert f"{label} {middle} [{low}, {high}]" in shown

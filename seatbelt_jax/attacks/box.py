@@ -42,7 +42,7 @@ def flatten(params: PyTree, bounds: Any) -> tuple[Float[Array, "n"], Callable[[F
         raise TypeError(f"params have dtype {x.dtype}; pass floating-point arrays.")
     bounds = (-jnp.inf, jnp.inf) if bounds is None else bounds
     if len(bounds) != 2:
-        raise TypeError(f"bounds must be (lower, upper), got {type(bounds).__name__}; balls are for ProjectedGradient.")
+        raise TypeError(f"bounds must be (lower, upper), got {type(bounds).__name__}; balls need projected_gradient.")
     lower, upper = bounds
     box = Box(_flatten_bound("lower", lower, params), _flatten_bound("upper", upper, params))
     if not any(isinstance(bound, jax.core.Tracer) for bound in box):

@@ -25,7 +25,7 @@ from seatbelt_jax.attacks.unfinished import Labelled
 _UPDATES_PER_LOOK = 10
 # Problems whose results are kept together: in memory until all have ended, in one file of the store afterwards.
 _LANES_PER_PART = 2048
-_SECONDS_BETWEEN_SNAPSHOTS = 30.0
+_SECONDS_BETWEEN_SNAPSHOTS = 10.0
 # A block shrinks to the lanes that still run when it can by so much: each size is compiled anew.
 _SHRINK = 4
 
@@ -67,7 +67,7 @@ def solve(
       block: what advances problems.
       setup: gives lanes their starts and problems.
       numbers: of the lanes, at least one; what `setup` knows them by.
-      store: where to leave finished parts and, twice a minute, the state of the present one. A call that finds what
+      store: where to leave finished parts and, every ten seconds, the state of the present one. A call that finds what
         an interrupted one left goes on from there, to the same result bit for bit where the device's arithmetic
         repeats itself.
       name: under which the store knows this call.

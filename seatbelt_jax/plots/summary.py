@@ -25,7 +25,7 @@ _ATTACK_ROWS = (
     ("median_distortion_nine_tenths_l2", "Distortion to go nine tenths", "pixel units, median over pairs", "higher"),
     ("share_reaching_half_way", "Pairs that went half way", "under any {budget}", "lower"),
     ("share_reaching_nine_tenths", "Pairs that went nine tenths", "under any {budget}", "lower"),
-    ("median_auddc", "AUDDC", "area under the distortion curve, 1: never fooled; median over pairs", "higher"),
+    ("median_auddc", "AUDDC", "area under the curve of distortions up to that of the images; median", "higher"),
     (
         "median_relative_likelihood_degradation",
         "Degradation of log <i>p</i>(<i>x</i>|<i>z</i>*)",
