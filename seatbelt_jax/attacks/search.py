@@ -1,6 +1,7 @@
 """The attacks of one sweep: their starts, and the best that has been found for each."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -43,7 +44,7 @@ class Search:
       vae, objective, threat: what is attacked, what for, and at what price.
       make_solver: of the searches.
       sources, targets: float32 images in the model's range.
-      noise_std: of the first start.
+      noise_stds: of every start, the first one's and the restarts'.
       seed: of all noise.
       lanes_at_once: on each device.
       store: keeps unfinished work.
@@ -59,7 +60,7 @@ class Search:
         sources: Float[np.ndarray, "pair height width channels"],
         targets: Float[np.ndarray, "pair height width channels"],
         *,
-        noise_std: float,
+        noise_stds: Sequence[float],
         seed: int,
         lanes_at_once: int,
         store: Store | None,
@@ -67,7 +68,7 @@ class Search:
     ):
         self._vae, self._objective, self._threat = vae, objective, threat
         self._sources, self._targets = sources, targets
-        self._noise_std, self._seed, self._progress = noise_std, seed, progress
+        self._noise_stds, self._seed, self._progress = tuple(noise_stds), seed, progress
         self._box = vae.likelihood.image_range
         self._goals = measure.prepare(objective, sources, targets)
         self._distances = measure.make_distances(objective, self._goals)
@@ -75,7 +76,7 @@ class Search:
         self._block = lanes.Block(solver, self._region, lanes_at_once)
 
         pairs, budgets = self._grid = (len(sources), threat.budgets.size)
-        first = self._starts(np.arange(pairs) * budgets, noise_std, 0)
+        first = self._starts(np.arange(pairs) * budgets, 0)
         self._descent = measure.allowed_descent(objective, np.clip(first, *self._box), self._goals, self._box)
         self._at_source = self._distances(sources[:, None])[:, 0]
         self._store = self._label(store, describe(solver), lanes_at_once) if store else None
@@ -97,7 +98,7 @@ class Search:
 
     def _label(self, store: Store, solver: str, lanes_at_once: int) -> Labelled:
         threat = (self._threat.name, getattr(self._threat, "pixel_limit", None))
-        settings = (self._objective.name, threat, solver, self._box, self._noise_std, self._seed, lanes_at_once)
+        settings = (self._objective.name, threat, solver, self._box, self._noise_stds, self._seed, lanes_at_once)
         arrays = (self._sources, self._targets, self._threat.budgets)
         blends = np.stack([self._targets, 0.5 * (self._sources + self._targets)], axis=1)
         probes = [self._at_source, measure.l2_norms(self._descent), self._distances(blends).ravel()]
@@ -110,31 +111,30 @@ class Search:
         No feasible direction u descends when <-grad r, u> <= lambda ||u||, that is when the part of -grad r that the
         box allows is no longer than lambda. Where the model fails at the source, the solver shall say so.
         """
-        if self._threat.name != "penalty" or self._noise_std > 0.0:
+        if self._threat.name != "penalty" or self._noise_stds[0] > 0.0:
             return np.zeros(self._grid, bool)
         finite = np.isfinite(self._at_source)[:, None]
         return finite & (measure.l2_norms(self._descent)[:, None] <= self._threat.budgets)
 
-    def _starts(self, lane: np.ndarray, noise_std: float, start: int) -> np.ndarray:
+    def _starts(self, lane: np.ndarray, start: int) -> np.ndarray:
         """The sources of lanes, with noise; each lane has its own, whichever block it runs in."""
         images = self._sources[lane // self._threat.budgets.size]
+        noise_std = self._noise_stds[start]
         if noise_std == 0.0:
             return images
         noise = [np.random.default_rng([self._seed, start, k]).standard_normal(images.shape[1:]) for k in lane]
         return (images + noise_std * np.asarray(noise)).astype(np.float32)
 
     def from_sources(self) -> None:
-        """Runs the attacks from their sources, but for those that are at rest there."""
-        self._from("attacks", np.flatnonzero(~self._at_rest()), self._noise_std, 0)
+        """Runs the attacks from their sources, but for those that are at rest there; then all of them from restarts."""
+        self._from("attacks", np.flatnonzero(~self._at_rest()), 0)
+        for start in range(1, len(self._noise_stds)):
+            self._from(f"restart {start}", np.arange(self._value.size), start)
 
-    def restart(self, number: int, noise_std: float) -> None:
-        """Runs all attacks from their sources with noise, and keeps what is better than before."""
-        self._from(f"restart {number}", np.arange(self._value.size), noise_std, number)
-
-    def _from(self, name: str, numbers: np.ndarray, noise_std: float, start: int) -> None:
+    def _from(self, name: str, numbers: np.ndarray, start: int) -> None:
         objectives = self._value.copy() if start == 0 else np.full(self._value.shape, np.inf)
         if numbers.size:
-            found = self._solve(name, numbers, lambda lane: self._starts(lane, noise_std, start))
+            found = self._solve(name, numbers, lambda lane: self._starts(lane, start))
             objectives[numbers] = _or_infinite(found.value)
             self._keep(numbers, found, first=start == 0)
         self._start_objectives.append(objectives.reshape(self._grid))

@@ -74,6 +74,7 @@ def sweep(
     lanes_at_once = default_lanes_at_once(vae.image_shape) if lanes_at_once is None else lanes_at_once
     if lanes_at_once < 1:
         raise ValueError(f"lanes_at_once must be at least 1, got {lanes_at_once}")
+    first_std = max(start_std, restart_std) if objective.random_start else start_std
     search = Search(
         vae,
         objective,
@@ -81,15 +82,13 @@ def sweep(
         default_solver(threat)() if solver is None else solver,
         sources,
         targets,
-        noise_std=max(start_std, restart_std) if objective.random_start else start_std,
+        noise_stds=[first_std, *[restart_std] * restarts],
         seed=seed,
         lanes_at_once=lanes_at_once,
         store=store,
         progress=progress,
     )
     search.from_sources()
-    for number in range(1, restarts + 1):
-        search.restart(number, restart_std)
     for number in range(1, exchanges + 1):
         search.exchange(number)
     return search.result()
