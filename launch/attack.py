@@ -241,12 +241,11 @@ def _pairs(
         found = data.one_factor_pairs(config, image_range, factor, number, seed)
         return *found[:2], dict(zip(("source_index", "target_index"), found[2:], strict=True))
     images = data.load(config, image_range).validation
-    labels = np.asarray(images.labels(np.arange(images.size))) if images.labels else None
     if how in ("label", "all_labels"):
-        if labels is None:
+        if images.labels is None:
             raise ValueError(f"--pairs_by={how}: {images.name} has no labels; choose pairs by seed or by number")
         choose = attacks.label_pairs if how == "label" else attacks.all_label_pairs
-        pairs = choose(labels, number, seed=seed)
+        pairs = choose(np.asarray(images.labels(np.arange(images.size))), number, seed=seed)
     elif how == "seed":
         pairs = attacks.random_pairs(number, images.size, seed=seed)
     elif _numbered(options):
@@ -255,8 +254,9 @@ def _pairs(
         raise ValueError(f"--pairs_by={how} is none of seed, label, all_labels, factor:NAME, or numbers as in 3-7,8-9")
     sources, targets = (np.asarray(images.images(column)) for column in pairs.T)
     numbers = {"source_index": pairs[:, 0], "target_index": pairs[:, 1]}
-    if labels is not None:
-        numbers |= {"source_label": labels[pairs[:, 0]], "target_label": labels[pairs[:, 1]]}
+    if images.labels is not None:
+        source_labels, target_labels = (np.asarray(images.labels(column)) for column in pairs.T)
+        numbers |= {"source_label": source_labels, "target_label": target_labels}
     return sources, targets, numbers
 
 

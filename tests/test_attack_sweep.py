@@ -586,3 +586,17 @@ def test_damage_through_a_constant_sigma_has_no_gradient_and_the_diagnosis_says_
         restarts=6,
     )
     check_optimum(through_mean, closed_forms(sources, sources, attacks.Ball([0.1]), "maximum_damage", NOISE[0]))
+
+
+def test_randomness_left_in_an_objective_is_found_out():
+    rng = np.random.default_rng(0)
+
+    def distance(image, goal):
+        return jnp.sum(jnp.square(image)) + rng.uniform()  # drawn anew whenever it is compiled
+
+    sources, targets = pairs()
+    lottery = attacks.Objective(lambda sources, targets: targets, distance, "lottery", "nats")
+    result = attacks.sweep(linear_vae.vae(), sources, targets, objective=lottery, threat=attacks.Penalty([0.1]))
+    assert attacks.diagnose(result).flags["random_objective"].all()
+    sound = attacks.sweep(linear_vae.vae(), sources, targets, threat=attacks.Penalty([0.1]))
+    assert not attacks.diagnose(sound).flags["random_objective"].any()

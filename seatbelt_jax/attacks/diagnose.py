@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.result import AttackResult
-from seatbelt_jax.attacks.threat import scores_of_all
+from seatbelt_jax.attacks.threat import least_gain, scores_of_all
 
 # What float32 cannot hold of an objective, a sum over many pixels or latents of terms of order one that cancel where
 # the attack has won.
@@ -102,16 +102,12 @@ def _improves(
     result: AttackResult,
     by: float,
 ) -> Bool[np.ndarray, "pair budget"]:
-    """Where a finite value is lower than the reference by more than a share; any improves what is not finite.
-
-    A share of the reference, or of the way from Delta at the source to the value: an ELBO's 0 has no meaning, and there
-    the second tells; near a divergence's 0 the first does.
-    """
-    at_source = result.objective_at_source[:, None]
-    at_source = np.where(np.isfinite(at_source), at_source, np.inf)
+    """Where a finite value is lower than the reference by the `least_gain`, and by more than rounding."""
+    at_source = np.where(np.isfinite(result.objective_at_source), result.objective_at_source, np.inf)[:, None]
+    gain = least_gain(by, reference, result.objective_at_source, value)
     with np.errstate(invalid="ignore"):
-        way = np.maximum(at_source - value, 0.0)
         span = at_source - np.min(np.where(np.isfinite(result.objective), result.objective, np.inf), axis=1)[:, None]
         rounding = np.minimum(_OBJECTIVE_ROUNDING, np.where(span > 0.0, 1e-3 * span, _OBJECTIVE_ROUNDING))
-        gain = np.maximum(by * np.minimum(np.abs(reference), way), rounding)
-    return np.isfinite(value) & ~(value >= reference - np.where(np.isfinite(reference), gain, 0.0))
+    return np.isfinite(value) & ~(
+        value >= reference - np.where(np.isfinite(reference), np.maximum(gain, rounding), 0.0)
+    )

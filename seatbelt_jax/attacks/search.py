@@ -15,7 +15,7 @@ from seatbelt_jax.attacks.random_search import random_search
 from seatbelt_jax.attacks.region import Region
 from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.solvers import MakeSolver
-from seatbelt_jax.attacks.threat import Threat, scores_of_all
+from seatbelt_jax.attacks.threat import Threat, least_gain, scores_of_all
 from seatbelt_jax.attacks.unfinished import Labelled, Store, describe
 from seatbelt_jax.vae import VAE
 
@@ -148,10 +148,7 @@ class Search:
         random_images, random_scores = self._random_search
         best, best_scores = np.argmin(scores, axis=2), np.min(scores, axis=2)
         own, offer = np.diagonal(scores, axis1=1, axis2=2), np.minimum(best_scores, random_scores)
-        with np.errstate(invalid="ignore"):
-            way = np.maximum(_or_infinite(self._at_source)[:, None] - offer, 0.0)
-            least = _LEAST_GAIN * np.where(np.isfinite(own), np.minimum(np.abs(own), way), 0.0)
-        numbers = np.flatnonzero(offer < own - least)
+        numbers = np.flatnonzero(offer < own - least_gain(_LEAST_GAIN, own, self._at_source, offer))
         if not numbers.size:
             return
         pair, column = np.divmod(numbers, self._grid[1])

@@ -127,6 +127,23 @@ def scores_of_all(
     return np.where(np.isfinite(scores), scores, np.inf)
 
 
+def least_gain(
+    share: float,
+    delta: Float[np.ndarray, "pair budget"],
+    at_source: Float[np.ndarray, " pair"],
+    better: Float[np.ndarray, "pair budget"],
+) -> Float[np.ndarray, "pair budget"]:
+    """How much lower than Delta something better has to be: a share of Delta, or of the way from the source to it.
+
+    The smaller of both. An ELBO's 0 has no meaning, and there the second tells; near a divergence's 0 the first does.
+    Anything improves a Delta that is not finite.
+    """
+    at_source = np.where(np.isfinite(at_source), at_source, np.inf)[:, None]
+    with np.errstate(invalid="ignore"):
+        way = np.maximum(at_source - better, 0.0)
+        return np.where(np.isfinite(delta), share * np.minimum(np.abs(delta), way), 0.0)
+
+
 def _around(source: Float[Array, "*image"], limit: Array | float, box: tuple[float, float]) -> tuple[Array, Array]:
     low, high = box
     return jnp.maximum(source - limit, low), jnp.minimum(source + limit, high)

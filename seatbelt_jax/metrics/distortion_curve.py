@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from seatbelt_jax.attacks import AttackResult
+from seatbelt_jax.attacks.measure import l2_norms
 
 
 def distortion_curve(result: AttackResult) -> list[Float[np.ndarray, "point 2"]]:
@@ -22,8 +23,7 @@ def distortion_curve(result: AttackResult) -> list[Float[np.ndarray, "point 2"]]
     """
     if not result.targeted:
         return [np.empty((0, 2)) for _ in result.sources]
-    axes = tuple(range(1, result.sources.ndim))
-    apart = np.sqrt(np.sum(np.square(result.sources - result.targets, dtype=np.float64), axis=axes))
+    apart = l2_norms(result.sources - result.targets)
     room = np.asarray(result.source_error - result.target_error, np.float64)
     return [
         _close(
