@@ -1,13 +1,36 @@
-"""One cache of compiled programs for all test processes: compiling takes most of their time, much of it twice.
+"""What makes compiling cheap for all test processes: it takes most of their time, and much of it is done twice.
 
-Set before JAX is imported, and inherited by the launchers that tests start.
+Set before JAX is imported, and inherited by the processes that tests start.
 """
 
+import mmap
 import os
 import pathlib
+from importlib import util
 
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
+# Fusions made by the emitters that do without MLIR, and each program compiled in one piece.
+_QUICK = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
 
+
+def _known(flag: str) -> bool:
+    """Whether XLA has the flag: it kills a process that is given one it has not."""
+    for library in pathlib.Path(util.find_spec("jaxlib").origin).parent.glob("libjax_common*"):
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as binary:
+            return binary.find(flag.encode()) >= 0
+    return False
+
+
+# One cache of compiled programs; most are small, and there are many of them.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+# A program that a test runs once or twice is not worth optimising: what it computes is the same to rounding, and what
+# tests read from programs (operations, bytes, shapes, exchanges) compares two that are compiled alike. No test asks how
+# fast one is. To test them as users have them: JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
+    # Workers of one run inherit what is set here, and come here again.
+    _given = os.environ.get("XLA_FLAGS", "")
+    _flags = [f"--{name}={setting}" for name, setting in _QUICK.items() if name not in _given and _known(name)]
+    os.environ["XLA_FLAGS"] = " ".join([_given, *_flags]).strip()

@@ -376,11 +376,8 @@ def test_a_folder_keeps_unfinished_work_on_disk(tmp_path, eager_snapshots):
 def test_eight_devices_find_what_one_finds(tmp_path):
     out = tmp_path / "eight.npz"
     root = pathlib.Path(__file__).parents[1]
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={attack_devices_worker.DEVICES}",
-    }
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={attack_devices_worker.DEVICES}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-m", "tests.attack_devices_worker", str(out)]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]

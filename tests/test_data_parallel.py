@@ -12,11 +12,7 @@ import pytest
 
 from tests.data_parallel_worker import DEVICES, LARGE_BATCH, LARGE_LATENT, OBJECTIVES
 
-# LLVM's optimisations take three quarters of the time to compile and have no say in what is computed where.
-XLA_FLAGS = (
-    f"--xla_force_host_platform_device_count={DEVICES} "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
+XLA_FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
 # Of the loss, of the gradient's norm, of the norm of every array in it, of the change of the running averages.
 TOLERANCE = 1e-5
 # Of every metric, relative, and of every entry of the variables, which six steps of Adam move by up to 0.06.

@@ -12,39 +12,60 @@ import time
 import pytest
 
 from seatbelt_jax import training
+from tests import launchers
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def launch(*arguments, check=True):
-    """Runs `python launch/ARGUMENTS` in the project's folder."""
-    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    if check:
+def start(*arguments):
+    """Runs `python ARGUMENTS`, all of it as a user does, in the project's folder."""
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """The same in forked processes: for all but the first run of each launcher."""
+    with launchers.Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def launch(forks):
+    def launched(*arguments):
+        done = forks.run([*arguments])
         assert done.returncode == 0, done.stderr
-    return done
+        return done
+
+    return launched
 
 
-def refused(*arguments):
+@pytest.fixture
+def refused(forks):
     """Runs a command that must fail with one line and no traceback; returns the line."""
-    done = launch(*arguments, check=False)
-    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "Traceback" not in done.stderr
-    return lines[0]
+
+    def refusal(*arguments):
+        done = forks.run([*arguments])
+        assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and "Traceback" not in done.stderr
+        return lines[0]
+
+    return refusal
 
 
 @pytest.fixture(scope="module")
 def smoke_run(tmp_path_factory):
     """The sprites Seatbelt smoke run, trained, attacked and certified by the launchers."""
     path = tmp_path_factory.mktemp("runs") / "seatbelt"
-    launch("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={path}")
-    launch("launch/attack.py", f"--run={path}", "--pairs=2", "--penalties=3", "--iterations=5")
-    launch("launch/certify.py", f"--run={path}", "--images=2", "--samples=20", "--radius=50")
+    start("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={path}")
+    start("launch/attack.py", f"--run={path}", "--pairs=2", "--penalties=3", "--iterations=5")
+    start("launch/certify.py", f"--run={path}", "--images=2", "--samples=12", "--radius=50")
     return path
 
 
 def test_a_run_is_trained_attacked_certified_and_shown(smoke_run):
-    launch("launch/report.py", f"--run={smoke_run}")
+    start("launch/report.py", f"--run={smoke_run}")
     made = {str(file.relative_to(smoke_run)) for file in smoke_run.rglob("*") if file.is_file()}
     assert {
         "config.json",
@@ -62,7 +83,7 @@ def test_a_run_is_trained_attacked_certified_and_shown(smoke_run):
     assert "<html" in (smoke_run / "report.html").read_text()
 
 
-def test_results_of_an_earlier_step_are_not_shown_as_the_models(smoke_run, tmp_path):
+def test_results_of_an_earlier_step_are_not_shown_as_the_models(launch, smoke_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(smoke_run, copy)
     shutil.rmtree(copy / "checkpoints" / "4")
@@ -71,19 +92,19 @@ def test_results_of_an_earlier_step_are_not_shown_as_the_models(smoke_run, tmp_p
         assert f"left out: {copy / name} is of step 4, the model of step 2" in done.stderr
 
 
-def test_the_same_command_again_changes_nothing(smoke_run):
+def test_the_same_command_again_changes_nothing(launch, smoke_run):
     before = (smoke_run / "metrics.jsonl").read_text()
     launch("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={smoke_run}")
     assert (smoke_run / "metrics.jsonl").read_text() == before
 
 
 @pytest.mark.parametrize("config", ["sprites_vae", "celeba_seatbelt"])
-def test_every_other_smoke_variant_runs(config, tmp_path):
+def test_every_other_smoke_variant_runs(launch, config, tmp_path):
     launch("launch/train.py", f"--config=configs/{config}.py:smoke", f"--workdir={tmp_path / 'run'}")
     assert training.read_metrics(tmp_path / "run")[-1]["split"] == "validation"
 
 
-def test_runs_of_different_image_sizes_are_not_shown_together(smoke_run, tmp_path):
+def test_runs_of_different_image_sizes_are_not_shown_together(launch, refused, smoke_run, tmp_path):
     other = tmp_path / "celeba"
     size = "--config.data.image_size=16"
     launch("launch/train.py", "--config=configs/celeba_seatbelt.py:smoke", size, f"--workdir={other}")
@@ -111,19 +132,19 @@ SMOKE = "--config=configs/sprites_vae.py:smoke"
         ([], "--config"),
     ],
 )
-def test_training_refuses_bad_input_in_one_line_and_writes_nothing(arguments, message, tmp_path):
+def test_training_refuses_bad_input_in_one_line_and_writes_nothing(refused, arguments, message, tmp_path):
     line = refused("launch/train.py", *arguments, f"--workdir={tmp_path / 'run'}")
     assert message in line
     assert not (tmp_path / "run").exists()
 
 
-def test_a_diverging_run_stops_in_one_line(tmp_path):
+def test_a_diverging_run_stops_in_one_line(refused, tmp_path):
     line = refused("launch/train.py", SMOKE, f"--workdir={tmp_path / 'run'}", "--config.optimizer.learning_rate=1e30")
     assert "training diverged" in line
     assert "is nan at step" in line or "is inf at step" in line
 
 
-def test_a_run_of_another_configuration_is_left_alone(smoke_run):
+def test_a_run_of_another_configuration_is_left_alone(refused, smoke_run):
     line = refused(
         "launch/train.py",
         "--config=configs/sprites_seatbelt.py:smoke",
@@ -134,7 +155,7 @@ def test_a_run_of_another_configuration_is_left_alone(smoke_run):
 
 
 @pytest.mark.parametrize("launcher", ["attack", "certify", "report"])
-def test_what_is_not_a_whole_run_is_refused_in_one_line(launcher, smoke_run, tmp_path):
+def test_what_is_not_a_whole_run_is_refused_in_one_line(refused, launcher, smoke_run, tmp_path):
     assert "does not exist" in refused(f"launch/{launcher}.py", f"--run={tmp_path / 'missing'}")
     assert "is empty or not a run directory" in refused(f"launch/{launcher}.py", f"--run={tmp_path}")
     half = tmp_path / "half"
@@ -146,7 +167,7 @@ def test_what_is_not_a_whole_run_is_refused_in_one_line(launcher, smoke_run, tmp
         assert "has no checkpoint yet" in refused(f"launch/{launcher}.py", f"--run={half}")
 
 
-def test_a_run_whose_config_and_checkpoint_disagree_is_refused(smoke_run, tmp_path):
+def test_a_run_whose_config_and_checkpoint_disagree_is_refused(refused, smoke_run, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     record = json.loads((smoke_run / "config.json").read_text())

@@ -319,7 +319,8 @@ print(json.dumps([jax.device_count(), results, flops, inside, max(elements)]))
 
 
 def test_a_batch_divided_over_devices_gives_the_same_and_divides_the_work():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     run = subprocess.run([sys.executable, "-c", SHARDED], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     devices, results, flops, collectives_inside_loops, elements = json.loads(run.stdout.splitlines()[-1])
