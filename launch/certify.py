@@ -90,7 +90,7 @@ def certificates_of(
 
     key = jax.random.key(seed)
     if len(vae.latent_sizes) == 1:
-        return bounds.certify(
+        return bounds.certify_dataset(
             lambda x: level(x, ()),
             lambda z: decode((z,)),
             images,
@@ -98,7 +98,7 @@ def certificates_of(
             key=key,
             num_samples=samples,
             alpha=alpha,
-            method=("camuto", "spectral"),
+            methods=("camuto", "spectral"),
             progress=True,
         )
     print(

@@ -27,6 +27,18 @@ class Encoding(NamedTuple):
     latents: Latents
 
 
+class Inference(NamedTuple):
+    """The inference network in two parts, of which the first, the costly one, reads the image once for all layers.
+
+    Attributes:
+      features: images -> [batch, feature].
+      posterior: (features, latents of the layers below) -> q(z^i|z^{i-1}, x), i = len(below) + 1.
+    """
+
+    features: Callable[[Float[Array, "batch *image"]], Float[Array, "batch feature"]]
+    posterior: Callable[[Float[Array, "batch feature"], Latents], Posterior]
+
+
 def sample_noise(key: PRNGKeyArray, latent_sizes: Sequence[int], batch: int) -> Latents:
     """Independent standard normals [batch, latent], one array per layer."""
     keys = jax.random.split(key, len(latent_sizes))
@@ -46,6 +58,7 @@ class VAE:
       likelihood: what the decoder's output means.
       latent_sizes: the width of each layer, layer 1 first.
       image_shape: (height, width, channels).
+      inference: the network behind encode in parts, where it has them.
     """
 
     encode: Callable[[Float[Array, "batch *image"], Latents], Encoding]
@@ -54,6 +67,7 @@ class VAE:
     likelihood: Likelihood
     latent_sizes: tuple[int, ...]
     image_shape: tuple[int, int, int]
+    inference: Inference | None = None
 
     @classmethod
     def from_functions(
@@ -102,11 +116,14 @@ class VAE:
     def posterior(self, images: Float[Array, "batch *image"], below: Latents) -> Posterior:
         """q(z^i|z^{i-1}, x) at given latents of the layers below, i = len(below) + 1.
 
-        Layer by layer, the noise is chosen with which `encode` samples the given latents.
+        Where the inference network is not known in parts, the noise is chosen, layer by layer, with which `encode`
+        samples the given latents.
 
         Raises:
           TypeError: where a layer below is Concrete: many noises give the same sample.
         """
+        if self.inference is not None:
+            return self.inference.posterior(self.inference.features(images), below)
         noise = list(self.mean_path(images.shape[0]))
         for layer, latent in enumerate(below):
             here = self.encode(images, tuple(noise)).posteriors[layer]

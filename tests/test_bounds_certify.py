@@ -71,7 +71,7 @@ def test_linear_encoder_gives_the_closed_form(risk):
     def decode(z):
         return (weights @ z).reshape(SHAPE)
 
-    certificates = bounds.certify(
+    certificates = bounds.certify_dataset(
         encode,
         decode,
         images(3),
@@ -79,7 +79,7 @@ def test_linear_encoder_gives_the_closed_form(risk):
         key=KEY,
         num_samples=400,
         risk=risk,
-        method=("camuto", "spectral"),
+        methods=("camuto", "spectral"),
     )
     assert list(certificates) == ["camuto", "spectral"]
     oracles = {"camuto": reference.camuto_margin, "spectral": reference.spectral_margin}
@@ -311,15 +311,15 @@ def test_a_file_with_a_field_missing_is_no_certificate(missing):
 
 def test_rows_hold_one_image_each():
     encode, decode, norm, _ = half_space_model(0.9)
-    certificates = bounds.certify(
-        encode, decode, images(3), radius=RADIUS, key=KEY, num_samples=64, method=("camuto", "spectral")
+    certificates = bounds.certify_dataset(
+        encode, decode, images(3), radius=RADIUS, key=KEY, num_samples=64, methods=("camuto", "spectral")
     )
     for name, certificate in certificates.items():
         rows = certificate.rows()
         assert [row["image"] for row in rows] == [0, 1, 2]
         assert rows[0].keys() == certificates["camuto"].rows()[0].keys()
         assert {row["method"] for row in rows} == {name}
-        for field, column in (("radius", "certified_radius_l2"), ("p_lower", "probability_lower_bound")):
+        for field, column in (("radius", "certified_radius_pixel_units"), ("p_lower", "probability_lower_bound")):
             np.testing.assert_array_equal([row[column] for row in rows], getattr(certificate, field))
         budget = special.ndtri(certificate.p_lower)
         bound = np.array([row["norm_bound_stds_per_pixel_unit"] for row in rows])

@@ -275,6 +275,76 @@ def test_one_compilation_however_many_images_and_blocks():
     assert traces(3, 4) == traces(1, 25)
 
 
+@pytest.mark.parametrize("sizes", [(3, 2), (2, 3, 2)])
+def test_composed_levels_lose_more_than_the_path(sizes):
+    levels, (matrices, couplings, stds) = linear_hierarchy(sizes)
+    normal, norm, _ = reference.joint_mahalanobis(matrices, couplings, stds)
+
+    def decode(latents):
+        return above(jnp.asarray(normal, jnp.float32) @ jnp.concatenate(latents), 1.0)
+
+    settings = {"radius": 1.0, "key": KEY, "num_samples": 2000, "num_pilot_samples": 20}
+    path = bounds.hierarchical_margin(levels, decode, ZERO, **settings)
+    sup = bounds.hierarchical_margin(levels, decode, ZERO, mode="sup", **settings)
+    whitened = [reference.whitened(matrix, std) for matrix, std in zip(matrices, stds, strict=True)]
+    level_norms = [np.linalg.norm(matrix, 2) for matrix in whitened]
+    composed = np.sqrt(np.sum(np.square(level_norms)))
+    assert composed <= sup.norm_bound[0] <= composed * (1.0 + 2e-5) and composed > 1.02 * norm
+    assert sup.radius[0] < path.radius[0] and sup.hits == path.hits
+    given = bounds.hierarchical_margin(levels, decode, ZERO, mode="sup", level_norms=level_norms, **settings)
+    np.testing.assert_allclose(given.radius, sup.radius, rtol=2e-5)
+    assert (path.method, sup.method) == ("hierarchical", "hierarchical_sup")
+    assert any("given" in sentence for sentence in given.assumptions)
+
+
+def test_levels_steeper_than_the_pilot_saw_are_outside_the_event():
+    """One draw in ten is steep; a bound below its steepness must not count it, one that was given counts all."""
+    levels = switching_levels(lambda z: jnp.where(z > special.ndtri(0.9), 50.0, 1.0))
+
+    def decode(latents):
+        return jnp.zeros(SHAPE)
+
+    settings = {"radius": 1.0, "key": KEY, "num_samples": 4000, "mode": "sup", "num_pilot_samples": 2}
+    keys = jax.random.split(jax.random.key(1), 4)
+    made = [bounds.hierarchical_margin(levels, decode, ZERO, **(settings | {"key": key})) for key in keys]
+    for certificate in made:
+        if certificate.norm_bound[0] < 2.0:
+            assert 3500 < certificate.hits[0] < 3700
+        else:
+            assert certificate.norm_bound[0] > 49.0 and certificate.hits[0] == 4000
+    assert min(certificate.norm_bound[0] for certificate in made) < 2.0
+    given = bounds.hierarchical_margin(levels, decode, ZERO, level_norms=[0.0, 50.0], **settings)
+    assert given.hits[0] == 4000 and given.norm_bound[0] == 50.0
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+def test_boxes_are_certified_below_the_truth_and_not_far_below(with_features):
+    levels, parameters = linear_hierarchy((3, 2))
+    normal, _, _ = reference.joint_mahalanobis(*parameters)
+    matrices, couplings, _ = parameters
+    jacobian = np.vstack([matrices[0], couplings[1] @ matrices[0] + matrices[1]])
+    probability = 0.95
+    threshold = special.ndtri(probability)
+
+    def decode(latents):
+        return above(jnp.asarray(normal, jnp.float32) @ jnp.concatenate(latents), threshold - 1.0)
+
+    rotation = np.linalg.qr(np.random.default_rng(5).normal(size=(PIXELS, PIXELS)))[0]
+    settings = {"radius": 1.0, "key": KEY, "num_samples": 20_000, "num_pilot_samples": 50, "draw_batch": 4096}
+    if with_features:
+        read = [
+            lambda f, below, level=level: level(jnp.asarray(rotation.T, jnp.float32) @ f, below) for level in levels
+        ]
+        settings["features"] = lambda x: jnp.asarray(rotation, jnp.float32) @ x.reshape(-1)
+    else:
+        read = levels
+    certificate = bounds.hierarchical_margin(read, decode, ZERO, norm="linf", **settings)
+    # Across the normal a box of half-width R shifts the draw by R ||J^T normal||_1 standard deviations.
+    true = threshold / np.abs(jacobian.T @ normal).sum()
+    assert 0.6 < certificate.radius[0] / true <= 1.0
+    assert certificate.norm == "linf"
+
+
 def test_draws_that_are_not_finite_are_misses():
     # Where z1 > 1 (16 % of the draws) the reconstruction, the sigma or the Jacobian of layer 2 is not finite.
     def bad(value, z1):
@@ -361,10 +431,15 @@ def constant(mean, log_std, size=2):
         (
             {"levels": [lambda x, below: constant(jnp.sqrt(0.0 * x.sum()), 0.0)]},
             ValueError,
-            "Jacobian of levels's mean is NaN or infinite at image 0",
+            "Jacobian of a level's mean is NaN or infinite at image 0",
         ),
         ({"decode": lambda latents: latents[0]}, ValueError, "decode must map a tuple of latents"),
         ({"decode": lambda latents: jnp.full(SHAPE, jnp.nan)}, ValueError, "latent mean of image 0"),
+        ({"mode": "mean"}, ValueError, "mode must be one of path, sup"),
+        ({"norm": "l1"}, ValueError, "norm must be one of l2, linf"),
+        ({"level_norms": [1.0]}, ValueError, "level_norms are for mode='sup'"),
+        ({"level_norms": [1.0, 2.0], "mode": "sup"}, ValueError, "level_norms must be 1 numbers"),
+        ({"level_norms": [-1.0], "mode": "sup"}, ValueError, "none negative"),
         ({"features": lambda x: x}, TypeError, r"features must map one image to one array \[feature\]"),
     ],
 )

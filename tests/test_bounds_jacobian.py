@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from seatbelt_jax.bounds import jacobian_norms
-from seatbelt_jax.bounds.jacobian import norms_from_gram, posterior_and_gram
+from seatbelt_jax.bounds.jacobian import norms_from_jacobians, posterior_and_jacobians
 from seatbelt_jax.gaussian import DiagonalGaussian
 from tests.reference import bounds as reference
 
-FIELDS = ("spectral", "frobenius", "whitened_spectral", "whitened_frobenius", "smallest_std")
+FIELDS = ("spectral", "frobenius", "whitened_spectral", "whitened_frobenius", "log_std_spectral", "smallest_std")
 
 
 def linear_encoder(matrix, log_std):
@@ -104,7 +104,7 @@ def test_constant_encoder_has_norms_of_zero():
         return DiagonalGaussian(jnp.zeros(3), jnp.zeros(3))
 
     norms = jacobian_norms(encode, jnp.ones((2, 2)))
-    assert [getattr(norms, name) for name in FIELDS] == [0.0, 0.0, 0.0, 0.0, 1.0]
+    assert [getattr(norms, name) for name in FIELDS] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
 
 
 def test_chunks_and_vmap_change_nothing():
@@ -112,8 +112,8 @@ def test_chunks_and_vmap_change_nothing():
     images = jax.random.normal(jax.random.key(1), (3, 16, 16, 2))
     whole = jacobian_norms(encode, images[1], chunk_size=64)
     chunked = jacobian_norms(encode, images[1], chunk_size=3)
-    posterior, gram = jax.jit(jax.vmap(lambda x: posterior_and_gram(encode, x, 4)))(images)
-    batched = norms_from_gram(gram, posterior.std)
+    posterior, jacobians = jax.jit(jax.vmap(lambda x: posterior_and_jacobians(encode, x, 4)))(images)
+    batched = norms_from_jacobians(jacobians, posterior.std)
     for name in FIELDS:
         np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=2e-6)
         assert getattr(batched, name).shape == (3,)

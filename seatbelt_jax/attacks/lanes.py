@@ -19,7 +19,7 @@ from tqdm import tqdm
 from seatbelt_jax.attacks.lbfgsb import Status
 from seatbelt_jax.attacks.region import Region
 from seatbelt_jax.attacks.solver import Solver
-from seatbelt_jax.attacks.unfinished import Labelled
+from seatbelt_jax.unfinished import Labelled
 
 # Updates between two looks at which problems have ended.
 _UPDATES_PER_LOOK = 10

@@ -16,7 +16,7 @@ from seatbelt_jax.attacks.region import Region
 from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.solvers import MakeSolver
 from seatbelt_jax.attacks.threat import Threat, least_gain, scores_of_all
-from seatbelt_jax.attacks.unfinished import Labelled, Store, describe
+from seatbelt_jax.unfinished import Labelled, Store, describe
 from seatbelt_jax.vae import VAE
 
 # An exchange that promises less than this share of Delta, or of its way from the source, is not worth the evaluations.

@@ -9,7 +9,7 @@ from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.search import Search
 from seatbelt_jax.attacks.solvers import MakeSolver, default_solver
 from seatbelt_jax.attacks.threat import Penalty, Threat
-from seatbelt_jax.attacks.unfinished import Store
+from seatbelt_jax.unfinished import Store
 from seatbelt_jax.vae import VAE
 
 Images = Float[Array | np.ndarray, "batch height width channels"]

@@ -11,28 +11,52 @@ decoder of all latents:
 
     certificate = bounds.hierarchical_margin(levels, decode, images, radius=4.0, key=key)
 
-Margins here are first order (`Certificate.soundness`): exact for an affine mean, else as good as
-the mean's linearisation over the ball.
+How far a margin is to be trusted stands in `Certificate.soundness`: of "first_order" are those that linearise the
+encoder at the image, "locally_exact" those that end where it ceases to be affine, and "sound" those that bound it over
+the whole ball.
 """
 
 from seatbelt_jax.bounds.certificate import Certificate
-from seatbelt_jax.bounds.certify import certify
+from seatbelt_jax.bounds.certify import certify, certify_dataset, margin_curve
 from seatbelt_jax.bounds.confidence import lower_confidence_bound, upper_confidence_bound
+from seatbelt_jax.bounds.dual import CertifiedReconstructionRadius, certified_reconstruction_radius
+from seatbelt_jax.bounds.empirical import empirical_margin
+from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
 from seatbelt_jax.bounds.hierarchy import hierarchical_margin
 from seatbelt_jax.bounds.jacobian import JacobianNorms, jacobian_norms
-from seatbelt_jax.bounds.margin import camuto_margin, r_robustness_margin
+from seatbelt_jax.bounds.linear_region import linear_region_radius
+from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
+from seatbelt_jax.bounds.margin import LipschitzConstants, camuto_margin, r_robustness_margin
+from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.reconstruction import MinimalRobustRadius, minimal_robust_radius
+from seatbelt_jax.bounds.soundness import SoundnessReport, check_soundness, soundness_attacks
+from seatbelt_jax.bounds.tradeoff import gdp_compose
 
 __all__ = [
+    "METHODS",
     "Certificate",
+    "CertifiedReconstructionRadius",
+    "EmpiricalMargin",
     "JacobianNorms",
+    "LipschitzBound",
+    "LipschitzConstants",
     "MinimalRobustRadius",
+    "SoundnessReport",
     "camuto_margin",
+    "certified_reconstruction_radius",
     "certify",
+    "certify_dataset",
+    "check_soundness",
+    "empirical_margin",
+    "gdp_compose",
     "hierarchical_margin",
     "jacobian_norms",
+    "linear_region_radius",
+    "local_lipschitz",
     "lower_confidence_bound",
+    "margin_curve",
     "minimal_robust_radius",
     "r_robustness_margin",
+    "soundness_attacks",
     "upper_confidence_bound",
 ]

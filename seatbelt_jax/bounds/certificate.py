@@ -1,15 +1,17 @@
 """What a certificate states, with the conditions under which it holds."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.jacobian import JacobianNorms
-from seatbelt_jax.bounds.margin import Soundness
+
+Soundness = Literal["first_order", "locally_exact", "sound"]
 
 _NORMS_PREFIX = "norms_"
 
@@ -19,29 +21,30 @@ class Certificate:
     """r-robustness of n images, each with its margin.
 
     For each image on its own, with probability at least `confidence` over the draws and under `assumptions`:
-    every perturbation d with ||d||_2 < radius leaves P(||g(z) - c||_2 <= reconstruction_radius) > risk, z drawn
+    every perturbation d with ||d|| < radius leaves P(||g(z) - c||_2 <= reconstruction_radius) > risk, z drawn
     by the encoder at x + d (all latent layers, in turn) and c the reconstruction of the unperturbed x.
 
     Attributes:
-      radius: [n], the certified margin (Phi^-1(p_lower) - Phi^-1(risk)) / norm_bound, L2 in pixel units; 0 where
-        abstained.
+      radius: [n], the certified margin, in pixel units, in the norm of perturbations; 0 where abstained.
       p_lower: [n], the lower confidence bound of the probability of the event at d = 0.
-      hits: [n], draws in the event: within the reconstruction radius and, for "hierarchical", with a whitened
-        Jacobian of norm at most kappa.
-      abstained: [n], p_lower <= risk: the image carries no claim (not: it is not robust).
-      norm_bound: [n], what bounds the norm of the whitened Jacobian, standard deviations per pixel unit:
-        ||J||_F / min_i sigma_i for "camuto", ||W||_2 for "spectral", kappa for "hierarchical".
-      norms: norms of the encoder's Jacobian and its smallest sigma, each [n]; None for "hierarchical", where they
+      hits: [n], draws in the event: within the reconstruction radius (for "hybrid" a smaller one, chosen for each
+        image by draws of its own) and, in a hierarchy, with whitened Jacobians of norm at most kappa.
+      abstained: [n], the image carries no claim (not: it is not robust).
+      norm_bound: [n], how fast a perturbation moves the draw at most, standard deviations per pixel unit: ||J||_F /
+        min_i sigma_i for "camuto", the whitened Jacobian's norm at the image for the other methods of first order, a
+        bound of it over the certified ball for "lipschitz" and "hybrid", kappa for "hierarchical".
+      norms: norms of the encoder's Jacobian and its smallest sigma, each [n]; None in a hierarchy, where they
         depend on the draw.
-      method: "camuto", "spectral" or "hierarchical".
-      soundness: "first_order" (exact only for an affine mean), "locally_exact" or "sound".
+      method: a name of `METHODS`, or "hierarchical".
+      soundness: "first_order" (exact only for an affine mean), "locally_exact" (inside a region that ends no later
+        than the margin) or "sound" (without linearising the model).
       assumptions: the conditions, one sentence each.
       alpha: probability, for each image, that its p_lower is above the truth.
       risk: the probability m that must be exceeded.
       reconstruction_radius: r, L2 in pixel units.
-      num_samples: draws for each image, not counting pilot draws.
+      num_samples: draws for each image, not counting pilot draws; of "antithetic" pairs of draws.
+      norm: of perturbations, "l2" or "linf".
       centre: where the ball of reconstructions is centred: the decoded "mean" of the clean image.
-      units: of radius and reconstruction_radius.
     """
 
     radius: Float[ndarray, "n"]
@@ -57,8 +60,19 @@ class Certificate:
     risk: float
     reconstruction_radius: float
     num_samples: int
+    norm: Norm = "l2"
     centre: str = "mean"
-    units: str = "L2 distance over the whole image, in pixel units"
+
+    @property
+    def n(self) -> int:
+        """How many images."""
+        return len(self.radius)
+
+    @property
+    def units(self) -> str:
+        """Of radius and of reconstruction_radius."""
+        of_radius = {"l2": "L2 distance over the whole image", "linf": "largest change of a pixel"}[self.norm]
+        return f"radius: {of_radius}, in pixel units; reconstruction_radius: L2 over the whole image, in pixel units"
 
     @property
     def confidence(self) -> float:
@@ -71,7 +85,48 @@ class Certificate:
 
         To hold for all n images at once with probability 1 - alpha, certify with alpha / n.
         """
-        return len(self.radius) * self.alpha
+        return self.n * self.alpha
+
+    @property
+    def mean_margin(self) -> float:
+        """E_x[R(x)] over the images, abstentions counted as 0, in pixel units (Camuto et al. 2021, Sec. 3.2.2).
+
+        Infinite margins, of images whose latents nothing moves, make it infinite.
+        """
+        return float(np.mean(self.radius))
+
+    def certified_fraction(self, radii: Float[ndarray, "*radius"] | float) -> Float[ndarray, "*radius"]:
+        """The share of all images whose margin is at least each radius, abstentions counted as not certified."""
+        held = (self.radius >= np.asarray(radii, np.float64)[..., None]) & ~self.abstained
+        return np.mean(held, axis=-1)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Certificate"]) -> "Certificate":
+        """One certificate of the images of several that were made with the same settings.
+
+        Raises:
+          ValueError: no parts, or parts of different settings.
+        """
+        if not parts:
+            raise ValueError("there is no certificate to concatenate")
+        first = parts[0]
+        per_image = [field for field in _names(cls) if isinstance(getattr(first, field), np.ndarray)]
+        same = [field for field in _names(cls) if field not in (*per_image, "norms")]
+        for part in parts[1:]:
+            if differing := [field for field in same if getattr(part, field) != getattr(first, field)]:
+                raise ValueError(f"certificates of different {', '.join(differing)} do not make one")
+        joined: dict[str, Any] = {
+            field: np.concatenate([getattr(part, field) for part in parts]) for field in per_image
+        }
+        all_norms = [part.norms for part in parts if part.norms is not None]
+        if all_norms:
+            joined["norms"] = JacobianNorms(
+                **{
+                    name: np.concatenate([getattr(norms, name) for norms in all_norms])
+                    for name in _names(JacobianNorms)
+                }
+            )
+        return dataclasses.replace(first, **joined)
 
     def to_arrays(self) -> dict[str, ndarray]:
         """The fields by name, for an npz that loads with allow_pickle=False.
@@ -109,7 +164,8 @@ class Certificate:
                 "image": image,
                 "method": self.method,
                 "soundness": self.soundness,
-                "certified_radius_l2": self.radius[image],
+                "norm": self.norm,
+                "certified_radius_pixel_units": self.radius[image],
                 "abstained": self.abstained[image],
                 "probability_lower_bound": self.p_lower[image],
                 "hits": self.hits[image],
@@ -119,7 +175,7 @@ class Certificate:
                 "risk": self.risk,
                 "alpha": self.alpha,
             }
-            for image in range(len(self.radius))
+            for image in range(self.n)
         ]
 
 

@@ -1,76 +1,28 @@
-"""certify: margins of r-robustness for a data set, with stated confidence and assumptions."""
+"""certify, certify_dataset and margin_curve: margins of r-robustness, with stated confidence and assumptions."""
 
-import dataclasses
-from typing import overload
+from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 from numpy import ndarray
 
+from seatbelt_jax.bounds.ball import MovementBounds
+from seatbelt_jax.bounds.batches import Streaming, certify_batches
 from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
     Encode,
-    check_centres,
+    Norm,
     check_counts,
     check_images,
-    check_jacobians,
-    check_key,
-    check_model,
-    check_posteriors,
+    check_norm,
+    check_probability,
     check_radius,
 )
-from seatbelt_jax.bounds.confidence import check_sufficient_samples, lower_confidence_bound
-from seatbelt_jax.bounds.jacobian import (
-    JacobianNorms,
-    RowScaledGram,
-    norms_from_gram,
-    posterior_and_gram,
-)
-from seatbelt_jax.bounds.margin import METHODS, margin
-from seatbelt_jax.bounds.reconstruction import reconstruction_distances
-from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
-from seatbelt_jax.gaussian import DiagonalGaussian
-
-
-@overload
-def certify(
-    encode: Encode,
-    decode: Decode,
-    images: Float[Array | ndarray, "n *image"],
-    *,
-    radius: float,
-    key: Array,
-    num_samples: int = ...,
-    alpha: float = ...,
-    risk: float = ...,
-    method: str = ...,
-    batch_size: int = ...,
-    decode_batch: int | None = ...,
-    chunk_size: int = ...,
-    progress: bool = ...,
-) -> Certificate: ...
-
-
-@overload
-def certify(
-    encode: Encode,
-    decode: Decode,
-    images: Float[Array | ndarray, "n *image"],
-    *,
-    radius: float,
-    key: Array,
-    num_samples: int = ...,
-    alpha: float = ...,
-    risk: float = ...,
-    method: tuple[str, ...] | list[str],
-    batch_size: int = ...,
-    decode_batch: int | None = ...,
-    chunk_size: int = ...,
-    progress: bool = ...,
-) -> dict[str, Certificate]: ...
+from seatbelt_jax.bounds.confidence import check_sufficient_samples
+from seatbelt_jax.bounds.margin import LipschitzConstants
+from seatbelt_jax.bounds.methods import METHODS, Question
+from seatbelt_jax.bounds.streaming import Fetch
+from seatbelt_jax.unfinished import Store
 
 
 def certify(
@@ -83,12 +35,15 @@ def certify(
     num_samples: int = 10_000,
     alpha: float = 1e-3,
     risk: float = 0.5,
-    method: str | tuple[str, ...] | list[str] = "spectral",
+    method: str = "spectral",
+    norm: Norm = "l2",
+    lipschitz: LipschitzConstants | None = None,
+    num_pilot_samples: int = 1_000,
     batch_size: int = 16,
     decode_batch: int | None = None,
     chunk_size: int = 16,
     progress: bool = False,
-) -> Certificate | dict[str, Certificate]:
+) -> Certificate:
     """Certifies the margin of r-robustness of every image.
 
     The event is A_r = {z : ||decode(z) - decode(mean(x))||_2 <= radius}, centred at the
@@ -103,11 +58,22 @@ def certify(
     read samples whose distribution these margins do not follow. Collapsing it to its bottom or top
     layer certifies another model.
 
+    Methods:
+      - "camuto": (min sigma) / ||J||_F, Camuto et al. 2021, Theorem 1; first order, L2 only.
+      - "spectral": the whitened norm ||W|| in its place; first order, never below "camuto".
+      - "antithetic": each draw is decoded with its mirror image, twice the work, and the better of two bounds
+        counts; first order.
+      - "moving_std": sigma is not frozen but moves, to first order.
+      - "linear_region": "moving_std" as far as the encoder is affine around the image, where it is exact; for ReLU
+        networks; locally exact.
+      - "lipschitz": bounds of mean and log_std over the whole ball, from the code of encode (`local_lipschitz`) or
+        from `lipschitz`; sound.
+      - "hybrid": "lipschitz" with a Lipschitz bound of decode too: a smaller ball of reconstructions, chosen for
+        each image by pilot draws, leaves room in which the mean may move freely; sound.
+
     Statistics: alpha is spent for each image on its own, so a data set of n images is expected to
-    hold at most n * alpha bounds that fail (`Certificate.expected_failures`). One set of draws
-    serves all methods at no further cost in confidence: they share the one event that p_lower is
-    below the truth. The radius must not have been chosen by these draws; use another key to choose
-    it.
+    hold at most n * alpha bounds that fail (`Certificate.expected_failures`). The radius must not have been chosen by
+    these draws; use another key to choose it.
 
     Args:
       encode: x -> DiagonalGaussian with mean and log_std [latent], for one example.
@@ -119,95 +85,165 @@ def certify(
       num_samples: draws for each image.
       alpha: probability of a failed bound, for each image.
       risk: m, the probability that A_r must exceed; 0.5 is Camuto's "more likely than not".
-      method: "spectral" (`r_robustness_margin`), "camuto" (`camuto_margin`), or a tuple of them.
+      method: one of the above.
+      norm: of perturbations: "l2", or "linf", the largest change of a pixel.
+      lipschitz: for "lipschitz" and "hybrid", constants known to hold for every perturbation, as numbers.
+      num_pilot_samples: further draws for each image, where a method chooses by draws.
       batch_size: images between two updates of the progress bar.
       decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
       chunk_size: rows of the Jacobian propagated at once.
       progress: shows a progress bar when the output is a terminal.
 
-    Returns:
-      A Certificate; for a tuple of methods a dictionary of one for each, from the same draws.
-
     Raises:
       TypeError: key is not a typed key, images not floating point, encode or decode of the wrong
         type.
       ValueError: radius not positive; alpha or risk outside (0, 1); num_samples too small for alpha
-        ever to certify; an unknown method; images empty, without a batch axis or not finite; encode
-        or decode of the wrong shape; a mean, sigma, Jacobian or reconstruction of the mean that is
-        not finite, or a sigma of zero, named by the image's index.
+        ever to certify; an unknown method, or one without a bound for the norm; images empty, without a batch axis
+        or not finite; encode or decode of the wrong shape, or not deterministic; a mean, sigma, Jacobian or
+        reconstruction of the mean that is not finite, or a sigma of zero, named by the image's index; for
+        "linear_region", "lipschitz" and "hybrid", code of which no bound is known.
     """
-    methods = _check_methods(method)
-    check_radius(radius)
-    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(
+    return certify_dataset(
+        encode,
+        decode,
+        check_images(images),
+        radius=radius,
+        key=key,
         num_samples=num_samples,
+        alpha=alpha,
+        risk=risk,
+        methods=(method,),
+        norm=norm,
+        lipschitz=lipschitz,
+        num_pilot_samples=num_pilot_samples,
         batch_size=batch_size,
         decode_batch=decode_batch,
         chunk_size=chunk_size,
+        progress=progress,
+    )[method]
+
+
+def certify_dataset(
+    encode: Encode,
+    decode: Decode,
+    images: Float[Array | ndarray, "n *image"] | Fetch,
+    *,
+    radius: float,
+    key: Array,
+    count: int | None = None,
+    num_samples: int = 10_000,
+    alpha: float = 1e-3,
+    risk: float = 0.5,
+    methods: Sequence[str] = ("spectral",),
+    norm: Norm = "l2",
+    lipschitz: LipschitzConstants | None = None,
+    num_pilot_samples: int = 1_000,
+    batch_size: int = 16,
+    decode_batch: int | None = None,
+    chunk_size: int = 16,
+    store: Store | None = None,
+    progress: bool = False,
+) -> dict[str, Certificate]:
+    """Certifies a data set batch by batch, by several methods from the same draws; `certify` says what is claimed.
+
+    One set of draws serves all methods at no further cost in confidence where they share p_lower, as "camuto",
+    "spectral", "moving_std", "linear_region" and "lipschitz" do: they fail together. "antithetic" and "hybrid" have
+    bounds of their own, each of which fails with probability alpha.
+
+    Of the result, `Certificate.certified_fraction`, `mean_margin` and `expected_failures` speak of the data set.
+
+    Args:
+      images: as for `certify`, or a function from indices [batch] to images.
+      count: how many images the function has.
+      methods: names of methods.
+      store: keeps each batch's certificates, so that the same call goes on after an interruption.
+      The other arguments and the errors are those of `certify`.
+    """
+    names = _check_methods(methods)
+    question = _question(encode, decode, radius, num_samples, alpha, risk, norm, lipschitz)
+    return certify_batches(
+        encode,
+        decode,
+        images,
+        count,
+        {name: question(name) for name in names},
+        Streaming(key, num_pilot_samples, batch_size, decode_batch, chunk_size, progress, store),
     )
+
+
+def margin_curve(
+    encode: Encode,
+    decode: Decode,
+    images: Float[Array | ndarray, "n *image"],
+    *,
+    radii: Sequence[float],
+    key: Array,
+    num_samples: int = 10_000,
+    alpha: float = 1e-3,
+    risk: float = 0.5,
+    method: str = "spectral",
+    norm: Norm = "l2",
+    lipschitz: LipschitzConstants | None = None,
+    num_pilot_samples: int = 1_000,
+    batch_size: int = 16,
+    decode_batch: int | None = None,
+    chunk_size: int = 16,
+    progress: bool = False,
+) -> tuple[Certificate, ...]:
+    """Certificates for several radii r of the ball of reconstructions, which hold together.
+
+    All are of the same draws, so each is given alpha over the number of radii: with probability 1 - alpha, for each
+    image on its own, none of them fails, and one may be picked after they are seen.
+
+    Args:
+      radii: r, each positive, L2 in pixel units.
+      alpha: probability, for each image, that any of the certificates fails.
+      The other arguments and the errors are those of `certify`.
+
+    Returns:
+      One Certificate for each radius, in their order, of level alpha / len(radii).
+    """
+    if not len(radii):
+        raise ValueError("a curve needs at least one radius")
+    _check_methods((method,))
+    check_probability("alpha", alpha)
+    questions = {}
+    for number, radius in enumerate(radii):
+        question = _question(encode, decode, radius, num_samples, alpha / len(radii), risk, norm, lipschitz)
+        questions[str(number)] = question(method)
+    streaming = Streaming(key, num_pilot_samples, batch_size, decode_batch, chunk_size, progress)
+    return tuple(certify_batches(encode, decode, check_images(images), None, questions, streaming).values())
+
+
+def _question(
+    encode: Encode,
+    decode: Decode,
+    radius: float,
+    num_samples: int,
+    alpha: float,
+    risk: float,
+    norm: Norm,
+    lipschitz: LipschitzConstants | None,
+) -> Callable[[str], Question]:
+    """From a method's name to what is asked, checked."""
+    check_radius(radius)
+    check_counts(num_samples=num_samples)
     check_sufficient_samples(num_samples, alpha, risk)
-    check_key(key)
-    array = check_images(images)
-    check_model(encode, decode, array)
+    check_norm(norm)
+    movement = MovementBounds(encode, decode, norm, lipschitz)
 
-    def evidence(
-        x: Float[Array, "*image"], index: Int[Array, ""]
-    ) -> tuple[DiagonalGaussian, RowScaledGram, Bool[Array, ""], Float[Array, "num_samples"]]:
-        posterior, gram = posterior_and_gram(encode, x, chunk_size)
-        centre, distances = reconstruction_distances(
-            decode,
-            posterior,
-            jax.random.fold_in(key, index),
-            num_samples=num_samples,
-            decode_batch=decode_batch,
-        )
-        return posterior, gram, jnp.isfinite(centre).all(), distances
+    def question(name: str) -> Question:
+        if norm not in METHODS[name].norms:
+            raise ValueError(f"method {name!r} has no bound for norm={norm!r}")
+        if name == "hybrid" and lipschitz is not None and lipschitz.decoder is None:
+            raise ValueError("method 'hybrid' needs the Lipschitz constants of mean and decoder too")
+        return Question(name, radius, num_samples, alpha, risk, norm, movement)
 
-    batches = []
-    for first, (posterior, gram, finite, distances) in map_images(
-        evidence, array, batch_size=batch_size, progress=progress, description="certify"
-    ):
-        std = np.asarray(posterior.std)
-        check_posteriors(posterior.mean, std, first)
-        check_jacobians(gram.gram, first)
-        check_centres(finite, first)
-        # In float64: a radius rounded to float32 could be the larger of the two.
-        hits = np.count_nonzero(distances.astype(np.float64) <= radius, axis=1)
-        batches.append((hits, norms_from_gram(gram, std)))
-
-    hits = np.concatenate([batch for batch, _ in batches])
-    norms = JacobianNorms(
-        **{
-            field.name: np.concatenate([getattr(batch, field.name) for _, batch in batches])
-            for field in dataclasses.fields(JacobianNorms)
-        }
-    )
-    p_lower = lower_confidence_bound(hits, num_samples, alpha)
-    norm_bounds = {name: METHODS[name].norm_bound(norms) for name in methods}
-    certificates = {
-        name: Certificate(
-            radius=margin(p_lower, norm_bounds[name], risk=risk),
-            p_lower=p_lower,
-            hits=hits,
-            abstained=p_lower <= risk,
-            norm_bound=norm_bounds[name],
-            norms=norms,
-            method=name,
-            soundness=METHODS[name].soundness,
-            assumptions=METHODS[name].assumptions,
-            alpha=alpha,
-            risk=risk,
-            reconstruction_radius=float(radius),
-            num_samples=num_samples,
-        )
-        for name in methods
-    }
-    return certificates[method] if isinstance(method, str) else certificates
+    return question
 
 
-def _check_methods(method: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    methods = (method,) if isinstance(method, str) else tuple(method)
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown or not methods:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, or a tuple of them, got {method!r}")
-    return methods
+def _check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(methods)
+    if isinstance(methods, str) or not names or any(name not in METHODS for name in names):
+        raise ValueError(f"methods must be some of {', '.join(METHODS)}, in a tuple; got {methods!r}")
+    return names

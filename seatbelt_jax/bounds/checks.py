@@ -1,8 +1,9 @@
 """What the room accepts: every check of a user's input, each with the reason it gives."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,10 @@ from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.sections import check_choice
 
+# Of perturbations; reconstructions are compared in L2.
+Norm = Literal["l2", "linf"]
 Encode = Callable[[Float[Array, "*image"]], DiagonalGaussian]
 Decode = Callable[[Float[Array, "latent"]], Float[Array, "*image"]]
 # In a hierarchy: the latents of the layers below the one in question, or of all layers, layer 1 first.
@@ -38,6 +42,18 @@ def check_radius(radius: float) -> None:
         )
 
 
+def check_perturbation(eps: float) -> None:
+    """Raises unless the size of perturbations is positive and finite."""
+    _check_real("eps", eps)
+    if not (eps > 0.0 and math.isfinite(eps)):
+        raise ValueError(f"eps must be a positive, finite size of perturbations in pixel units, got {eps}")
+
+
+def check_norm(norm: str) -> None:
+    """Raises unless perturbations are measured in a norm for which there are bounds."""
+    check_choice("norm", norm, get_args(Norm))
+
+
 def check_counts(**counts: int) -> None:
     """Raises unless every value is an integer of at least 1."""
     for name, value in counts.items():
@@ -58,8 +74,11 @@ def check_key(key: Any) -> None:
         raise ValueError(f"key must be a single key, got an array of keys of shape {key.shape}")
 
 
-def check_images(images: Any) -> Float[ndarray, "n *image"]:
-    """The images as a host array; raises unless they are a finite, non-empty, floating batch."""
+def check_images(images: Any, first: int = 0) -> Float[ndarray, "n *image"]:
+    """The images as a host array; raises unless they are a finite, non-empty, floating batch.
+
+    `first` is the index of the first image in the data set, to name images by.
+    """
     array = np.asarray(images)
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(
@@ -73,7 +92,7 @@ def check_images(images: Any) -> Float[ndarray, "n *image"]:
         raise ValueError(f"images must hold at least one image, got shape {array.shape}")
     finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not finite.all():
-        raise ValueError(f"image {_first_false(finite)} holds NaN or infinite pixels")
+        raise ValueError(f"image {first + _first_false(finite)} holds NaN or infinite pixels")
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
@@ -87,6 +106,21 @@ def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     latent = check_encode(encode, image).mean
     _check_decoded(jax.eval_shape(decode, latent), f"one latent of shape {latent.shape}", image)
+
+
+def check_deterministic(encode: Encode, decode: Decode, image: Float[ndarray, "*image"]) -> None:
+    """Raises where encode or decode, traced anew, is another program: it draws noise that no certificate follows."""
+    traced = jax.ShapeDtypeStruct(image.shape, image.dtype)
+    latent = jax.eval_shape(encode, traced).mean
+    for name, function, argument in (("encode", encode, traced), ("decode", decode, latent)):
+        # Through a new function each time: make_jaxpr keeps what it has traced.
+        once, again = (jax.make_jaxpr(lambda value, f=function: f(value))(argument) for _ in range(2))
+        same_constants = len(once.consts) == len(again.consts) and all(map(_same, once.consts, again.consts))
+        if _text(once) != _text(again) or not same_constants:
+            raise ValueError(
+                f"{name} is not deterministic: it gives another function each time it is traced; take dropout, "
+                "sampling and stateful random generators out of it"
+            )
 
 
 def check_hierarchy(
@@ -110,6 +144,17 @@ def check_hierarchy(
     shapes = ", ".join(str(latent.shape) for latent in path)
     _check_decoded(jax.eval_shape(decode, path), f"a tuple of latents of shapes {shapes}", image)
     return tuple(latent.size for latent in path)
+
+
+def _text(jaxpr: Any) -> str:
+    # Rules of derivation are printed with their addresses.
+    return re.sub(r"0x[0-9a-f]+", "", str(jaxpr.jaxpr))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+    return np.array_equal(a, b)
 
 
 def _check_features(output: Any) -> jax.ShapeDtypeStruct:
@@ -166,12 +211,12 @@ def check_posteriors(
         )
 
 
-def check_jacobians(gram: Float[ndarray, "batch latent latent"], first: int, source: str = "encode") -> None:
-    """Raises where the Gram matrix of the Jacobian of the mean of `source` is not finite."""
-    finite = np.isfinite(gram).all(axis=(1, 2))
+def check_jacobians(jacobian: Float[ndarray, "batch *matrix"], first: int, source: str = "encode's mean") -> None:
+    """Raises where the Jacobian of `source`, or its Gram matrix, is not finite."""
+    finite = np.isfinite(jacobian).reshape(len(jacobian), -1).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"the Jacobian of {source}'s mean is NaN or infinite at image "
+            f"the Jacobian of {source} is NaN or infinite at image "
             f"{first + _first_false(finite)}; its derivative must exist there"
         )
 

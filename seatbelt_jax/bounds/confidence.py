@@ -75,6 +75,16 @@ def check_sufficient_samples(num_samples: int, alpha: float, risk: float) -> Non
         )
 
 
+def check_refutable(num_samples: int, alpha: float, risk: float) -> None:
+    """Raises unless so many draws, none of them in the event, would put its probability below the risk."""
+    lowest = float(upper_confidence_bound(0, num_samples, alpha))
+    if lowest >= risk:
+        raise ValueError(
+            f"num_samples = {num_samples} can never refute: at level {alpha:g} even if no draw hits, the upper bound "
+            f"stays at {lowest:.4g}, not below risk = {risk}; take more draws or a larger alpha"
+        )
+
+
 def quantile_ranks(trials: int, level: float, alpha: float) -> tuple[int, int]:
     """Ranks of the order statistics that bound a quantile from below and from above.
 

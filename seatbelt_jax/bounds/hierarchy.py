@@ -28,6 +28,13 @@ Proof.
 4. P_d(A) >= P_d(A and E) = Q(A and E) >= Phi(Phi^-1(P(A and E)) - kappa ||d||). It exceeds the risk m while
    ||d|| < (Phi^-1(P(A and E)) - Phi^-1(m)) / kappa, and P(A and E) is a probability at the *unperturbed* image.
 
+In step 3 any event does that is known along the path and on which sum_i ||W_i(z^{<i})||_2^2 <= kappa^2, since
+||a_i|| <= ||W_i(z^{<i})||_2 ||d||: that each level keeps below a bound kappa_i of its own, kappa^2 = sum_i kappa_i^2
+(mode "sup"). Where the kappa_i bound the levels at all latents, the event is certain and P(A) alone counts: the
+adaptive composition of Gaussian trade-offs as Dong, Roth and Su state it. The norm of the stacked levels is never above
+the root of the sum of squares, so mode "path" loses less. For perturbations in L-infinity the norms are taken in
+coordinates whose unit ball contains the box ||d||_inf <= 1.
+
 E must stay inside the event. Certifying P(A) with a norm that holds on most paths, one Jacobian averaged over paths
 (||E W(z)|| <= E ||W(z)||: opposite signs cancel) or the Jacobians at the mean path only (mu_2 may be flat there and
 steep elsewhere) each certifies a shift that the actual paths exceed. kappa may be any number fixed before the draws
@@ -35,6 +42,7 @@ that estimate P(A and E); chosen from the same draws it would pick the luckiest 
 """
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -45,20 +53,27 @@ from seatbelt_jax.bounds.checks import (
     DecodePath,
     Features,
     Level,
+    Norm,
     check_counts,
     check_hierarchy,
     check_images,
     check_key,
+    check_norm,
     check_radius,
 )
 from seatbelt_jax.bounds.confidence import check_sufficient_samples, lower_confidence_bound
 from seatbelt_jax.bounds.margin import margin
 from seatbelt_jax.bounds.path_draws import default_draw_batch, path_draws
 from seatbelt_jax.bounds.streaming import progress_bar
+from seatbelt_jax.bounds.tradeoff import gdp_compose
+from seatbelt_jax.sections import check_choice
 
 # Norms that agree exactly but for rounding must not fall on both sides of kappa.
 _NORM_ROUNDING = 2e-6
 
+Mode = Literal["path", "sup"]
+
+_GIVEN_NORMS = "The norms of the levels that were given bound them at all latents."
 _ASSUMPTIONS = (
     "The standard deviation of every layer, a function of the layers below it, stays that function at x (frozen "
     "sigma).",
@@ -78,6 +93,9 @@ def hierarchical_margin(
     radius: float,
     key: Array,
     features: Features | None = None,
+    mode: Mode = "path",
+    level_norms: Sequence[float] | None = None,
+    norm: Norm = "l2",
     num_samples: int = 10_000,
     num_pilot_samples: int = 1_000,
     alpha: float = 1e-3,
@@ -112,6 +130,11 @@ def hierarchical_margin(
       radius: r, the L2 radius of the ball of reconstructions, in pixel units.
       key: one typed key. The draws depend on it, on the image's index and on the draw's index alone.
       features: x -> [feature], for one example; levels then take its value in the place of x.
+      mode: "path", the norm of the levels' Jacobians stacked, draw by draw; or "sup", a bound for each level, composed.
+      level_norms: for "sup", bounds of ||W_i||_2 that hold for all latents below, for every perturbation in question:
+        standard deviations per pixel unit, one for each layer. Without them each level's largest norm among the pilot
+        draws, which the event then includes.
+      norm: of perturbations: "l2" or "linf".
       num_samples: draws for each image.
       num_pilot_samples: further draws for each image, to choose kappa by.
       alpha: probability of a failed bound, for each image.
@@ -121,8 +144,8 @@ def hierarchical_margin(
       progress: shows a progress bar when the output is a terminal.
 
     Returns:
-      A Certificate of method "hierarchical", norm_bound holding kappa. It abstains where no pilot draw has a finite
-      norm.
+      A Certificate of method "hierarchical", or "hierarchical_sup", norm_bound holding kappa. It abstains where no
+      pilot draw has a finite norm.
 
     Raises:
       TypeError, ValueError: as for `certify`, levels in the place of encode; what must be finite must be so along
@@ -134,9 +157,14 @@ def hierarchical_margin(
         num_samples=num_samples, num_pilot_samples=num_pilot_samples, draw_batch=draw_batch, chunk_size=chunk_size
     )
     check_sufficient_samples(num_samples, alpha, risk)
+    check_choice("mode", mode, get_args(Mode))
+    check_norm(norm)
     check_key(key)
     array = check_images(images)
     latent_sizes = check_hierarchy(levels, decode, array, features)
+    given = _check_level_norms(level_norms, mode, len(latent_sizes))
+    ends = np.cumsum(latent_sizes)
+    by_level = [slice(int(end - size), int(end)) for end, size in zip(ends, latent_sizes, strict=True)]
 
     rows = []
     with progress_bar(len(array), progress, "hierarchical margin") as bar:
@@ -147,15 +175,24 @@ def hierarchical_margin(
             array,
             key,
             num_draws=num_samples + num_pilot_samples,
-            total=sum(latent_sizes),
+            parts=by_level if mode == "sup" else [slice(0, int(ends[-1]))],
+            norm=norm,
             draw_batch=draw_batch,
             chunk_size=chunk_size,
         )
         for norms, distances in draws:
             near = distances <= radius
             pilot = slice(num_samples, None)
-            kappa = _choose_kappa(norms[pilot], near[pilot], num_samples, alpha, risk)
-            rows.append((kappa, np.count_nonzero(near[:num_samples] & (norms[:num_samples] <= kappa))))
+            if given is not None:
+                kappas, within = given, np.isfinite(norms).all(axis=1)
+            else:
+                kappas = (
+                    _largest(norms[pilot])
+                    if mode == "sup"
+                    else np.array([_choose_kappa(norms[pilot, 0], near[pilot], num_samples, alpha, risk)])
+                )
+                within = (norms <= kappas).all(axis=1)
+            rows.append((gdp_compose(kappas), np.count_nonzero((near & within)[:num_samples])))
             bar.update(1)
 
     norm_bound, hits = (np.array(column) for column in zip(*rows, strict=True))
@@ -167,14 +204,31 @@ def hierarchical_margin(
         abstained=p_lower <= risk,
         norm_bound=norm_bound,
         norms=None,
-        method="hierarchical",
+        method="hierarchical" if mode == "path" else "hierarchical_sup",
         soundness="first_order",
-        assumptions=_ASSUMPTIONS,
+        assumptions=_ASSUMPTIONS if given is None else (*_ASSUMPTIONS, _GIVEN_NORMS),
         alpha=alpha,
         risk=risk,
         reconstruction_radius=float(radius),
         num_samples=num_samples,
+        norm=norm,
     )
+
+
+def _check_level_norms(level_norms: Sequence[float] | None, mode: Mode, layers: int) -> Float[ndarray, "level"] | None:
+    if level_norms is None:
+        return None
+    if mode != "sup":
+        raise ValueError(f"level_norms are for mode='sup', not {mode!r}")
+    norms = np.asarray(level_norms, np.float64)
+    if norms.shape != (layers,) or not (norms >= 0.0).all():
+        raise ValueError(f"level_norms must be {layers} numbers, one for each layer, none negative; got {level_norms}")
+    return norms
+
+
+def _largest(norms: Float[ndarray, "pilot level"]) -> Float[ndarray, "level"]:
+    """The largest finite norm of each level, 0 without one: nothing is then within it."""
+    return np.max(np.where(np.isfinite(norms), norms, 0.0), axis=0) * (1.0 + _NORM_ROUNDING)
 
 
 def _choose_kappa(

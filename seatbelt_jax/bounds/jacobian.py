@@ -18,12 +18,15 @@ from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import (
     Encode,
+    Norm,
     check_counts,
     check_encode,
     check_images,
     check_jacobians,
+    check_norm,
     check_posteriors,
 )
+from seatbelt_jax.bounds.operator_norm import operator_norm
 from seatbelt_jax.gaussian import DiagonalGaussian
 
 # Added to the eigenvalues, relative: more than the float32 rounding of the Jacobian and of its Gram
@@ -33,13 +36,17 @@ _EIGENVALUE_INFLATION = 1e-5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class JacobianNorms:
-    """Norms of an encoder's Jacobian at one or several images, host float64.
+    """Norms of an encoder's Jacobians at one or several images, host float64.
+
+    The operator norms measure perturbations d in L2, or in L-infinity, and what comes of them in L2; those from
+    L-infinity are upper bounds (see operator_norm.py).
 
     Attributes:
-      spectral: [...], ||J||_2, the largest singular value; latent units per pixel unit.
+      spectral: [...], ||J||, J of the mean; latent units per pixel unit. In L2 the largest singular value.
       frobenius: [...], ||J||_F, the root of the summed squares; latent units per pixel unit.
-      whitened_spectral: [...], ||W||_2; standard deviations per pixel unit.
+      whitened_spectral: [...], ||W||; standard deviations per pixel unit.
       whitened_frobenius: [...], ||W||_F; standard deviations per pixel unit.
+      log_std_spectral: [...], the operator norm of the Jacobian of log sigma; per pixel unit.
       smallest_std: [...], min_i sigma_i(x); latent units.
     """
 
@@ -47,12 +54,29 @@ class JacobianNorms:
     frobenius: Float[ndarray, "*batch"]
     whitened_spectral: Float[ndarray, "*batch"]
     whitened_frobenius: Float[ndarray, "*batch"]
+    log_std_spectral: Float[ndarray, "*batch"]
     smallest_std: Float[ndarray, "*batch"]
 
 
+class ScaledRows(NamedTuple):
+    """J = diag(scale) rows: rows are scaled to at most 1, so that float32 squares of very small or very large
+    derivatives neither vanish nor overflow.
+
+    Attributes:
+      rows: [..., latent, pixels].
+      scale: [..., latent], positive.
+    """
+
+    rows: Float[Array | ndarray, "*batch latent pixels"]
+    scale: Float[Array | ndarray, "*batch latent"]
+
+    def gram(self) -> "RowScaledGram":
+        """J J^T, all that norms from L2 need."""
+        return RowScaledGram(self.rows @ self.rows.T, self.scale)
+
+
 class RowScaledGram(NamedTuple):
-    """J J^T = diag(scale) gram diag(scale): rows are scaled to at most 1, so that float32 squares
-    of very small or very large derivatives neither vanish nor overflow.
+    """J J^T = diag(scale) gram diag(scale).
 
     Attributes:
       gram: [..., latent, latent].
@@ -63,47 +87,65 @@ class RowScaledGram(NamedTuple):
     scale: Float[Array | ndarray, "*batch latent"]
 
 
-def jacobian_norms(encode: Encode, x: Float[Array, "*image"], *, chunk_size: int = 16) -> JacobianNorms:
-    """Exact spectral and Frobenius norms of J and of W at one image.
+# Of mean and log_std, in this order; Gram matrices are as small as the latent, and enough for norms from L2.
+EncoderJacobians = tuple[ScaledRows, ScaledRows] | tuple[RowScaledGram, RowScaledGram]
+
+
+def jacobian_norms(
+    encode: Encode, x: Float[Array, "*image"], *, chunk_size: int = 16, norm: Norm = "l2"
+) -> JacobianNorms:
+    """Exact spectral and Frobenius norms of J and of W at one image, and the norm of log sigma's Jacobian.
 
     Eigenvalues are found in float64 and raised by 1e-5 of themselves against float32 rounding, so
-    every norm is at least the true one and within 1e-5 of it, relative.
+    every norm is at least the true one and, for L2, within 1e-5 of it, relative.
 
     Args:
       encode: x -> DiagonalGaussian with mean and log_std [latent], for one example.
       x: one image, any shape.
       chunk_size: rows (or columns, where the image is smaller than the latent) of the Jacobian
         propagated at once; bounds the memory, not the result.
+      norm: of the perturbations that the operator norms measure: "l2" or "linf".
 
     Returns:
       JacobianNorms of scalars.
 
     Raises:
       TypeError, ValueError: encode does not return one layer's DiagonalGaussian of vectors in
-        float32 or float64; x, the mean, sigma or J is not finite; sigma is zero.
+        float32 or float64; x, the mean, sigma or J is not finite; sigma is zero; an unknown norm.
     """
     check_counts(chunk_size=chunk_size)
+    check_norm(norm)
     image = check_images(np.asarray(x)[None])[0]
     check_encode(encode, jax.ShapeDtypeStruct(image.shape, image.dtype))
-    posterior, gram = jax.jit(lambda x: posterior_and_gram(encode, x, chunk_size))(image)
+    posterior, jacobians = jax.jit(lambda x: posterior_and_jacobians(encode, x, chunk_size, norm))(image)
     mean, std = np.asarray(posterior.mean), np.asarray(posterior.std)
     check_posteriors(mean[None], std[None], first=0)
-    check_jacobians(np.asarray(gram.gram)[None], first=0)
-    return norms_from_gram(gram, std)
+    for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
+        check_jacobians(np.asarray(part[0])[None], first=0, source=f"encode's {name}")
+    return norms_from_jacobians(jacobians, std)
 
 
-def posterior_and_gram(
-    encode: Encode, x: Float[Array, "*image"], chunk_size: int
-) -> tuple[DiagonalGaussian, RowScaledGram]:
-    """The posterior at x and the Gram matrix of J, as a pure function that jits and vmaps.
+def posterior_and_jacobians(
+    encode: Encode, x: Float[Array, "*image"], chunk_size: int, norm: Norm = "l2"
+) -> tuple[DiagonalGaussian, EncoderJacobians]:
+    """The posterior at x and the Jacobians of mean and log_std, as a pure function that jits and vmaps.
 
-    The Jacobian is taken by reverse mode, `chunk_size` rows at a time, or by forward mode,
-    `chunk_size` columns at a time, where the image has fewer pixels than the latent has
-    coordinates.
+    A Jacobian is taken by reverse mode, `chunk_size` rows at a time, or by forward mode,
+    `chunk_size` columns at a time, where the image has fewer pixels than there are rows.
     """
+
+    def mean_and_log_std(image: Float[Array, "*image"]) -> Float[Array, "twice_latent"]:
+        posterior = encode(image)
+        return jnp.concatenate([posterior.mean, posterior.log_std])
+
     with jax.default_matmul_precision("highest"):
-        unit, scale = jacobian_rows(lambda image: encode(image).mean, x, chunk_size)
-        return encode(x), RowScaledGram(unit @ unit.T, scale)
+        posterior = encode(x)
+        both, scale = jacobian_rows(mean_and_log_std, x, chunk_size)
+        size = posterior.mean.size
+        of_mean, of_log_std = ScaledRows(both[:size], scale[:size]), ScaledRows(both[size:], scale[size:])
+        if norm == "linf":
+            return posterior, (of_mean, of_log_std)
+        return posterior, (of_mean.gram(), of_log_std.gram())
 
 
 def jacobian_rows(
@@ -111,7 +153,7 @@ def jacobian_rows(
 ) -> tuple[Float[Array, "latent pixels"], Float[Array, "latent"]]:
     """The Jacobian of mean_of at x as rows of largest entry 1 and their scale, J = diag(scale) rows.
 
-    The mode and the chunks are those of `posterior_and_gram`. A row of zeros has scale 1.
+    The mode and the chunks are those of `posterior_and_jacobians`. A row of zeros has scale 1.
     """
     pixels = x.reshape(-1)
 
@@ -130,32 +172,39 @@ def jacobian_rows(
     return rows / scale[:, None], scale
 
 
-def norms_from_gram(gram: RowScaledGram, std: Float[Array | ndarray, "*batch latent"]) -> JacobianNorms:
-    """Norms from the Gram matrix of J and from sigma, on the host in float64.
-
-    The whitened Gram matrix is W W^T = S^{-1/2} (J J^T) S^{-1/2}. Scaling rows and columns keeps
-    each entry's relative error, so one matrix is all that the device has to accumulate.
-    """
-    spectral, frobenius = whitened_norms(gram, np.ones_like(std))
-    whitened_spectral, whitened_frobenius = whitened_norms(gram, std)
+def norms_from_jacobians(jacobians: EncoderJacobians, std: Float[Array | ndarray, "*batch latent"]) -> JacobianNorms:
+    """Norms from the Jacobians of mean and log_std and from sigma, on the host in float64."""
+    of_mean, of_log_std = jacobians
+    spectral, frobenius = whitened_norms(of_mean, np.ones_like(std))
+    whitened_spectral, whitened_frobenius = whitened_norms(of_mean, std)
+    log_std_spectral, _ = whitened_norms(of_log_std, np.ones_like(std))
     smallest_std = np.asarray(std, np.float64).min(axis=-1)
-    return JacobianNorms(spectral, frobenius, whitened_spectral, whitened_frobenius, smallest_std)
+    return JacobianNorms(spectral, frobenius, whitened_spectral, whitened_frobenius, log_std_spectral, smallest_std)
 
 
 def whitened_norms(
-    gram: RowScaledGram, std: Float[Array | ndarray, "*batch latent"]
+    jacobian: ScaledRows | RowScaledGram, std: Float[Array | ndarray, "*batch latent"]
 ) -> tuple[Float[ndarray, "*batch"], Float[ndarray, "*batch"]]:
-    """Spectral and Frobenius norm of W = diag(1 / std) J, on the host in float64, never below the true ones."""
-    unit, scale, sigma = (np.asarray(a, np.float64) for a in (gram.gram, gram.scale, std))
+    """Operator and Frobenius norm of W = diag(1 / std) J, on the host in float64, never below the true ones.
+
+    From L2 where the Gram matrix is given, from L-infinity where the rows are. The whitened Gram matrix is W W^T =
+    S^{-1/2} (J J^T) S^{-1/2}; scaling rows and columns keeps each entry's relative error.
+    """
+    matrix, scale, sigma = (np.asarray(a, np.float64) for a in (*jacobian, std))
     # The common factor is taken out so that squares neither overflow nor underflow.
     relative = scale / sigma
     largest = relative.max(axis=-1)
     relative = relative / largest[..., None]
-    whitened = unit * relative[..., :, None] * relative[..., None, :]
+    inflation = 1.0 + _EIGENVALUE_INFLATION
+    if isinstance(jacobian, ScaledRows):
+        whitened = matrix * relative[..., None]
+        flat = whitened.reshape(-1, *whitened.shape[-2:])
+        operator = np.array([operator_norm(one, "linf") for one in flat]).reshape(largest.shape)
+        return largest * operator, largest * np.sqrt(inflation * np.sum(np.square(whitened), axis=(-2, -1)))
+    whitened = matrix * relative[..., :, None] * relative[..., None, :]
     # eigvalsh reads one triangle; XLA does not promise a symmetric product, so both are averaged.
     eigenvalue = np.linalg.eigvalsh(0.5 * (whitened + np.swapaxes(whitened, -1, -2)))[..., -1]
     trace = np.trace(whitened, axis1=-2, axis2=-1)
-    inflation = 1.0 + _EIGENVALUE_INFLATION
     return largest * np.sqrt(inflation * np.maximum(eigenvalue, 0.0)), largest * np.sqrt(inflation * trace)
 
 

@@ -1,62 +1,127 @@
-"""Margins of r-robustness from a probability and the encoder's Jacobian, for one latent layer.
+"""Margins of r-robustness from a probability and from how far a perturbation moves the latents; one latent layer.
 
-R(x) = sup{R : for all ||d||_2 < R, P(A_r) > m at x + d}, where A_r is the event that the decoded
-draw lies within r of the reconstruction g(mu(x)) of the *unperturbed* image. Both margins here are
-lower bounds of R(x) to first order in d, with sigma frozen at x:
+R(x) = sup{R : for all ||d|| < R, P(A_r) > m at x + d}, where A_r is the event that the decoded draw lies within r of
+the reconstruction g(mu(x)) of the *unperturbed* image. All margins here are lower bounds of R(x), and of one form: with
+shift(R) standard deviations bounding the movement of the mean under ||d|| <= R, and log_std_shift(R) that of log sigma,
+the margin is the largest R at which `tradeoff.survives`. What is put for the two decides how far a margin is to be
+trusted: the Jacobian at x gives margins of first order, Lipschitz constants over the ball sound ones.
 
-- a perturbation that moves the latent mean by s standard deviations (Mahalanobis) leaves
-  P(A_r) >= Phi(Phi^-1(p) - s), whatever the decoder (Neyman and Pearson);
-- so P(A_r) > m while s < Phi^-1(p) - Phi^-1(m), the budget of a margin;
-- to first order s = ||W d||_2 <= ||W||_2 ||d||_2, W the whitened Jacobian.
-
-They speak of one Gaussian layer. In a hierarchy the higher levels' means depend on the lower
-levels' samples, so a margin from the bottom layer alone, or from Jacobians taken at the means, is
-no bound; see hierarchy.py.
+They speak of one Gaussian layer. In a hierarchy the higher levels' means depend on the lower levels' samples, so a
+margin from the bottom layer alone, or from Jacobians taken at the means, is no bound; see hierarchy.py.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.special import ndtri
 
 from seatbelt_jax.bounds.checks import check_probability
 from seatbelt_jax.bounds.jacobian import JacobianNorms
+from seatbelt_jax.bounds.tradeoff import bernoulli_divergence, survives
 
-Soundness = Literal["first_order", "locally_exact", "sound"]
+Values = Float[ndarray, "*batch"]
+# Halvings of a bracket: as close as float64 goes.
+_HALVINGS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class LipschitzConstants:
+    """Bounds of how far the encoder and the decoder move, each a number or [...] of one for each image.
+
+    They must hold over the whole ball of perturbations, and over all latents for the decoder; where they do, and not
+    only at the image, the margin they give is sound.
+
+    Attributes:
+      whitened_mean: L_w, ||(mu(x + d) - mu(x)) / sigma(x)||_2 <= L_w ||d||; standard deviations per pixel unit.
+      log_std: L_u, ||log sigma(x + d) - log sigma(x)||_2 <= L_u ||d||; 0 for a sigma that is the same everywhere.
+      mean: L_e, ||mu(x + d) - mu(x)||_2 <= L_e ||d||; latent units per pixel unit.
+      decoder: a, ||g(z') - g(z)||_2 <= a ||z' - z||_2; pixel units per latent unit.
+    """
+
+    whitened_mean: Values | float
+    log_std: Values | float = 0.0
+    mean: Values | float | None = None
+    decoder: Values | float | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (np.asarray(value, np.float64) >= 0.0).all():
+                raise ValueError(f"the Lipschitz constant {field.name} must be zero or positive, got {value}")
+        if (self.mean is None) != (self.decoder is None):
+            raise ValueError("give the Lipschitz constants of mean and decoder both, or neither")
 
 
 def margin(
-    p_lower: Float[ndarray, "*batch"] | float, norm_bound: Float[ndarray, "*batch"] | float, *, risk: float = 0.5
-) -> Float[ndarray, "*batch"]:
-    """(Phi^-1(p) - Phi^-1(m)) / b, where a perturbation d moves the draw by at most b ||d||_2 standard deviations.
+    p_lower: Values | float,
+    norm_bound: Values | float,
+    *,
+    risk: float = 0.5,
+    log_std_bound: Values | float = 0.0,
+    pair_p_lower: Values | float | None = None,
+    absorbed: Values | float = 0.0,
+) -> Values:
+    """The largest R at which P(A_r) > risk survives a shift by norm_bound * R standard deviations.
+
+    (Phi^-1(p) - Phi^-1(m)) / norm_bound where log sigma stays and no pairs were drawn, else by bisection, from below.
 
     Args:
       p_lower: [...], the probability of the event at the unperturbed image, or a lower bound of it.
-      norm_bound: [...], b >= ||W||_2, standard deviations per pixel unit.
+      norm_bound: [...], bounds the movement of the mean, standard deviations per pixel unit.
       risk: the probability m that must be exceeded.
+      log_std_bound: [...], bounds the movement of log sigma in L2, per pixel unit.
+      pair_p_lower: [...], the probability that a draw and its mirror image in the mean both lie in the event, or a
+        lower bound of it.
+      absorbed: [...], the length of a perturbation that the event is large enough to take in; only the rest moves
+        the mean.
 
     Returns:
-      [...] float64, L2 distance in pixel units; 0 where p_lower <= risk (no claim is made), infinite where there is
-      a claim and norm_bound is 0: nothing moves the draw.
+      [...] float64, distance in pixel units; 0 where p_lower <= risk (no claim is made), infinite where there is
+      a claim and nothing moves.
 
     Raises:
       TypeError: risk is not a number.
-      ValueError: p_lower outside [0, 1], or risk outside (0, 1).
+      ValueError: p_lower or pair_p_lower outside [0, 1], or risk outside (0, 1).
     """
-    budget, norm = np.broadcast_arrays(_budget(p_lower, risk), np.asarray(norm_bound, np.float64))
-    moves = norm > 0.0
-    reach = np.where(moves, budget / np.where(moves, norm, 1.0), np.inf)
-    return np.where(budget > 0.0, reach, 0.0)
+    check_probability("risk", risk)
+    given = [p_lower, norm_bound, log_std_bound, absorbed, 0.0 if pair_p_lower is None else pair_p_lower]
+    p, norm, rescaling, free, pair_p = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in given))
+    for name, value in (("p_lower", p), ("pair_p_lower", pair_p)):
+        if not ((value >= 0.0) & (value <= 1.0)).all():
+            raise ValueError(f"{name} must hold probabilities in [0, 1], got {value!r}")
+    claim = p > risk
+    if pair_p_lower is None and not rescaling.any():
+        return np.where(claim, free + _reach(ndtri(p) - ndtri(risk), norm), 0.0)
+    # Beyond these no bound holds: a slab's half-width, and U^2 <= f(U) < kl(m, p) or kl(p, m).
+    with np.errstate(invalid="ignore"):
+        widest = np.maximum(ndtri(p), ndtri(0.5 * (1.0 + pair_p))) - ndtri(risk)
+    divergence = np.maximum(bernoulli_divergence(risk, p), bernoulli_divergence(p, risk))
+    bracket = np.minimum(free + _reach(widest, norm), _reach(np.sqrt(np.maximum(divergence, 0.0)), rescaling))
+
+    def holds(radius: Values) -> Bool[ndarray, "*batch"]:
+        shift = norm * np.maximum(radius - free, 0.0)
+        return survives(p, shift, rescaling * radius, risk=risk, pair_p=pair_p if pair_p_lower is not None else None)
+
+    return np.where(claim, largest_radius(holds, np.where(claim, bracket, 0.0)), 0.0)
 
 
-def camuto_margin(
-    p_lower: Float[ndarray, "*batch"] | float, norms: JacobianNorms, *, risk: float = 0.5
-) -> Float[ndarray, "*batch"]:
-    """(min_i sigma_i) (Phi^-1(p) - Phi^-1(m)) / ||J||_F, the baseline.
+def largest_radius(
+    holds: Callable[[Values], Bool[ndarray, "*batch"]], bracket: Values, halvings: int = _HALVINGS
+) -> Values:
+    """The largest radius up to the bracket at which a monotone condition holds, from below; infinite brackets stay."""
+    low, high = np.zeros_like(bracket), np.where(np.isfinite(bracket), bracket, 0.0)
+    for _ in range(halvings):
+        middle = 0.5 * (low + high)
+        held = holds(middle)
+        low, high = np.where(held, middle, low), np.where(held, high, middle)
+    return np.where(np.isfinite(bracket), low, np.inf)
+
+
+def camuto_margin(p_lower: Values | float, norms: JacobianNorms, *, risk: float = 0.5) -> Values:
+    """(min_i sigma_i) (Phi^-1(p) - Phi^-1(m)) / ||J||_F, the baseline, for L2 balls.
 
     Camuto et al. 2021, Theorem 1 without its O(eps); their m = 0.5 makes Phi^-1(m) = 0, other risks
     are the generalisation named below their Definition 3.1. Never above `r_robustness_margin`.
@@ -73,60 +138,69 @@ def camuto_margin(
       TypeError: risk is not a number.
       ValueError: p_lower outside [0, 1], or risk outside (0, 1).
     """
-    return margin(p_lower, _camuto_norm_bound(norms), risk=risk)
+    return margin(p_lower, camuto_norm_bound(norms), risk=risk)
 
 
-def r_robustness_margin(
-    p_lower: Float[ndarray, "*batch"] | float, norms: JacobianNorms, *, risk: float = 0.5
-) -> Float[ndarray, "*batch"]:
-    """(Phi^-1(p) - Phi^-1(m)) / ||W||_2, W = S^{-1/2} J: the whitened spectral margin.
-
-    Follows from the Neyman-Pearson bound above; it measures each latent coordinate in its own
-    standard deviation where Theorem 1 of Camuto et al. 2021 takes the smallest for all, and the
-    worst direction where the theorem adds all directions up. Exact for an affine mean, constant
-    sigma and a decoder whose A_r is a half-space across the worst direction.
-
-    Arguments, result and errors as for `camuto_margin`.
-    """
-    return margin(p_lower, _spectral_norm_bound(norms), risk=risk)
-
-
-def _camuto_norm_bound(norms: JacobianNorms) -> Float[ndarray, "*batch"]:
+def camuto_norm_bound(norms: JacobianNorms) -> Values:
+    """||J||_F / min_i sigma_i, which bounds ||W||_2 from above; standard deviations per pixel unit."""
     return norms.frobenius / norms.smallest_std
 
 
-def _spectral_norm_bound(norms: JacobianNorms) -> Float[ndarray, "*batch"]:
-    return norms.whitened_spectral
+def r_robustness_margin(
+    p_lower: Values | float,
+    norms: JacobianNorms | None = None,
+    *,
+    risk: float = 0.5,
+    pair_p_lower: Values | float | None = None,
+    frozen_std: bool = True,
+    lipschitz: LipschitzConstants | None = None,
+    slack: Values | float = 0.0,
+) -> Values:
+    """(Phi^-1(p) - Phi^-1(m)) / ||W||, W = S^{-1/2} J: the whitened margin, and what makes it wider or sounder.
+
+    By default of first order, with sigma frozen at the image. It measures each latent coordinate in its own standard
+    deviation where Theorem 1 of Camuto et al. 2021 takes the smallest for all, and the worst direction where the
+    theorem adds all directions up. Exact for an affine mean, constant sigma and a decoder whose A_r is a half-space
+    across the worst direction.
+
+    Args:
+      p_lower: [...], P(A_r) at the unperturbed image, or a lower bound of it; of A_{r - slack} where there is slack.
+      norms: norms of the encoder's Jacobian, of the same leading shape; may be None where `lipschitz` is given.
+      risk: the probability m that must be exceeded.
+      pair_p_lower: [...], the probability that a draw and its mirror image in the mean both lie in A_r, or a lower
+        bound: the larger of two margins counts. Both bounds must hold at once: alpha / 2 for each.
+      frozen_std: False lets sigma move with the image, to first order, by the norm of the Jacobian of log sigma.
+      lipschitz: constants that hold over the ball, in the place of the Jacobian at the image: the margin is then
+        sound, and sigma moves by the constant of log_std.
+      slack: [...], r - r', with p_lower the probability of the smaller ball A_{r'}: a Lipschitz decoder keeps its
+        draws within r while the mean moves by less than slack / decoder. For r' fixed before the draws.
+
+    Returns:
+      [...] float64, distance in pixel units, in the norm of `norms`; 0 where p_lower <= risk: no claim is made.
+
+    Raises:
+      TypeError: neither norms nor lipschitz; risk is not a number.
+      ValueError: p_lower outside [0, 1], risk outside (0, 1), or slack without the constants of mean and decoder.
+    """
+    if (np.asarray(slack) < 0.0).any():
+        raise ValueError(f"slack must be zero or positive, in pixel units, got {slack}")
+    if lipschitz is not None:
+        moved: tuple[Values | float, Values | float] = (lipschitz.whitened_mean, lipschitz.log_std)
+    elif norms is not None:
+        moved = (norms.whitened_spectral, 0.0 if frozen_std else norms.log_std_spectral)
+    else:
+        raise TypeError("give norms (see jacobian_norms), or lipschitz constants")
+    absorbed: Values | float = 0.0
+    if np.any(slack):
+        if lipschitz is None or lipschitz.mean is None or lipschitz.decoder is None:
+            raise ValueError("slack is of use with the Lipschitz constants of mean and decoder; give both")
+        absorbed = _reach(np.asarray(slack), np.asarray(lipschitz.mean) * np.asarray(lipschitz.decoder))
+    return margin(p_lower, moved[0], risk=risk, log_std_bound=moved[1], pair_p_lower=pair_p_lower, absorbed=absorbed)
 
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """What bounds ||W||_2 in a margin, with the words that go with it in a certificate."""
-
-    norm_bound: Callable[[JacobianNorms], Float[ndarray, "*batch"]]
-    soundness: Soundness
-    assumptions: tuple[str, ...]
-
-
-_FIRST_ORDER_ASSUMPTIONS = (
-    "The standard deviation of the encoder stays what it is at x (frozen sigma).",
-    "The mean of the encoder moves as its linearisation at x: exact only where the mean is affine "
-    "over the whole ball of perturbations.",
-    "One latent layer: encode gives the only random variable that decode reads.",
-    "encode and decode are deterministic, and the radius of the ball of reconstructions, "
-    "the risk and the number of draws were fixed before the draws.",
-)
-
-METHODS = {
-    "camuto": Method(_camuto_norm_bound, "first_order", _FIRST_ORDER_ASSUMPTIONS),
-    "spectral": Method(_spectral_norm_bound, "first_order", _FIRST_ORDER_ASSUMPTIONS),
-}
-
-
-def _budget(p_lower: Float[ndarray, "*batch"] | float, risk: float) -> Float[ndarray, "*batch"]:
-    """The shift, in standard deviations, that P(A_r) > risk survives; 0 where p_lower <= risk."""
-    check_probability("risk", risk)
-    probability = np.asarray(p_lower, np.float64)
-    if not ((probability >= 0.0) & (probability <= 1.0)).all():
-        raise ValueError(f"p_lower must hold probabilities in [0, 1], got {p_lower!r}")
-    return np.maximum(ndtri(probability) - ndtri(risk), 0.0)
+def _reach(budget: Values, rate: Values) -> Values:
+    """budget / rate, infinite where nothing moves."""
+    budget, rate = np.broadcast_arrays(np.asarray(budget, np.float64), np.asarray(rate, np.float64))
+    moves = rate > 0.0
+    with np.errstate(over="ignore"):
+        return np.where(moves, budget / np.where(moves, rate, 1.0), np.inf)

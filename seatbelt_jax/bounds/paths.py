@@ -33,8 +33,22 @@ class FeaturePoint(NamedTuple):
     factor: Float[Array, "rank feature"]
 
 
+class WeightedPoint(NamedTuple):
+    """An image with coordinates t = (x' - image) / unit: a box of perturbations is cut to fit a ball of t.
+
+    With unit = w^{-1/2} and weights w that sum to 1, ||t||_2^2 = sum_j w_j d_j^2 <= ||d||_inf^2.
+
+    Attributes:
+      image: x.
+      unit: [...], of the image's shape.
+    """
+
+    image: Float[Array, "*image"]
+    unit: Float[Array, "*image"]
+
+
 # What the levels read: an image, or its features.
-Point = Float[Array, "*image"] | FeaturePoint
+Point = Float[Array, "*image"] | FeaturePoint | WeightedPoint
 
 
 def feature_point(
@@ -46,15 +60,22 @@ def feature_point(
 
 
 def in_local_coordinates(levels: Sequence[Level], point: Point) -> tuple[Sequence[Level], Float[Array, "..."]]:
-    """Levels and the point at which to follow them: as they are, or in the coordinates t of a FeaturePoint."""
-    if not isinstance(point, FeaturePoint):
-        return levels, point
-    features, factor = point
+    """Levels and the point at which to follow them: as they are, or in a point's own coordinates t."""
+    if isinstance(point, FeaturePoint):
+        features, factor = point
 
-    def localise(level: Level) -> Level:
-        return lambda t, below: level(features + t @ factor, below)
+        def from_features(level: Level) -> Level:
+            return lambda t, below: level(features + t @ factor, below)
 
-    return [localise(level) for level in levels], jnp.zeros(len(factor), factor.dtype)
+        return [from_features(level) for level in levels], jnp.zeros(len(factor), factor.dtype)
+    if isinstance(point, WeightedPoint):
+        image, unit = point
+
+        def weighted(level: Level) -> Level:
+            return lambda t, below: level(image + t * unit, below)
+
+        return [weighted(level) for level in levels], jnp.zeros_like(image)
+    return levels, point
 
 
 class BottomLayer(NamedTuple):
@@ -128,8 +149,28 @@ def follow(
     return Path(tuple(latents), tuple(posteriors), RowScaledGram(gram, scale))
 
 
+def mean_path_rows(
+    levels: Sequence[Level], read: Callable[[Float[Array, "*image"]], Array], x: Float[Array, "*image"], chunk_size: int
+) -> Float[Array, "total pixels"]:
+    """The whitened Jacobians of all layers along the mean path, stacked; `read` gives the levels what they read."""
+    latents: Latents = ()
+    rows = []
+    for level in levels:
+        posterior = level(read(x), latents)
+        of_level, scale = jacobian_rows(_mean_read(level, read, latents), x, chunk_size)
+        rows.append(of_level * (scale * jnp.exp(-posterior.log_std))[:, None])
+        latents = (*latents, posterior.mean)
+    return jnp.concatenate(rows)
+
+
 def _mean_given(level: Level, below: Latents) -> Callable[[Float[Array, "*image"]], Float[Array, "latent"]]:
-    return lambda image: level(image, below).mean
+    return _mean_read(level, lambda image: image, below)
+
+
+def _mean_read(
+    level: Level, read: Callable[[Float[Array, "*image"]], Array], below: Latents
+) -> Callable[[Float[Array, "*image"]], Float[Array, "latent"]]:
+    return lambda image: level(read(image), below).mean
 
 
 def _sample(posterior: DiagonalGaussian, noise: Float[Array, "total"] | None, start: int) -> Float[Array, "latent"]:

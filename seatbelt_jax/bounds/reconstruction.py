@@ -36,26 +36,37 @@ def reconstruction_distances(
     *,
     num_samples: int,
     decode_batch: int,
-) -> tuple[Float[Array, "*image"], Float[Array, "num_samples"]]:
+    first: int = 0,
+    mirrored: bool = False,
+) -> tuple[Float[Array, "*image"], Float[Array, "num_samples side"]]:
     """The centre g(mu) and num_samples independent draws of ||g(z) - g(mu)||_2, for one image.
 
     A pure function that jits. At most `decode_batch` reconstructions exist at a time, and since
     every draw has a key of its own, the result does not depend on that number. A draw that decodes
     to NaN or infinity is infinitely far: it counts as a miss.
+
+    Args:
+      first: the index of the first draw; draws of other indices are independent of these.
+      mirrored: whether to decode the mirror image mu - sigma eta of each draw mu + sigma eta too: `side` is then 2
+        long, otherwise 1.
     """
     centre = decode(posterior.mean)
     blocks = -(-num_samples // decode_batch)
     block = -(-num_samples // blocks)
+    signs = jnp.asarray([1.0, -1.0] if mirrored else [1.0], posterior.mean.dtype)
 
-    def distance(draw: Int[Array, ""]) -> Float[Array, ""]:
-        noise = jax.random.normal(jax.random.fold_in(key, draw), posterior.mean.shape, posterior.mean.dtype)
+    def distance(noise: Float[Array, "latent"]) -> Float[Array, ""]:
         shift = decode(sample(posterior, noise)) - centre
         norm = jnp.sqrt(jnp.sum(jnp.square(shift)))
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 
-    draws = jnp.arange(blocks * block).reshape(blocks, block)
-    distances = jax.lax.map(jax.vmap(distance), draws)
-    return centre, distances.reshape(-1)[:num_samples]
+    def sides(draw: Int[Array, ""]) -> Float[Array, "side"]:
+        noise = jax.random.normal(jax.random.fold_in(key, draw), posterior.mean.shape, posterior.mean.dtype)
+        return jax.vmap(lambda sign: distance(sign * noise))(signs)
+
+    draws = first + jnp.arange(blocks * block).reshape(blocks, block)
+    distances = jax.lax.map(jax.vmap(sides), draws)
+    return centre, distances.reshape(-1, signs.size)[:num_samples]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,13 +134,18 @@ def minimal_robust_radius(
             num_samples=num_samples,
             decode_batch=decode_batch,
         )
-        return posterior, jnp.isfinite(centre).all(), jnp.sort(distances)
+        return posterior, jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
 
     low, high = quantile_ranks(num_samples, risk, alpha / 2.0)
     middle = min(int(np.floor(risk * num_samples)) + 1, num_samples)
     rows = []
-    for first, (posterior, finite, ordered) in map_images(
-        draw, array, batch_size=batch_size, progress=progress, description="minimal radius"
+    for first, _, (posterior, finite, ordered) in map_images(
+        draw,
+        array.__getitem__,
+        len(array),
+        batch_size=batch_size,
+        progress=progress,
+        description="minimal radius",
     ):
         check_posteriors(posterior.mean, np.asarray(posterior.std), first)
         check_centres(finite, first)

@@ -10,6 +10,11 @@ from jaxtyping import Array, Float, Int
 from numpy import ndarray
 from tqdm import tqdm
 
+# Images by their indices in a data set.
+Fetch = Callable[[Int[ndarray, "batch"]], Float[ndarray, "batch *image"]]
+# Whether nothing needs to be done for a batch: index of its first image, and its images.
+Skip = Callable[[int, Float[ndarray, "batch *image"]], bool]
+
 
 def default_decode_batch() -> int:
     """Draws decoded at once: small blocks suit a CPU's caches, large ones fill an accelerator."""
@@ -21,31 +26,37 @@ def progress_bar(count: int, progress: bool, description: str) -> tqdm:
     return tqdm(total=count, desc=description, unit="image", disable=None if progress else True)
 
 
+def batch_starts(count: int, batch_size: int) -> range:
+    """Where the batches begin; they are made equally long, but for the last."""
+    return range(0, count, -(-count // -(-count // batch_size)))
+
+
 def map_images(
     function: Callable[[Float[Array, "*image"], Int[Array, ""]], Any],
-    images: Float[ndarray, "n *image"],
+    fetch: Fetch,
+    count: int,
     *,
     batch_size: int,
     progress: bool,
     description: str,
-) -> Iterator[tuple[int, Any]]:
-    """Yields (index of the first image, results on the host) for every batch of images.
+    skip: Skip | None = None,
+) -> Iterator[tuple[int, Float[ndarray, "batch *image"], Any]]:
+    """Yields (index of the first image, images, results on the host) for every batch of images.
 
     `function(image, index)` sees one image and its index in the data set. Within a batch the images
     are processed one after the other: the parallel work is the function's own. It compiles once:
-    the batches are made equally long, and the last one is filled up with copies of the last image,
-    whose results are dropped. Matrix products are at full float32 precision also on accelerators
-    that would round their factors.
+    the last batch is filled up with copies of the last image, whose results are dropped. Matrix products are at full
+    float32 precision also on accelerators that would round their factors. Batches to skip are left out.
     """
-    count = len(images)
-    batches = -(-count // batch_size)
-    length = -(-count // batches)
+    starts = batch_starts(count, batch_size)
     compiled = jax.jit(lambda x, i: jax.lax.map(lambda pair: function(*pair), (x, i)))
     with progress_bar(count, progress, description) as bar:
-        for first in range(0, count, length):
-            index = np.minimum(np.arange(first, first + length), count - 1)
-            with jax.default_matmul_precision("highest"):
-                results = compiled(jnp.asarray(images[index]), jnp.asarray(index))
-            kept = min(length, count - first)
-            yield first, jax.tree.map(lambda a, kept=kept: np.asarray(a)[:kept], results)
+        for first in starts:
+            kept = min(starts.step, count - first)
+            images = fetch(np.arange(first, first + kept))
+            if skip is None or not skip(first, images):
+                index = np.minimum(np.arange(starts.step), kept - 1)
+                with jax.default_matmul_precision("highest"):
+                    results = compiled(jnp.asarray(images[index]), jnp.asarray(first + index))
+                yield first, images, jax.tree.map(lambda a, kept=kept: np.asarray(a)[:kept], results)
             bar.update(kept)

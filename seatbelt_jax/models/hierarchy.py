@@ -55,17 +55,30 @@ class HierarchicalVAE(nn.Module):
         self.upper_posteriors = [GaussianHead(upper, hidden, **mlp, **std) for _, upper, hidden in transitions]
         self.conditionals = [GaussianHead(lower, hidden, **mlp) for lower, _, hidden in transitions]
 
+    def features(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> Float[Array, "batch feature"]:
+        return self.encoder(images, train=train)
+
+    def posterior(
+        self, features: Float[Array, "batch feature"], below: Latents, *, train: bool = False
+    ) -> DiagonalGaussian:
+        """q(z^i|z^{i-1}, x), i = len(below) + 1, from the features of x."""
+        if not below:
+            return self.bottom_posterior(features, train=train)
+        inputs = jnp.concatenate([below[-1], features], axis=-1)
+        return self.upper_posteriors[len(below) - 1](inputs, train=train)
+
     def encode(
         self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
     ) -> Encoding:
-        features = self.encoder(images, train=train)
-        posteriors = [self.bottom_posterior(features, train=train)]
-        latents = [gaussian.sample(posteriors[0], noise[0])]
-        for head, layer_noise in zip(self.upper_posteriors, noise[1:], strict=True):
-            inputs = jnp.concatenate([latents[-1], features], axis=-1)
-            posteriors.append(head(inputs, train=train))
-            latents.append(gaussian.sample(posteriors[-1], layer_noise))
-        return Encoding(tuple(posteriors), tuple(latents))
+        features = self.features(images, train=train)
+        posteriors: tuple[DiagonalGaussian, ...] = ()
+        latents: Latents = ()
+        for layer_noise in noise:
+            posteriors = (*posteriors, self.posterior(features, latents, train=train))
+            latents = (*latents, gaussian.sample(posteriors[-1], layer_noise))
+        return Encoding(posteriors, latents)
 
     def prior(self, latents: Latents, *, train: bool = False) -> tuple[DiagonalGaussian, ...]:
         conditionals = [head(above, train=train) for head, above in zip(self.conditionals, latents[1:], strict=True)]

@@ -13,7 +13,7 @@ from seatbelt_jax.likelihood import Likelihood
 from seatbelt_jax.models.hierarchy import HierarchicalVAE
 from seatbelt_jax.models.joint import JointVAE
 from seatbelt_jax.posterior import Posterior
-from seatbelt_jax.vae import VAE, Encoding, Latents
+from seatbelt_jax.vae import VAE, Encoding, Inference, Latents
 
 Variables = Mapping[str, Any]
 Module = HierarchicalVAE | JointVAE
@@ -81,4 +81,7 @@ class Model:
         def prior(latents: Latents) -> tuple[Posterior, ...]:
             return call("prior", latents)
 
-        return VAE(encode, decode, prior, self.likelihood, self.latent_sizes, self.image_shape)
+        inference = None
+        if isinstance(self.module, HierarchicalVAE):
+            inference = Inference(lambda images: call("features", images), lambda *given: call("posterior", *given))
+        return VAE(encode, decode, prior, self.likelihood, self.latent_sizes, self.image_shape, inference)

@@ -73,3 +73,56 @@ def joint_mahalanobis(matrices, couplings, stds):
     values, vectors = np.linalg.eigh(jacobian.T @ precision @ jacobian)
     norm, direction = np.sqrt(values[-1]), vectors[:, -1]
     return precision @ jacobian @ direction / norm, norm, direction
+
+
+def spectral_margin_with_moving_std(probability, jacobian, std, log_std_jacobian, risk=0.5):
+    """Of a shift by W d and a movement of log sigma by its Jacobian times d: the larger of two bounds, by bisection."""
+    norm = np.linalg.svd(whitened(jacobian, std), compute_uv=False)[0]
+    rate = np.linalg.svd(np.float64(log_std_jacobian), compute_uv=False)[0]
+
+    def coin_divergence(p, q):
+        return p * math.log(p / q) + (1.0 - p) * math.log((1.0 - p) / (1.0 - q))
+
+    def holds(radius):
+        shift, moved = norm * radius, rate * radius
+        divergence = (math.exp(2.0 * moved) - 1.0 - 2.0 * moved) / 2.0
+        left = NormalDist().cdf(NormalDist().inv_cdf(probability) - shift)
+        first = left > risk and coin_divergence(left, risk) > divergence
+        return first or shift**2 / 2.0 + divergence < coin_divergence(risk, probability)
+
+    low, high = 0.0, 10.0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def worst_probability(probability, shift, log_std_shift, symmetric=False):
+    """The least probability, under N(shift, exp(2 log_std_shift)), of a set of this probability under N(0, 1).
+
+    The set that Neyman and Pearson would choose, of small cells of the line; of pairs of them if it is symmetric.
+    """
+    edges = np.linspace(-12.0, 12.0, 48_001)
+    normal = np.vectorize(NormalDist().cdf)
+    clean = np.diff(normal(edges))
+    moved = np.diff(normal((edges - shift) * np.exp(-log_std_shift)))
+    if symmetric:
+        clean, moved = clean + clean[::-1], moved + moved[::-1]
+        clean, moved = clean[: len(clean) // 2], moved[: len(moved) // 2]
+    order = np.argsort(moved / np.maximum(clean, 1e-300))
+    return np.interp(probability, np.cumsum(clean[order]), np.cumsum(moved[order]))
+
+
+def fixed_sigma_margin(radius, decoder, mean, sigma, latent):
+    """The second margin of Barrett et al. 2022, one sigma for all coordinates, by a scan; 0 where it certifies none.
+
+    At u = (radius / decoder - mean R)^2 / (2 sigma^2): C u^{k/2} e^{-u/2} / (u - k + 2) <= 1 / 2, for u > k - 2.
+    """
+    constant = math.exp(0.5 * (latent - (latent - 1) * math.log(latent))) / math.sqrt(math.pi)
+    best = 0.0
+    for distance in np.linspace(0.0, radius / (decoder * mean), 20_001)[:-1]:
+        u = (radius / decoder - mean * distance) ** 2 / (2.0 * sigma**2)
+        if u <= latent - 2 or constant * u ** (latent / 2) * math.exp(-u / 2) / (u - latent + 2) > 0.5:
+            break
+        best = distance
+    return best

@@ -1,4 +1,4 @@
-"""What an interrupted sweep leaves, and how the next one knows whether it is its own."""
+"""What interrupted work leaves, and how the next attempt knows whether it is its own."""
 
 import hashlib
 import importlib.metadata
@@ -22,11 +22,11 @@ class Store(Protocol):
 
 
 class Labelled:
-    """A store that writes on each group whose it is, and does not see other sweeps' groups.
+    """A store that writes on each group whose it is, and does not see other work's groups.
 
     Args:
       store: keeps the groups.
-      settings: what two sweeps share bit for bit for one to go on with the other's work: a text, and arrays.
+      settings: what two attempts share bit for bit for one to go on with the other's work: a text, and arrays.
       probes: what their models say of the same images, by which models are told apart.
     """
 
@@ -39,7 +39,7 @@ class Labelled:
         self._store, self._settings, self._probes = store, np.asarray(digest.hexdigest()), probes
 
     def read(self, name: str, lanes: np.ndarray) -> Mapping[str, np.ndarray] | None:
-        """A group on the same lanes, or None."""
+        """A group on the same lanes (what each part of the work is on), or None."""
         arrays = self._store.read(name)
         if arrays is None or arrays.get("settings") != self._settings or not np.array_equal(arrays["lanes"], lanes):
             return None

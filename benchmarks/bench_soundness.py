@@ -1,0 +1,226 @@
+"""Certificates under attack: how many do not hold, and how far from the attacks they are.
+
+    python -m benchmarks.bench_soundness --run=runs/demo/vae [--run=...] [--images 12] [--trials 27]
+
+Of a linear VAE (probabilistic PCA of the first run's images) and of each run: certificates by every method that its
+depth has, at alpha = 1e-6; `--trials` attacks on each image just inside each certified radius, a third of them ascents
+of the damage, and fresh draws to see whether the certificate holds there. Prints, for each model and method, trials,
+violations and the median margin; and of each model what the certificates are worth:
+- T2/Camuto: the whitened spectral margin over Camuto's;
+- attack/certified: the upper bound that an attack finds over the margin (spectral, or along paths);
+- path/sup: of a hierarchy, the margin along paths over the one composed of the levels' largest norms;
+- product/affine: of the mean, the product of the layers' norms over the local Lipschitz bound by affine forms,
+  in the ball of the first-order margin and in a tenth of it.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
+
+from benchmarks.hardware import describe, write_results  # noqa: E402
+from seatbelt_jax import bounds, data, run  # noqa: E402
+from seatbelt_jax.gaussian import DiagonalGaussian  # noqa: E402
+
+ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std", "linear_region", "lipschitz", "hybrid")
+LATENT = 16
+# Of an ascent; the upper bounds of margins take their own default.
+_STEPS = 50
+
+
+class Subject(NamedTuple):
+    """A model as `bounds` takes it: encode for one layer, levels with features for several."""
+
+    name: str
+    encode: Callable | None
+    levels: list[Callable] | None
+    features: Callable | None
+    inner_levels: list[Callable] | None
+    decode: Callable
+    images: np.ndarray
+
+
+def of_run(path: str, number: int) -> Subject:
+    opened = run.open(path)
+    vae = opened.load_vae()
+    chosen = data.load(opened.config["data"], vae.likelihood.image_range).validation
+    images = np.asarray(chosen.images(np.arange(number, dtype=np.int32)))
+
+    def first(tree):
+        return jax.tree.map(lambda leaf: leaf[0], tree)
+
+    def level(x, below):
+        return first(vae.posterior(x[None], tuple(z[None] for z in below)))
+
+    def inner_level(features, below):
+        return first(vae.inference.posterior(features[None], tuple(z[None] for z in below)))
+
+    def decode(latents):
+        return vae.likelihood.mean(vae.decode(tuple(z[None] for z in latents)))[0]
+
+    depth = len(vae.latent_sizes)
+    if depth == 1:
+        return Subject(path, lambda x: level(x, ()), None, None, None, lambda z: decode((z,)), images)
+    return Subject(
+        path, None, [level] * depth, lambda x: vae.inference.features(x[None])[0], [inner_level] * depth, decode, images
+    )
+
+
+def linear(images: np.ndarray, number: int) -> Subject:
+    """Probabilistic PCA: z = M^-1 W^T (x - mean), of constant sigma, and its linear decoder."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    _, values, axes = np.linalg.svd(flat - mean, full_matrices=False)
+    eigenvalues = np.square(values) / len(flat)
+    noise = eigenvalues[LATENT:].mean()
+    weights = axes[:LATENT].T * np.sqrt(eigenvalues[:LATENT] - noise)
+    inner = weights.T @ weights + noise * np.eye(LATENT)
+    matrix = jnp.asarray(np.linalg.solve(inner, weights.T), jnp.float32)
+    log_std = jnp.asarray(0.5 * np.log(noise / np.diag(inner)), jnp.float32)
+    out, centre = jnp.asarray(weights, jnp.float32), jnp.asarray(mean, jnp.float32)
+
+    def encode(x):
+        return DiagonalGaussian(matrix @ (x.reshape(-1) - centre), log_std)
+
+    def decode(z):
+        return (centre + out @ z).reshape(images.shape[1:])
+
+    return Subject("linear (probabilistic PCA)", encode, None, None, None, decode, images[:number])
+
+
+def certificates(subject: Subject, radius: float, samples: int, methods: tuple[str, ...]) -> dict[str, Any]:
+    settings = {"radius": radius, "key": jax.random.key(0), "num_samples": samples, "alpha": 1e-6, "progress": True}
+    if subject.encode is not None:
+        return bounds.certify_dataset(subject.encode, subject.decode, subject.images, methods=methods, **settings)
+    settings |= {"features": subject.features, "num_pilot_samples": samples // 5}
+    return {
+        f"hierarchical, {mode}": bounds.hierarchical_margin(
+            subject.inner_levels, subject.decode, subject.images, mode=mode, **settings
+        )
+        for mode in ("path", "sup")
+    }
+
+
+def attacked(subject: Subject, certificate: bounds.Certificate, trials: int, samples: int) -> bounds.SoundnessReport:
+    model = {"levels": subject.levels}
+    images = bounds.soundness_attacks(
+        subject.encode,
+        subject.decode,
+        subject.images,
+        certificate,
+        key=jax.random.key(1),
+        trials_per_image=trials,
+        steps=_STEPS,
+        **model,
+    )
+    return bounds.check_soundness(
+        certificate,
+        images,
+        decode=subject.decode,
+        images=subject.images,
+        key=jax.random.key(2),
+        encode=subject.encode,
+        num_samples=samples,
+        **model,
+    )
+
+
+def median_ratio(above: np.ndarray, below: np.ndarray) -> float | None:
+    told = np.isfinite(above) & (below > 0.0) & np.isfinite(below)
+    return float(np.median(above[told] / below[told])) if told.any() else None
+
+
+def tightness(subject: Subject, made: dict[str, Any], radius: float, samples: int) -> dict[str, Any]:
+    main = made["spectral"] if subject.encode is not None else made["hierarchical, path"]
+    few = subject.images[:16]
+    start = time.perf_counter()
+    upper = bounds.empirical_margin(
+        subject.encode, subject.decode, few, radius=radius, key=jax.random.key(3), num_samples=samples,
+        levels=subject.levels,
+    ).upper  # fmt: skip
+    seconds = time.perf_counter() - start
+    upper = np.where(upper > 0.0, upper, np.nan)
+    row = {
+        "attack_over_certified": median_ratio(upper, main.radius[:16]),
+        "attack_found_on": int(np.isfinite(upper).sum()),
+        "attack_seconds_per_image": seconds / len(few),
+    }
+    if subject.encode is None:
+        row["path_over_sup"] = median_ratio(main.radius, made["hierarchical, sup"].radius)
+        return row
+    row["t2_over_camuto"] = median_ratio(made["spectral"].radius, made["camuto"].radius)
+    row["moving_std_over_spectral"] = median_ratio(made["moving_std"].radius, made["spectral"].radius)
+    for name in ("lipschitz", "hybrid", "linear_region", "antithetic"):
+        if name in made:
+            row[f"{name}_over_spectral"] = median_ratio(made[name].radius, made["spectral"].radius)
+
+    def whitened(x, std):
+        return subject.encode(x).mean / std
+
+    for share in (0.1, 1.0):
+        ratios = []
+        for image, size in zip(few[:4], made["spectral"].radius, strict=False):
+            if np.isfinite(size) and size > 0.0:
+                std = np.exp(np.asarray(subject.encode(image).log_std))
+                product, affine = (
+                    bounds.LipschitzBound(whitened, image, std, method=method).bound(share * size)
+                    for method in ("product", "affine")
+                )
+                ratios.append(product / affine)
+        row[f"product_over_affine_at_{share:g}_margins"] = float(np.median(ratios)) if ratios else None
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="append", required=True)
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=27)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--radius", type=float, default=4.0)
+    parser.add_argument("--methods", default=",".join(ONE_LAYER), help="of models with one layer")
+    args = parser.parse_args()
+    methods = tuple(args.methods.split(","))
+    print(describe(), flush=True)
+    first = of_run(args.run[0], 1000)
+    subjects = [linear(first.images, args.images), *(of_run(path, args.images) for path in args.run)]
+    rows: list[dict[str, Any]] = []
+    trials = violations = 0
+    for subject in subjects:
+        start = time.perf_counter()
+        made = certificates(subject, args.radius, args.samples, methods)
+        seconds = time.perf_counter() - start
+        for name, certificate in made.items():
+            report = attacked(subject, certificate, args.trials, args.samples)
+            row = {
+                "model": subject.name,
+                "method": name,
+                "soundness": certificate.soundness,
+                "trials": report.trials,
+                "violations": report.violations,
+                "abstained": int(certificate.abstained.sum()),
+                "median_margin": float(np.median(certificate.radius)),
+            }
+            rows.append(row)
+            print(row, flush=True)
+            trials += report.trials
+            affine = subject is subjects[0]
+            if certificate.soundness != "first_order" or affine:
+                violations += report.violations
+        row = {"model": subject.name, "certify_seconds": seconds}
+        rows.append(row | tightness(subject, made, args.radius, args.samples))
+        print(rows[-1], flush=True)
+    rows.append({"trials": trials, "violations_of_sound_and_of_affine": violations})
+    print(rows[-1])
+    print(write_results("soundness", rows, settings=vars(args)))
+
+
+if __name__ == "__main__":
+    main()

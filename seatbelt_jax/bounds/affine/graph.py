@@ -1,0 +1,113 @@
+"""The nodes of a traced function: affine operations between activations (see `affine_trace`)."""
+
+import dataclasses
+import enum
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.extend.core import Primitive
+from numpy import ndarray
+
+
+class Level(enum.IntEnum):
+    """What a node depends on: nothing, the further arguments, or x."""
+
+    FIXED = 0
+    GIVEN = 1
+    INPUT = 2
+
+
+_created = itertools.count()
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Node:
+    """One array of the graph; `order` grows from operands to results."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    level: Level
+    order: int = dataclasses.field(default_factory=lambda: next(_created), init=False)
+
+    @property
+    def operands(self) -> tuple["Node", ...]:
+        return ()
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Constant(Node):
+    """A parameter or a literal."""
+
+    value: Any
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Argument(Node):
+    """x, of index 0 and level INPUT, or one of the further arguments."""
+
+    index: int
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Operation(Node):
+    """Result number `result` of a primitive."""
+
+    primitive: Primitive
+    params: dict[str, Any]
+    arguments: tuple[Node, ...]
+    result: int = 0
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return self.arguments
+
+    @property
+    def name(self) -> str:
+        return self.primitive.name
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Unsupported(Operation):
+    """An operation on x that is neither affine nor a known activation: an error where an output needs it."""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Activated(Node):
+    """An activation of a kind that `activations.resolve` knows, with constants for its parameters."""
+
+    kind: str
+    operand: Node
+    parameters: tuple[Node, ...] = ()
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.operand, *self.parameters)
+
+
+def bind(operation: Operation, values: Sequence[Any]) -> Any:
+    """The operation's result on arrays."""
+    results = operation.primitive.bind(*values, **operation.params)
+    return results[operation.result] if operation.primitive.multiple_results else results
+
+
+def fixed_value(node: Node) -> ndarray | None:
+    """The value of a node that depends on nothing; None of any other node."""
+    if isinstance(node, Constant):
+        return np.asarray(node.value)
+    if node.level is Level.FIXED and isinstance(node, Operation):
+        return np.asarray(bind(node, [fixed_value(operand) for operand in node.operands]))
+    return None
+
+
+def needed(outputs: Sequence[Node]) -> list[Node]:
+    """The nodes that depend on x and that an output needs, operands before results."""
+    found: dict[int, Node] = {}
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node.level is Level.INPUT and node.order not in found:
+            found[node.order] = node
+            stack += node.operands
+    return [found[order] for order in sorted(found)]

@@ -1,0 +1,124 @@
+"""From a JAX function to the graph of its operations."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from seatbelt_jax.bounds.affine.graph import (
+    Argument,
+    Constant,
+    Level,
+    Node,
+    Operation,
+    Unsupported,
+    needed,
+)
+from seatbelt_jax.bounds.affine.patterns import recognise
+
+# Where the jaxpr of a call is found. A custom derivative does not matter: the function itself is what is bounded.
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "checkpoint": "jaxpr",
+    "remat": "jaxpr",
+    "remat2": "jaxpr",
+}
+
+
+def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[Node], Any]:
+    """The nodes of the leaves of function(x, *constants), and the structure of that output.
+
+    Calls are inlined, operations named as affine or joined to activations by `activation_patterns`. Only shapes and
+    dtypes of x and of the constants matter.
+
+    Raises:
+      TypeError: an output is no array of float32 or float64.
+      ValueError: an output depends on x by an operation that is not supported.
+    """
+    # Products keep the precision that they are traced with.
+    with jax.default_matmul_precision("highest"):
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(x, *constants)
+    inputs: Sequence[Any] = closed.in_avals
+    levels = (Level.GIVEN if index else Level.INPUT for index in range(len(inputs)))
+    arguments = [
+        Argument(shape=aval.shape, dtype=aval.dtype, level=level, index=index)
+        for index, (aval, level) in enumerate(zip(inputs, levels, strict=True))
+    ]
+    outputs = _read(closed.jaxpr, closed.consts, arguments)
+    for node in outputs:
+        if not jnp.issubdtype(node.dtype, jnp.floating) or jnp.finfo(node.dtype).bits < 32:
+            raise TypeError(f"the function must return arrays of float32 or float64, got one of {node.dtype}")
+    unsupported = [node for node in needed(outputs) if isinstance(node, Unsupported)]
+    if unsupported:
+        # A comparison is named only where it is more than the condition of a selection.
+        floating = (node for node in unsupported if jnp.issubdtype(node.dtype, jnp.floating))
+        raise ValueError(_reason(next(floating, unsupported[0])))
+    return outputs, jax.tree.structure(shape)
+
+
+def _read(jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node]) -> list[Node]:
+    nodes: dict[Any, Node] = dict(zip(jaxpr.constvars, map(_constant, consts), strict=True))
+    nodes |= dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def node_of(atom: Any) -> Node:
+        aval: Any = atom.aval
+        return _constant(atom.val, aval.dtype) if isinstance(atom, Literal) else nodes[atom]
+
+    equation: Any
+    for equation in jaxpr.eqns:
+        operands = tuple(node_of(atom) for atom in equation.invars)
+        name = equation.primitive.name
+        if name in _CALLS:
+            called = equation.params[_CALLS[name]]
+            results = (
+                _read(called.jaxpr, called.consts, operands)
+                if isinstance(called, ClosedJaxpr)
+                else _read(called, (), operands)
+            )
+        else:
+            level = max((operand.level for operand in operands), default=Level.FIXED)
+            results = [
+                recognise(
+                    Operation(
+                        shape=var.aval.shape,
+                        dtype=var.aval.dtype,
+                        level=level,
+                        primitive=equation.primitive,
+                        params=equation.params,
+                        arguments=operands,
+                        result=index,
+                    )
+                )
+                for index, var in enumerate(equation.outvars)
+            ]
+        nodes |= dict(zip(equation.outvars, results, strict=True))
+    return [node_of(atom) for atom in jaxpr.outvars]
+
+
+def _constant(value: Any, dtype: Any = None) -> Constant:
+    array = jnp.asarray(value, dtype)
+    return Constant(shape=array.shape, dtype=array.dtype, level=Level.FIXED, value=array)
+
+
+def _reason(node: Unsupported) -> str:
+    if node.name in ("convert_element_type", "reduce_precision"):
+        return (
+            f"the function converts a value that depends on x to {node.dtype}: bounds need float32 or float64 "
+            "throughout (for a model, compute_dtype='float32')"
+        )
+    dependent = sum(operand.level is Level.INPUT for operand in node.operands)
+    return (
+        f"no bounds for '{node.name}' of {'values that depend' if dependent > 1 else 'a value that depends'} on x; "
+        "supported are affine operations (products and convolutions with constants, sums, reshapes, slices, "
+        "concatenation, padding, selection by a constant mask) and the activations maximum or minimum with a "
+        "constant, ReLU, leaky ReLU, abs, tanh, sigmoid, exp, log1p, square, SiLU, softplus and logaddexp with a "
+        "constant"
+    )

@@ -1,0 +1,175 @@
+"""Certificates made batch by batch, so that a data set of any size streams, and goes on after an interruption."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from numpy import ndarray
+
+from seatbelt_jax.bounds.certificate import Certificate
+from seatbelt_jax.bounds.checks import (
+    Decode,
+    Encode,
+    check_counts,
+    check_deterministic,
+    check_images,
+    check_key,
+    check_model,
+)
+from seatbelt_jax.bounds.evidence import Evidence, gather
+from seatbelt_jax.bounds.methods import METHODS, Question
+from seatbelt_jax.bounds.streaming import Fetch, default_decode_batch
+from seatbelt_jax.unfinished import Labelled, Store
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Streaming:
+    """How the work is cut into pieces; of these only key and the numbers of draws change a result."""
+
+    key: Array
+    num_pilot_samples: int
+    batch_size: int
+    decode_batch: int | None
+    chunk_size: int
+    progress: bool
+    store: Store | None = None
+
+
+def certify_batches(
+    encode: Encode,
+    decode: Decode,
+    images: Float[Array | ndarray, "n *image"] | Fetch,
+    count: int | None,
+    questions: Mapping[str, Question],
+    streaming: Streaming,
+) -> dict[str, Certificate]:
+    """Answers each question, under its name, for all images; the questions share their draws.
+
+    All ask for the same number of draws and the same norm. The arguments and errors are those of `certify_dataset`.
+    """
+    decode_batch = default_decode_batch() if streaming.decode_batch is None else streaming.decode_batch
+    check_counts(
+        num_pilot_samples=streaming.num_pilot_samples,
+        batch_size=streaming.batch_size,
+        decode_batch=decode_batch,
+        chunk_size=streaming.chunk_size,
+    )
+    check_key(streaming.key)
+    fetch, count = _check_source(images, count)
+    first_image = fetch(np.arange(1))
+    check_model(encode, decode, first_image)
+    check_deterministic(encode, decode, first_image[0])
+
+    methods = [METHODS[question.method] for question in questions.values()]
+    pilot = streaming.num_pilot_samples if any(method.pilot for method in methods) else 0
+    one = next(iter(questions.values()))
+    settings = f"{count} {pilot} " + " ".join(f"{name}: {question.describe()}" for name, question in questions.items())
+    made = _Made(streaming, encode, decode, first_image[0], settings)
+    for evidence in gather(
+        encode,
+        decode,
+        fetch,
+        count,
+        key=streaming.key,
+        num_samples=one.num_samples,
+        num_pilot_samples=pilot,
+        mirrored=any(method.mirrored for method in methods),
+        norm=one.norm,
+        batch_size=streaming.batch_size,
+        decode_batch=decode_batch,
+        chunk_size=streaming.chunk_size,
+        progress=streaming.progress,
+        skip=made.known,
+    ):
+        answers = {name: _certificate(question, evidence) for name, question in questions.items()}
+        made.add(evidence.first, evidence.images, answers)
+    return made.joined()
+
+
+def _certificate(question: Question, evidence: Evidence) -> Certificate:
+    method = METHODS[question.method]
+    claim = method.claim(evidence, question)
+    return Certificate(
+        radius=claim.radius,
+        p_lower=claim.p_lower,
+        hits=claim.hits,
+        abstained=~(claim.radius > 0.0),
+        norm_bound=claim.norm_bound,
+        norms=evidence.norms,
+        method=question.method,
+        soundness=method.soundness,
+        assumptions=method.assumptions,
+        alpha=question.alpha,
+        risk=question.risk,
+        reconstruction_radius=float(question.radius),
+        num_samples=question.num_samples,
+        norm=question.norm,
+    )
+
+
+class _Made:
+    """The certificates made so far, batch by batch, those of an earlier attempt with them."""
+
+    def __init__(
+        self, streaming: Streaming, encode: Encode, decode: Decode, image: Float[ndarray, "*image"], settings: str
+    ):
+        self._batches: dict[int, dict[str, Certificate]] = {}
+        self._store = None
+        if streaming.store is not None:
+            posterior = jax.jit(encode)(image)
+            probes = [posterior.mean, posterior.log_std, jax.jit(decode)(posterior.mean)]
+            probe = np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in probes])
+            key = np.asarray(jax.random.key_data(streaming.key))
+            self._store = Labelled(streaming.store, (settings, key), probe)
+
+    def known(self, first: int, images: Float[ndarray, "batch *image"]) -> bool:
+        """Takes up what an earlier attempt left of a batch, if it did."""
+        arrays = None if self._store is None else self._store.read(_group(first), _digest(images))
+        if arrays is None:
+            return False
+        left: dict[str, dict[str, ndarray]] = {}
+        for path, array in arrays.items():
+            if "/" in path:
+                name, field = path.split("/")
+                left.setdefault(name, {})[field] = array
+        self._batches[first] = {name: Certificate.from_arrays(fields) for name, fields in left.items()}
+        return True
+
+    def add(self, first: int, images: Float[ndarray, "batch *image"], made: dict[str, Certificate]) -> None:
+        self._batches[first] = made
+        if self._store is not None:
+            arrays = {
+                f"{name}/{field}": array
+                for name, certificate in made.items()
+                for field, array in certificate.to_arrays().items()
+            }
+            self._store.write(_group(first), _digest(images), arrays)
+
+    def joined(self) -> dict[str, Certificate]:
+        batches = [self._batches[first] for first in sorted(self._batches)]
+        return {name: Certificate.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _group(first: int) -> str:
+    return f"images from {first}"
+
+
+def _digest(images: Float[ndarray, "batch *image"]) -> ndarray:
+    return np.frombuffer(hashlib.sha256(np.ascontiguousarray(images).tobytes()).digest(), np.uint8)
+
+
+def _check_source(images: Float[Array | ndarray, "n *image"] | Fetch, count: int | None) -> tuple[Fetch, int]:
+    if not callable(images):
+        array = check_images(images)
+        return array.__getitem__, len(array)
+    if count is None:
+        raise TypeError("images is a function of indices: say with count how many there are")
+    check_counts(count=count)
+
+    def fetch(indices: ndarray) -> Float[ndarray, "batch *image"]:
+        return check_images(images(indices), first=int(indices[0]))
+
+    return fetch, count

@@ -1,0 +1,125 @@
+"""A model as its certificates see it: layers of latents drawn in turn, and decoded together.
+
+An encoder is a list of levels here; one latent layer is a list of one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from numpy import ndarray
+
+from seatbelt_jax.bounds.checks import (
+    DecodePath,
+    Encode,
+    Latents,
+    Level,
+    check_centres,
+    check_hierarchy,
+    check_model,
+    check_posteriors,
+)
+from seatbelt_jax.gaussian import DiagonalGaussian, sample
+from seatbelt_jax.norm import l2_norm
+
+
+class Draw(NamedTuple):
+    """One draw of all layers: the posterior of each given the latents below it, and the latents."""
+
+    posteriors: tuple[DiagonalGaussian, ...]
+    latents: Latents
+
+
+class Model(NamedTuple):
+    """A stochastic encoder, its levels drawn in turn, and the decoder of all its latents.
+
+    Attributes:
+      levels: (x, latents below) -> DiagonalGaussian, layer 1 first.
+      decode: all latents -> x.
+      sizes: latent coordinates of each layer.
+    """
+
+    levels: tuple[Level, ...]
+    decode: DecodePath
+    sizes: tuple[int, ...]
+
+    def noise(self, key: Array, count: int) -> Float[Array, "count total"]:
+        """Standard normal noise of `count` draws, for all layers."""
+        return jax.random.normal(key, (count, sum(self.sizes)))
+
+    def path(self, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Draw:
+        """z^i = mu_i(z^{<i}, x) + sigma_i(z^{<i}, x) noise_i; the mean path where the noise is 0."""
+        posteriors: list[DiagonalGaussian] = []
+        latents: list[Array] = []
+        parts = jnp.split(noise, np.cumsum(self.sizes)[:-1])
+        for level, part in zip(self.levels, parts, strict=True):
+            posteriors.append(level(x, tuple(latents)))
+            latents.append(sample(posteriors[-1], part.astype(posteriors[-1].mean.dtype)))
+        return Draw(tuple(posteriors), tuple(latents))
+
+    def mean_path(self, x: Float[Array, "*image"]) -> Draw:
+        return self.path(x, jnp.zeros(sum(self.sizes)))
+
+    def distance(
+        self, x: Float[Array, "*image"], noise: Float[Array, "total"], centre: Float[Array, "*image"]
+    ) -> Float[Array, ""]:
+        """||g(z) - centre||_2 of one draw at x, with a gradient everywhere."""
+        return l2_norm((self.decode(self.path(x, noise).latents) - centre).reshape(-1))
+
+
+def checked_model(
+    encode: Encode | None,
+    levels: Sequence[Level] | None,
+    decode: Any,
+    images: Float[ndarray, "n *image"],
+) -> Model:
+    """The model of one layer, from encode and decode, or of a hierarchy, from levels and decode.
+
+    Raises:
+      TypeError, ValueError: neither or both of encode and levels are given, or they do not fit the images.
+    """
+    if encode is not None and levels is None:
+        check_model(encode, decode, images)
+        latent = jax.eval_shape(encode, jax.ShapeDtypeStruct(images.shape[1:], images.dtype)).mean
+        return Model((lambda x, below: encode(x),), lambda latents: decode(latents[0]), latent.shape)
+    if levels is not None and encode is None:
+        sizes = check_hierarchy(levels, decode, images, None)
+        return Model(tuple(levels), decode, sizes)
+    raise ValueError("pass either encode, for one latent layer, or levels, for a hierarchy: got neither or both")
+
+
+def check_clean(path: Draw, centre_finite: Bool[ndarray, "batch"], first: int) -> None:
+    """Raises where something along the mean paths of unperturbed images is not finite, or a sigma is zero."""
+    for index, posterior in enumerate(path.posteriors):
+        source = "encode" if len(path.posteriors) == 1 else f"levels[{index}]"
+        check_posteriors(np.asarray(posterior.mean), np.exp(np.asarray(posterior.log_std)), first, source)
+    check_centres(centre_finite, first)
+
+
+def count_hits(
+    model: Model,
+    x: Float[Array, "*image"],
+    centre: Float[Array, "*image"],
+    noise: Float[Array, "draw total"],
+    *,
+    radius: float,
+    decode_batch: int,
+) -> Int[Array, ""]:
+    """How many draws at x, of this noise, decode to within the radius of the centre; a pure function that jits.
+
+    At most `decode_batch` reconstructions exist at a time. One that is not finite is a miss.
+    """
+    number = jax.dtypes.canonicalize_dtype(np.float64)
+    # Rounded down: a radius rounded up would take in draws that lie outside of it.
+    reach = number.type(radius)
+    reach = np.nextafter(reach, number.type(0)) if float(reach) > radius else reach
+
+    def hit(eta: Float[Array, "total"]) -> Bool[Array, ""]:
+        shift = model.decode(model.path(x, eta).latents) - centre
+        # False where it is NaN or infinite.
+        return jnp.sqrt(jnp.sum(jnp.square(shift))) <= reach
+
+    return jnp.sum(jax.lax.map(hit, noise, batch_size=min(decode_batch, len(noise))), dtype=jnp.int32)

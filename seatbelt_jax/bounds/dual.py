@@ -1,0 +1,167 @@
+"""The certificate seen from the other side: the ball of reconstructions that holds at a given perturbation."""
+
+import dataclasses
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Array, Float
+from numpy import ndarray
+
+from seatbelt_jax.bounds.ball import MovementBounds
+from seatbelt_jax.bounds.certificate import Soundness
+from seatbelt_jax.bounds.checks import (
+    Decode,
+    Encode,
+    Norm,
+    check_counts,
+    check_deterministic,
+    check_images,
+    check_key,
+    check_model,
+    check_norm,
+    check_perturbation,
+    check_probability,
+)
+from seatbelt_jax.bounds.confidence import quantile_ranks
+from seatbelt_jax.bounds.evidence import Evidence, gather
+from seatbelt_jax.bounds.margin import LipschitzConstants
+from seatbelt_jax.bounds.methods import METHODS
+from seatbelt_jax.bounds.streaming import default_decode_batch
+from seatbelt_jax.bounds.tradeoff import required_probability
+from seatbelt_jax.sections import check_choice
+
+# Methods whose evidence is the probability of one ball: their bound is turned round.
+DualMethod = Literal["spectral", "moving_std", "lipschitz"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CertifiedReconstructionRadius:
+    """How far reconstructions can move under perturbations of a given size, for n images.
+
+    For each image on its own, with probability at least `confidence` over the draws and under `assumptions`: every
+    perturbation d with ||d|| < eps leaves P(||g(z) - c||_2 <= radius) > risk, c the reconstruction of the
+    unperturbed x.
+
+    Attributes:
+      radius: [n], L2 in pixel units, an order statistic of the draws; infinite where there is no claim: too few draws
+        for a perturbation of this size.
+      required: [n], the probability that the unperturbed image must give the ball for the claim to follow.
+      eps: size of the perturbations, in pixel units.
+      norm: of the perturbations, "l2" or "linf".
+      method, soundness, assumptions, risk, num_samples: as in a `Certificate`.
+      alpha: probability, for each image, that the claim fails.
+    """
+
+    radius: Float[ndarray, "n"]
+    required: Float[ndarray, "n"]
+    eps: float
+    norm: Norm
+    method: str
+    soundness: Soundness
+    assumptions: tuple[str, ...]
+    risk: float
+    alpha: float
+    num_samples: int
+
+    @property
+    def confidence(self) -> float:
+        """1 - alpha, for each image on its own."""
+        return 1.0 - self.alpha
+
+
+def certified_reconstruction_radius(
+    encode: Encode,
+    decode: Decode,
+    images: Float[Array | ndarray, "n *image"],
+    *,
+    eps: float,
+    key: Array,
+    num_samples: int = 10_000,
+    alpha: float = 1e-3,
+    risk: float = 0.5,
+    method: DualMethod = "spectral",
+    norm: Norm = "l2",
+    lipschitz: LipschitzConstants | None = None,
+    batch_size: int = 16,
+    decode_batch: int | None = None,
+    chunk_size: int = 16,
+    progress: bool = False,
+) -> CertifiedReconstructionRadius:
+    """The radius r within which each reconstruction stays, more likely than `risk`, under any perturbation below eps.
+
+    The dual of `certify`: where a margin turns a probability into a perturbation, here the perturbation says which
+    probability p* the unperturbed image must give (`tradeoff.required_probability`), and r is an upper confidence
+    bound of the p*-quantile of ||Delta(x)||_2: an order statistic of the draws, valid for any distribution. Its choice
+    needs no draws of its own.
+
+    Args:
+      eps: size of the perturbations, in pixel units; positive.
+      method: "spectral", "moving_std" or "lipschitz"; see `certify`.
+      The other arguments and the errors are those of `certify`.
+    """
+    check_choice("method", method, get_args(DualMethod))
+    check_perturbation(eps)
+    check_probability("alpha", alpha)
+    check_probability("risk", risk)
+    check_norm(norm)
+    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
+    check_counts(num_samples=num_samples, batch_size=batch_size, decode_batch=decode_batch, chunk_size=chunk_size)
+    check_key(key)
+    array = check_images(images)
+    check_model(encode, decode, array)
+    check_deterministic(encode, decode, array[0])
+
+    movement = MovementBounds(encode, decode, norm, lipschitz)
+    radii, levels = [], []
+    for evidence in gather(
+        encode,
+        decode,
+        array.__getitem__,
+        len(array),
+        key=key,
+        num_samples=num_samples,
+        num_pilot_samples=0,
+        mirrored=False,
+        norm=norm,
+        batch_size=batch_size,
+        decode_batch=decode_batch,
+        chunk_size=chunk_size,
+        progress=progress,
+    ):
+        shift, log_std_shift = _shifts(evidence, movement, method, eps)
+        required = required_probability(shift, log_std_shift, risk=risk)
+        for distances, level in zip(np.sort(evidence.distances[..., 0], axis=1), required, strict=True):
+            # No order statistic is above a quantile of level 1.
+            rank = quantile_ranks(num_samples, level, alpha)[1] if level < 1.0 else num_samples + 1
+            radii.append(distances[rank - 1] if rank <= num_samples else np.inf)
+        levels.append(required)
+    chosen = METHODS[method]
+    return CertifiedReconstructionRadius(
+        np.array(radii),
+        np.concatenate(levels),
+        float(eps),
+        norm,
+        method,
+        chosen.soundness,
+        chosen.assumptions,
+        risk,
+        alpha,
+        num_samples,
+    )
+
+
+def _shifts(
+    evidence: Evidence, movement: MovementBounds, method: DualMethod, eps: float
+) -> tuple[Float[ndarray, "batch"], Float[ndarray, "batch"]]:
+    """How far mean, in standard deviations, and log sigma can move under perturbations of size eps."""
+    if method == "lipschitz":
+        constants = [
+            movement.in_ball(image, std, with_decoder=False)(eps)
+            for image, std in zip(evidence.images, evidence.std, strict=True)
+        ]
+        return (
+            eps * np.array([float(np.asarray(c.whitened_mean)) for c in constants]),
+            eps * np.array([float(np.asarray(c.log_std)) for c in constants]),
+        )
+    moving = evidence.norms.log_std_spectral if method == "moving_std" else 0.0
+    return eps * evidence.norms.whitened_spectral, np.broadcast_to(eps * moving, len(evidence.images))

@@ -1,0 +1,131 @@
+"""What certificates are made of: for each image its posterior, its Jacobians, and how far its draws decode."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from numpy import ndarray
+
+from seatbelt_jax.bounds.checks import (
+    Decode,
+    Encode,
+    Norm,
+    check_centres,
+    check_jacobians,
+    check_posteriors,
+)
+from seatbelt_jax.bounds.jacobian import (
+    EncoderJacobians,
+    JacobianNorms,
+    norms_from_jacobians,
+    posterior_and_jacobians,
+)
+from seatbelt_jax.bounds.reconstruction import reconstruction_distances
+from seatbelt_jax.bounds.streaming import Fetch, Skip, map_images
+from seatbelt_jax.gaussian import DiagonalGaussian
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """Of one batch of images, on the host.
+
+    Attributes:
+      first: index of the batch's first image in the data set.
+      images: [batch, ...].
+      std: [batch, latent], sigma at the images.
+      norms: of the encoder's Jacobians, each [batch].
+      distances: [batch, draw, side], float64, of draws and, where asked for, of their mirror images, from the
+        reconstruction of the mean.
+      pilot_distances: [batch, pilot], of draws of their own, to choose by.
+    """
+
+    first: int
+    images: Float[ndarray, "batch *image"]
+    std: Float[ndarray, "batch latent"]
+    norms: JacobianNorms
+    distances: Float[ndarray, "batch draw side"]
+    pilot_distances: Float[ndarray, "batch pilot"]
+
+    def hits(self, radius: float | Float[ndarray, "batch"]) -> Int[ndarray, "batch"]:
+        """Draws within a radius of reconstructions, the mirror images not counted."""
+        # In float64: a radius rounded to float32 could be the larger of the two.
+        return np.count_nonzero(self.distances[..., 0] <= np.reshape(radius, (-1, 1)), axis=1)
+
+    def pair_hits(self, radius: float) -> Int[ndarray, "batch"]:
+        """Draws that lie within the radius together with their mirror images."""
+        return np.count_nonzero((self.distances <= radius).all(axis=2), axis=1)
+
+
+def gather(
+    encode: Encode,
+    decode: Decode,
+    fetch: Fetch,
+    count: int,
+    *,
+    key: Array,
+    num_samples: int,
+    num_pilot_samples: int,
+    mirrored: bool,
+    norm: Norm,
+    batch_size: int,
+    decode_batch: int,
+    chunk_size: int,
+    progress: bool,
+    skip: Skip | None = None,
+) -> Iterator[Evidence]:
+    """Yields the evidence of every batch of a data set, in order.
+
+    Pilot draws follow the others in the numbering by which each draw has its key: the others are the same with and
+    without them.
+
+    Raises:
+      ValueError: a mean, sigma, Jacobian or reconstruction of the mean that is not finite, or a sigma of zero.
+    """
+
+    def of_image(
+        x: Float[Array, "*image"], index: Int[Array, ""]
+    ) -> tuple[
+        DiagonalGaussian,
+        EncoderJacobians,
+        Bool[Array, ""],
+        Float[Array, "num_samples side"],
+        Float[Array, "pilot"],
+    ]:
+        posterior, jacobians = posterior_and_jacobians(encode, x, chunk_size, norm)
+        image_key = jax.random.fold_in(key, index)
+        centre, distances = reconstruction_distances(
+            decode, posterior, image_key, num_samples=num_samples, decode_batch=decode_batch, mirrored=mirrored
+        )
+        pilot = jnp.zeros(0)
+        if num_pilot_samples:
+            _, sides = reconstruction_distances(
+                decode,
+                posterior,
+                image_key,
+                num_samples=num_pilot_samples,
+                decode_batch=decode_batch,
+                first=num_samples,
+            )
+            pilot = sides[:, 0]
+        return posterior, jacobians, jnp.isfinite(centre).all(), distances, pilot
+
+    batches = map_images(
+        of_image, fetch, count, batch_size=batch_size, progress=progress, description="certify", skip=skip
+    )
+    for first, images, (posterior, jacobians, finite, distances, pilot) in batches:
+        std = np.asarray(posterior.std)
+        check_posteriors(posterior.mean, std, first)
+        for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
+            check_jacobians(part[0], first, source=f"encode's {name}")
+        check_centres(finite, first)
+        yield Evidence(
+            first,
+            images,
+            std,
+            norms_from_jacobians(jacobians, std),
+            distances.astype(np.float64),
+            pilot.astype(np.float64),
+        )

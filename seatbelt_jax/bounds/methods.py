@@ -1,0 +1,190 @@
+"""The methods of `certify`: from the evidence of a batch of images to what is claimed of each.
+
+Every margin is `margin.margin` of a lower confidence bound and of a bound on how fast a perturbation moves the
+latents; the methods differ in the two, and so in what must be assumed.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from seatbelt_jax.bounds.ball import MovementBounds, largest_ball
+from seatbelt_jax.bounds.certificate import Soundness
+from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.confidence import lower_confidence_bound
+from seatbelt_jax.bounds.evidence import Evidence
+from seatbelt_jax.bounds.margin import (
+    LipschitzConstants,
+    camuto_margin,
+    camuto_norm_bound,
+    r_robustness_margin,
+)
+
+# Shares of r among which "hybrid" chooses r' for an image, by pilot draws.
+_INNER_SHARES = np.linspace(0.02, 1.0, 50)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is to be certified: the arguments of `certify` that a claim depends on."""
+
+    method: str
+    radius: float
+    num_samples: int
+    alpha: float
+    risk: float
+    norm: Norm
+    movement: MovementBounds
+
+    def describe(self) -> str:
+        """All of it in words, but for the model."""
+        fields = [getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "movement"]
+        return f"{fields} {self.movement.given}"
+
+
+class Claim(NamedTuple):
+    """Of each image of a batch; the fields are those of a `Certificate`."""
+
+    radius: Float[ndarray, "batch"]
+    p_lower: Float[ndarray, "batch"]
+    hits: Int[ndarray, "batch"]
+    norm_bound: Float[ndarray, "batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a margin is claimed, with the words that go with it in a certificate.
+
+    Attributes:
+      claim: from the evidence of a batch.
+      soundness, assumptions: as in a `Certificate`.
+      mirrored: whether it needs the mirror images of the draws.
+      pilot: whether it needs draws to choose by.
+      norms: of perturbations, for which it has a bound.
+    """
+
+    claim: Callable[[Evidence, Question], Claim]
+    soundness: Soundness
+    assumptions: tuple[str, ...]
+    mirrored: bool = False
+    pilot: bool = False
+    norms: tuple[Norm, ...] = ("l2", "linf")
+
+
+def _camuto(evidence: Evidence, question: Question) -> Claim:
+    hits, p_lower = _single(evidence, question)
+    radius = camuto_margin(p_lower, evidence.norms, risk=question.risk)
+    return Claim(radius, p_lower, hits, camuto_norm_bound(evidence.norms))
+
+
+def _spectral(evidence: Evidence, question: Question) -> Claim:
+    hits, p_lower = _single(evidence, question)
+    radius = r_robustness_margin(p_lower, evidence.norms, risk=question.risk)
+    return Claim(radius, p_lower, hits, evidence.norms.whitened_spectral)
+
+
+def _antithetic(evidence: Evidence, question: Question) -> Claim:
+    # Two bounds that must hold at once, so half of alpha for each.
+    alpha = question.alpha / 2.0
+    hits = evidence.hits(question.radius)
+    p_lower = lower_confidence_bound(hits, question.num_samples, alpha)
+    pairs = lower_confidence_bound(evidence.pair_hits(question.radius), question.num_samples, alpha)
+    radius = r_robustness_margin(p_lower, evidence.norms, risk=question.risk, pair_p_lower=pairs)
+    return Claim(radius, p_lower, hits, evidence.norms.whitened_spectral)
+
+
+def _moving_std(evidence: Evidence, question: Question) -> Claim:
+    hits, p_lower = _single(evidence, question)
+    radius = r_robustness_margin(p_lower, evidence.norms, risk=question.risk, frozen_std=False)
+    return Claim(radius, p_lower, hits, evidence.norms.whitened_spectral)
+
+
+def _linear_region(evidence: Evidence, question: Question) -> Claim:
+    claim = _moving_std(evidence, question)
+    regions = [
+        question.movement.linear_region_radius(image, std)
+        for image, std in zip(evidence.images, evidence.std, strict=True)
+    ]
+    return claim._replace(radius=np.minimum(claim.radius, regions))
+
+
+def _lipschitz(evidence: Evidence, question: Question) -> Claim:
+    hits, p_lower = _single(evidence, question)
+    balls = [_ball(evidence, question, row, p_lower[row]) for row in range(len(hits))]
+    radius, norm_bound = np.array(balls).T
+    return Claim(radius, p_lower, hits, norm_bound)
+
+
+def _hybrid(evidence: Evidence, question: Question) -> Claim:
+    rows = range(len(evidence.images))
+    inner = np.array([_choose_inner_radius(evidence, question, row) for row in rows])
+    hits = evidence.hits(inner)
+    p_lower = lower_confidence_bound(hits, question.num_samples, question.alpha)
+    balls = [_ball(evidence, question, row, p_lower[row], inner[row]) for row in rows]
+    radius, norm_bound = np.array(balls).T
+    return Claim(radius, p_lower, hits, norm_bound)
+
+
+def _single(evidence: Evidence, question: Question) -> tuple[Int[ndarray, "batch"], Float[ndarray, "batch"]]:
+    hits = evidence.hits(question.radius)
+    return hits, lower_confidence_bound(hits, question.num_samples, question.alpha)
+
+
+def _ball(
+    evidence: Evidence, question: Question, row: int, p_lower: float, inner_radius: float | None = None
+) -> tuple[float, float]:
+    """The largest ball that its own constants certify, and the mean's; p_lower is that of the inner radius."""
+    if p_lower <= question.risk:
+        return 0.0, np.inf
+    constants_in = question.movement.in_ball(
+        evidence.images[row], evidence.std[row], with_decoder=inner_radius is not None
+    )
+    slack = 0.0 if inner_radius is None else question.radius - inner_radius
+
+    def margin_with(constants: LipschitzConstants) -> float:
+        return float(r_robustness_margin(p_lower, risk=question.risk, lipschitz=constants, slack=slack))
+
+    # No constant that holds in a ball is below the one at its centre.
+    return largest_ball(constants_in, margin_with, margin_with(constants_in(0.0)))
+
+
+def _choose_inner_radius(evidence: Evidence, question: Question, row: int) -> float:
+    """The r' that promises the largest margin by the pilot draws, under the constants at the image."""
+    constants = question.movement.in_ball(evidence.images[row], evidence.std[row], with_decoder=True)(0.0)
+    pilot = evidence.pilot_distances[row]
+    radii = question.radius * _INNER_SHARES
+    pilot_hits = np.count_nonzero(pilot <= radii[:, None], axis=1)
+    promised_hits = pilot_hits * question.num_samples // (len(pilot) + 1)
+    promised = lower_confidence_bound(promised_hits, question.num_samples, question.alpha)
+    margins = r_robustness_margin(promised, risk=question.risk, lipschitz=constants, slack=question.radius - radii)
+    # The largest of equals: without any promise, the event is left as likely as it can be.
+    return float(radii[len(radii) - 1 - int(np.argmax(margins[::-1]))])
+
+
+_SAME_SIGMA = "The standard deviation of the encoder stays what it is at x (frozen sigma)."
+_MOVING_SIGMA = "The logarithm of sigma moves as its linearisation at x: exact only where it is affine over the ball."
+_LINEAR_MEAN = (
+    "The mean of the encoder moves as its linearisation at x: exact only where the mean is affine "
+    "over the whole ball of perturbations."
+)
+_ONE_LAYER = "One latent layer: encode gives the only random variable that decode reads."
+_FIXED = (
+    "encode and decode are deterministic, and the radius of the ball of reconstructions, "
+    "the risk and the number of draws were fixed before the draws."
+)
+_ARITHMETIC = "encode is what its code says in real arithmetic: of float32 rounding only its usual size is allowed for."
+_CONSTANTS = "Lipschitz constants that were given hold for every perturbation in the ball, and every latent."
+
+METHODS = {
+    "camuto": Method(_camuto, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), norms=("l2",)),
+    "spectral": Method(_spectral, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
+    "antithetic": Method(_antithetic, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), mirrored=True),
+    "moving_std": Method(_moving_std, "first_order", (_MOVING_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
+    "linear_region": Method(_linear_region, "locally_exact", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
+    "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _CONSTANTS, _ONE_LAYER, _FIXED)),
+    "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _CONSTANTS, _ONE_LAYER, _FIXED), pilot=True),
+}
