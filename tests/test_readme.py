@@ -1,4 +1,4 @@
-"""The Python of the README and of the guide to attacks runs as it stands there, block after block in one session."""
+"""The Python of the README and of the guides runs as it stands there, block after block in one session."""
 
 import pathlib
 import re
@@ -36,3 +36,17 @@ def test_the_python_of_the_guide_to_attacks_runs(capsys):
     assert sootla.objective.shape == (4, 1)
     assert np.all(darkened.distortion_max <= 0.1 + 1e-6)
     assert "(4, 7)" in capsys.readouterr().out
+
+
+def test_the_python_of_the_guide_to_certificates_runs(capsys):
+    blocks, session = run_blocks(ROOT / "docs" / "certify_your_vae.md")
+    assert blocks == 10
+    made, least, paths = (session[name] for name in ("of_methods", "least", "paths"))
+    medians = [np.median(made[name].radius) for name in ("camuto", "spectral", "antithetic")]
+    assert 0.0 < medians[0] < medians[1] < medians[2]
+    assert np.all(made["lipschitz"].radius <= made["moving_std"].radius * (1.0 + 1e-5))
+    assert np.all(made["linear_region"].radius > 0.0)
+    assert np.all(least.lower < least.upper) and np.all(paths.radius > 0.0)
+    assert session["certificate"].n == 60 and session["report"].violations == 0 < session["report"].trials
+    assert np.all(session["upper"].upper[np.isfinite(session["upper"].upper)] > made["spectral"].radius[0])
+    assert "sound" in capsys.readouterr().out

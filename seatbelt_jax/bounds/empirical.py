@@ -43,13 +43,13 @@ from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
 
 # Norms attacked by default, in units of the norm that would suffice to first order.
-_MULTIPLES = (1.0, 2.0, 4.0, 8.0, 16.0)
+_MULTIPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 # What is called nothing when the clean probability hardly exceeds the risk: standard deviations.
 _LEAST_BUDGET = 0.25
 _STEEPEST = 3
 _ROUNDS = 2
 # Points of a ray in the search, from a quarter of the least norm to the largest; and in the closer look at its middle.
-_RAY_POINTS = 12
+_RAY_POINTS = 14
 _CLOSE_POINTS = 7
 # Directions looked at closely.
 _FINALISTS = 2
@@ -116,7 +116,7 @@ def empirical_margin(
     them will be confirmed, are put to num_samples fresh draws, as is d = 0. Each has alpha / 5, so that all five hold
     at once with probability 1 - alpha.
 
-    Decodings for each image, besides the ascents: 20 * num_samples, and 12 * search_samples for each of their lanes
+    Decodings for each image, besides the ascents: 20 * num_samples, and 14 * search_samples for each of their lanes
     (norms x restarts x 2 objectives x 2 rounds). The noise of 2 * num_samples draws is held at once.
 
     Args:
@@ -126,8 +126,8 @@ def empirical_margin(
       radius: r, the L2 radius of the ball of reconstructions, in pixel units.
       key: one typed key. The result depends on it and on the image's index, not on any batch size.
       levels: for a hierarchy, as for `hierarchical_margin` (without its features).
-      norms: of the balls attacked, pixel units; nothing beyond the largest is looked at. By default 1, 2, 4, 8 and 16
-        times the norm that suffices to first order, for each image.
+      norms: of the balls attacked, pixel units; nothing beyond the largest is looked at. By default 1, 2, 4, 8, 16 and
+        64 times the norm that suffices to first order, for each image.
       norm: "l2", over the whole image, or "linf", the largest change of a pixel.
       num_samples: fresh draws for each distortion tried.
       search_samples: draws for each point of the search.
