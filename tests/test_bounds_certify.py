@@ -211,11 +211,13 @@ def test_one_compilation_however_many_batches():
 def test_memory_holds_one_block_of_reconstructions():
     weights = jax.random.normal(KEY, (4096, LATENT))
 
-    def draw(posterior):
-        return reconstruction_distances(lambda z: weights @ z, posterior, KEY, num_samples=20_000, decode_batch=64)
+    def draw(std):
+        noise = jax.ShapeDtypeStruct((LATENT,), jnp.float32)
+        return reconstruction_distances(
+            lambda eta: weights @ (std * eta), noise, KEY, num_samples=20_000, decode_batch=64
+        )
 
-    posterior = DiagonalGaussian(jnp.zeros(LATENT), jnp.zeros(LATENT))
-    memory = jax.jit(draw).lower(posterior).compile().memory_analysis()
+    memory = jax.jit(draw).lower(jnp.ones(LATENT)).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 20e6  # all reconstructions at once: 328e6
 
 
@@ -274,6 +276,23 @@ def test_minimal_robust_radius_brackets_the_chi_quantile():
     assert np.mean(result.upper - result.lower) < 0.15 * true
     few = bounds.minimal_robust_radius(encode, decode, images(1), key=KEY, num_samples=3)
     assert few.lower[0] == 0.0 < few.estimate[0] < few.upper[0] == np.inf
+
+
+def test_the_minimal_radius_of_a_hierarchy_is_that_of_all_its_noise():
+    """Two layers whose noise adds up: ||Delta|| is |N(0, 0.3^2 + 0.4^2)|."""
+    levels = [
+        lambda x, below: DiagonalGaussian(x.reshape(-1)[:1], jnp.full(1, jnp.log(0.3))),
+        lambda x, below: DiagonalGaussian(below[0], jnp.full(1, jnp.log(0.4))),
+    ]
+
+    def decode(latents):
+        return jnp.zeros(PIXELS).at[0].set(latents[1][0]).reshape(SHAPE)
+
+    result = bounds.minimal_robust_radius(None, decode, images(20), levels=levels, key=KEY, num_samples=2000)
+    np.testing.assert_allclose(np.mean(result.estimate), 0.5 * special.ndtri(0.75), rtol=0.02)
+    assert ((result.lower < 0.5 * special.ndtri(0.75)) & (0.5 * special.ndtri(0.75) < result.upper)).all()
+    with pytest.raises(ValueError, match="either encode"):
+        bounds.minimal_robust_radius(None, decode, images(1), key=KEY)
 
 
 @pytest.mark.parametrize("with_norms", [True, False])

@@ -136,3 +136,17 @@ def test_bad_encoders_and_images():
     with pytest.raises(ValueError, match="Jacobian of encode's mean is NaN"):
         # sqrt has the value 0 and no derivative at 0.
         jacobian_norms(lambda x: DiagonalGaussian(jnp.sqrt(x * 0.0), x), jnp.ones(4))
+
+
+def test_probabilistic_pca_has_the_singular_values_of_its_spectrum():
+    """sqrt(1 - s^2 / lambda_i) / s of W: the posterior is N(M^-1 A^T x, s^2 M^-1) (Tipping and Bishop 1999)."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(20, 4)))[0]
+    eigenvalues, noise = np.array([9.0, 4.0, 2.5, 1.2]), 0.7
+    weights = axes * np.sqrt(eigenvalues - noise**2)
+    inverse = np.linalg.inv(weights.T @ weights + noise**2 * np.eye(4))
+    log_std = 0.5 * np.log(noise**2 * np.diag(inverse))
+    norms = jacobian_norms(linear_encoder((inverse @ weights.T).astype(np.float32), log_std), jnp.ones((4, 5)))
+    singular = np.sqrt(1.0 - noise**2 / eigenvalues) / noise
+    np.testing.assert_allclose(norms.whitened_spectral, singular.max(), rtol=1e-5)
+    np.testing.assert_allclose(norms.whitened_frobenius, np.linalg.norm(singular), rtol=1e-5)

@@ -100,7 +100,7 @@ def test_pairs_count_where_they_say_more(risk):
 
 
 def test_lipschitz_constants_take_the_place_of_the_jacobian_and_slack_adds_to_it():
-    constants = LipschitzConstants(whitened_mean=4.0, mean=0.5, decoder=3.0)
+    constants = LipschitzConstants(whitened_mean=4.0, log_std=0.0, mean=0.5, decoder=3.0)
     budget = np.array([1.0, 2.5])
     p = np.vectorize(reference.NormalDist().cdf)(budget)
     np.testing.assert_allclose(r_robustness_margin(p, lipschitz=constants), budget / 4.0, rtol=1e-9)
@@ -114,7 +114,7 @@ def test_lipschitz_constants_take_the_place_of_the_jacobian_and_slack_adds_to_it
 def test_the_hybrid_margin_is_never_below_the_bound_for_a_fixed_sigma():
     """Barrett et al. 2022's second bound: of draws by the tail of a chi-squared variable, for one sigma for all."""
     latent, sigma, a, b = 6, 0.5, 1.3, 0.7
-    constants = LipschitzConstants(whitened_mean=b / sigma, mean=b, decoder=a)
+    constants = LipschitzConstants(whitened_mean=b / sigma, log_std=0.0, mean=b, decoder=a)
     distances = np.linalg.norm(sigma * np.random.default_rng(0).normal(size=(200_000, latent)), axis=1) * a
     for radius in (4.0, 5.0, 7.0):
         ours = max(
@@ -130,7 +130,7 @@ def test_the_largest_ball_is_where_the_margin_meets_the_radius():
 
     def constants_in(radius):
         calls.append(radius)
-        return LipschitzConstants(whitened_mean=min(1.0 + radius, 5.0))
+        return LipschitzConstants(whitened_mean=min(1.0 + radius, 5.0), log_std=0.0)
 
     def margin_with(constants):
         return 2.0 / constants.whitened_mean
@@ -151,7 +151,7 @@ def test_the_largest_ball_is_where_the_margin_meets_the_radius():
         ({"norms": None}, TypeError, "give norms"),
         ({"slack": -1.0}, ValueError, "slack must be zero or positive"),
         ({"slack": 1.0}, ValueError, "constants of mean and decoder"),
-        ({"slack": 1.0, "lipschitz": LipschitzConstants(1.0)}, ValueError, "constants of mean and decoder"),
+        ({"slack": 1.0, "lipschitz": LipschitzConstants(1.0, 0.0)}, ValueError, "constants of mean and decoder"),
         ({"pair_p_lower": 1.5}, ValueError, "pair_p_lower must hold probabilities"),
     ],
 )
@@ -163,9 +163,9 @@ def test_bad_margins(changes, error, message):
 
 def test_bad_constants():
     with pytest.raises(ValueError, match="whitened_mean must be zero or positive"):
-        LipschitzConstants(-1.0)
+        LipschitzConstants(-1.0, 0.0)
     with pytest.raises(ValueError, match="both, or neither"):
-        LipschitzConstants(1.0, mean=1.0)
+        LipschitzConstants(1.0, 0.0, mean=1.0)
 
 
 @pytest.mark.parametrize("margin", [camuto_margin, r_robustness_margin])

@@ -216,7 +216,7 @@ def test_a_lipschitz_decoder_gives_a_margin_beyond_the_noise():
     # The reconstruction moves as the mean does: by r at 1 / ||J||, and the noise hardly matters.
     assert 0.97 / norm < made["hybrid"].radius[0] < 1.0 / norm
     assert made["lipschitz"].radius[0] < 0.05 * made["hybrid"].radius[0]
-    given = bounds.LipschitzConstants(norm * np.exp(6.0), mean=norm, decoder=1.0)
+    given = bounds.LipschitzConstants(norm * np.exp(6.0), 0.0, mean=norm, decoder=1.0)
     by_hand = bounds.certify(encode, decode, ZERO, method="hybrid", lipschitz=given, **settings)
     np.testing.assert_allclose(by_hand.radius, made["hybrid"].radius, rtol=1e-3)
 
@@ -228,7 +228,7 @@ def test_a_lipschitz_decoder_gives_a_margin_beyond_the_noise():
         ({"norm": "l1"}, ValueError, "norm must be one of l2, linf"),
         ({"method": "exact"}, ValueError, "some of camuto, spectral, antithetic"),
         (
-            {"method": "hybrid", "lipschitz": bounds.LipschitzConstants(1.0)},
+            {"method": "hybrid", "lipschitz": bounds.LipschitzConstants(1.0, 0.0)},
             ValueError,
             "needs the Lipschitz constants of mean and decoder",
         ),

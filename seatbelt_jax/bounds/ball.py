@@ -39,6 +39,10 @@ class MovementBounds:
         """How far the image can move in any direction while mean and log_std stay affine."""
         return self._read(image, std, False).at(image, std).linear_region_radius()
 
+    def at_centre(self, image: Float[ndarray, "*image"], std: Float[ndarray, "latent"]) -> LipschitzConstants:
+        """The norms of the Jacobians at the image, of the code itself, whatever derivatives it declares."""
+        return LipschitzConstants(**self._read(image, std, False).at(image, std).bound(0.0))
+
     def in_ball(
         self, image: Float[ndarray, "*image"], std: Float[ndarray, "latent"], *, with_decoder: bool
     ) -> Callable[[float], LipschitzConstants]:
@@ -102,9 +106,9 @@ def largest_ball(
         reached = margin_with(constants)
         best = max(best, (min(radius, reached), float(np.asarray(constants.whitened_mean))))
         low, high = max(low, min(radius, reached)), min(high, max(radius, reached))
-        if high <= low * (1.0 + _NARROW) or high == 0.0:
+        if high <= low * (1.0 + _NARROW) or high == 0.0 or (low == 0.0 and math.isinf(high)):
             break
-        radius = 2.0 * low if math.isinf(high) else 0.5 * (low + high)
-        if radius == 0.0:
-            break
+        # Between a bound of all slopes and the one at the centre lie orders of magnitude.
+        between = math.sqrt(low * high) if low > 0.0 else 0.5 * high
+        radius = 2.0 * low if math.isinf(high) else between
     return best

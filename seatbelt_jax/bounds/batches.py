@@ -14,7 +14,6 @@ from seatbelt_jax.bounds.checks import (
     Decode,
     Encode,
     check_counts,
-    check_deterministic,
     check_images,
     check_key,
     check_model,
@@ -60,14 +59,15 @@ def certify_batches(
     check_key(streaming.key)
     fetch, count = _check_source(images, count)
     first_image = fetch(np.arange(1))
-    check_model(encode, decode, first_image)
-    check_deterministic(encode, decode, first_image[0])
+    model = check_model(encode, decode, first_image)
 
     methods = [METHODS[question.method] for question in questions.values()]
     pilot = streaming.num_pilot_samples if any(method.pilot for method in methods) else 0
     one = next(iter(questions.values()))
-    settings = f"{count} {pilot} " + " ".join(f"{name}: {question.describe()}" for name, question in questions.items())
-    made = _Made(streaming, encode, decode, first_image[0], settings)
+    settings = f"{model} {count} {pilot} " + " ".join(
+        f"{name}: {question.describe()}" for name, question in questions.items()
+    )
+    made = _Made(streaming, settings)
     for evidence in gather(
         encode,
         decode,
@@ -101,7 +101,7 @@ def _certificate(question: Question, evidence: Evidence) -> Certificate:
         norms=evidence.norms,
         method=question.method,
         soundness=method.soundness,
-        assumptions=method.assumptions,
+        assumptions=(*method.assumptions, *question.given),
         alpha=question.alpha,
         risk=question.risk,
         reconstruction_radius=float(question.radius),
@@ -113,17 +113,13 @@ def _certificate(question: Question, evidence: Evidence) -> Certificate:
 class _Made:
     """The certificates made so far, batch by batch, those of an earlier attempt with them."""
 
-    def __init__(
-        self, streaming: Streaming, encode: Encode, decode: Decode, image: Float[ndarray, "*image"], settings: str
-    ):
+    def __init__(self, streaming: Streaming, settings: str):
         self._batches: dict[int, dict[str, Certificate]] = {}
         self._store = None
         if streaming.store is not None:
-            posterior = jax.jit(encode)(image)
-            probes = [posterior.mean, posterior.log_std, jax.jit(decode)(posterior.mean)]
-            probe = np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in probes])
             key = np.asarray(jax.random.key_data(streaming.key))
-            self._store = Labelled(streaming.store, (settings, key), probe)
+            # The settings say what the model is, to the bit: nothing needs to be probed.
+            self._store = Labelled(streaming.store, (settings, key), np.zeros(0))
 
     def known(self, first: int, images: Float[ndarray, "batch *image"]) -> bool:
         """Takes up what an earlier attempt left of a batch, if it did."""

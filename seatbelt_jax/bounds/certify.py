@@ -1,7 +1,9 @@
 """certify, certify_dataset and margin_curve: margins of r-robustness, with stated confidence and assumptions."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
@@ -230,6 +232,8 @@ def _question(
     check_counts(num_samples=num_samples)
     check_sufficient_samples(num_samples, alpha, risk)
     check_norm(norm)
+    if lipschitz is not None and any(np.ndim(value) for value in dataclasses.asdict(lipschitz).values()):
+        raise ValueError("the Lipschitz constants of a certificate are numbers that hold for all images, not arrays")
     movement = MovementBounds(encode, decode, norm, lipschitz)
 
     def question(name: str) -> Question:

@@ -1,5 +1,6 @@
 """What the room accepts: every check of a user's input, each with the reason it gives."""
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
@@ -101,26 +103,41 @@ def check_encode(encode: Encode, image: jax.ShapeDtypeStruct) -> DiagonalGaussia
     return _check_layer("encode", jax.eval_shape(encode, image), image)
 
 
-def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image"]) -> None:
-    """Raises unless encode maps an image to one layer's posterior, decode a latent to an image."""
+def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image"]) -> str:
+    """What encode and decode are (see `check_deterministic`).
+
+    Raises unless encode maps an image to one layer's posterior, decode a latent to an image, both the same each time.
+    """
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     latent = check_encode(encode, image).mean
     _check_decoded(jax.eval_shape(decode, latent), f"one latent of shape {latent.shape}", image)
+    return check_deterministic(encode=(encode, image), decode=(decode, latent))
 
 
-def check_deterministic(encode: Encode, decode: Decode, image: Float[ndarray, "*image"]) -> None:
-    """Raises where encode or decode, traced anew, is another program: it draws noise that no certificate follows."""
-    traced = jax.ShapeDtypeStruct(image.shape, image.dtype)
-    latent = jax.eval_shape(encode, traced).mean
-    for name, function, argument in (("encode", encode, traced), ("decode", decode, latent)):
+def check_deterministic(**functions: tuple[Callable, Any]) -> str:
+    """Raises where a function, traced anew, is another program: it draws noise that no certificate follows.
+
+    Args:
+      functions: by their names for messages, each with the argument (shapes and types) that it is traced with.
+
+    Returns:
+      What the functions are, operations and parameters, in a few letters: alike for two that do the same.
+    """
+    digest = hashlib.sha256()
+    for name, (function, argument) in functions.items():
         # Through a new function each time: make_jaxpr keeps what it has traced.
         once, again = (jax.make_jaxpr(lambda value, f=function: f(value))(argument) for _ in range(2))
-        same_constants = len(once.consts) == len(again.consts) and all(map(_same, once.consts, again.consts))
-        if _text(once) != _text(again) or not same_constants:
+        if (fingerprint := _fingerprint(once)) != _fingerprint(again):
             raise ValueError(
                 f"{name} is not deterministic: it gives another function each time it is traced; take dropout, "
                 "sampling and stateful random generators out of it"
             )
+        if called := re.search(r"\b(pure|io)_callback", str(once.jaxpr)):
+            raise ValueError(
+                f"{name} calls back to Python ({called[0]}): what happens there cannot be certified; write it in JAX"
+            )
+        digest.update(fingerprint)
+    return digest.hexdigest()
 
 
 def check_hierarchy(
@@ -143,18 +160,40 @@ def check_hierarchy(
         path = (*path, layer.mean)
     shapes = ", ".join(str(latent.shape) for latent in path)
     _check_decoded(jax.eval_shape(decode, path), f"a tuple of latents of shapes {shapes}", image)
+    for index, level in enumerate(levels):
+        below = path[:index]
+        check_deterministic(**{f"levels[{index}]": (lambda given, level=level: level(*given), (read, below))})
+    check_deterministic(decode=(decode, path))
     return tuple(latent.size for latent in path)
 
 
-def _text(jaxpr: Any) -> str:
+def _fingerprint(closed: Any) -> bytes:
+    """A digest of a program's text and of all its constants."""
     # Rules of derivation are printed with their addresses.
-    return re.sub(r"0x[0-9a-f]+", "", str(jaxpr.jaxpr))
+    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
+    stack = [closed]
+    while stack:
+        program = stack.pop()
+        if isinstance(program, core.ClosedJaxpr):
+            for constant in program.consts:
+                digest.update(_bytes(constant))
+            program = program.jaxpr
+        if isinstance(program, core.Jaxpr):
+            for equation in program.eqns:
+                atom: Any
+                for atom in equation.invars:
+                    if isinstance(atom, core.Literal):
+                        digest.update(_bytes(atom.val))
+                stack += equation.params.values()
+        elif isinstance(program, tuple | list):
+            stack += program
+    return digest.digest()
 
 
-def _same(a: Any, b: Any) -> bool:
-    if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
-        a, b = jax.random.key_data(a), jax.random.key_data(b)
-    return np.array_equal(a, b)
+def _bytes(constant: Any) -> bytes:
+    if jnp.issubdtype(jnp.result_type(constant), jax.dtypes.prng_key):
+        constant = jax.random.key_data(constant)
+    return np.ascontiguousarray(constant).tobytes()
 
 
 def _check_features(output: Any) -> jax.ShapeDtypeStruct:

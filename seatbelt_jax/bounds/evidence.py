@@ -25,7 +25,7 @@ from seatbelt_jax.bounds.jacobian import (
 )
 from seatbelt_jax.bounds.reconstruction import reconstruction_distances
 from seatbelt_jax.bounds.streaming import Fetch, Skip, map_images
-from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.gaussian import DiagonalGaussian, sample
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,21 +95,20 @@ def gather(
         Float[Array, "pilot"],
     ]:
         posterior, jacobians = posterior_and_jacobians(encode, x, chunk_size, norm)
-        image_key = jax.random.fold_in(key, index)
-        centre, distances = reconstruction_distances(
-            decode, posterior, image_key, num_samples=num_samples, decode_batch=decode_batch, mirrored=mirrored
-        )
-        pilot = jnp.zeros(0)
-        if num_pilot_samples:
-            _, sides = reconstruction_distances(
-                decode,
-                posterior,
-                image_key,
-                num_samples=num_pilot_samples,
+
+        def draws(number: int, first: int, mirrored: bool) -> tuple[Float[Array, "*image"], Float[Array, "draw side"]]:
+            return reconstruction_distances(
+                lambda eta: decode(sample(posterior, eta)),
+                jax.eval_shape(lambda: posterior.mean),
+                jax.random.fold_in(key, index),
+                num_samples=number,
                 decode_batch=decode_batch,
-                first=num_samples,
+                first=first,
+                mirrored=mirrored,
             )
-            pilot = sides[:, 0]
+
+        centre, distances = draws(num_samples, 0, mirrored)
+        pilot = draws(num_pilot_samples, num_samples, False)[1][:, 0] if num_pilot_samples else jnp.zeros(0)
         return posterior, jacobians, jnp.isfinite(centre).all(), distances, pilot
 
     batches = map_images(

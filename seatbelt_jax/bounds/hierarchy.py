@@ -197,11 +197,12 @@ def hierarchical_margin(
 
     norm_bound, hits = (np.array(column) for column in zip(*rows, strict=True))
     p_lower = lower_confidence_bound(hits, num_samples, alpha)
+    radii = margin(p_lower, norm_bound, risk=risk)
     return Certificate(
-        radius=margin(p_lower, norm_bound, risk=risk),
+        radius=radii,
         p_lower=p_lower,
         hits=hits,
-        abstained=p_lower <= risk,
+        abstained=~(radii > 0.0),
         norm_bound=norm_bound,
         norms=None,
         method="hierarchical" if mode == "path" else "hierarchical_sup",

@@ -20,6 +20,7 @@ from seatbelt_jax.bounds.checks import (
     Encode,
     Norm,
     check_counts,
+    check_deterministic,
     check_encode,
     check_images,
     check_jacobians,
@@ -116,7 +117,9 @@ def jacobian_norms(
     check_counts(chunk_size=chunk_size)
     check_norm(norm)
     image = check_images(np.asarray(x)[None])[0]
-    check_encode(encode, jax.ShapeDtypeStruct(image.shape, image.dtype))
+    shape = jax.ShapeDtypeStruct(image.shape, image.dtype)
+    check_encode(encode, shape)
+    check_deterministic(encode=(encode, shape))
     posterior, jacobians = jax.jit(lambda x: posterior_and_jacobians(encode, x, chunk_size, norm))(image)
     mean, std = np.asarray(posterior.mean), np.asarray(posterior.std)
     check_posteriors(mean[None], std[None], first=0)

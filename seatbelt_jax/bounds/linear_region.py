@@ -31,7 +31,8 @@ def linear_region_radius(function: Callable, x: Float[Array | ndarray, "*image"]
       norm: the ball's, "l2" or "linf".
 
     Returns:
-      The radius; infinite for an affine function, 0 where an activation is on its kink, as far as rounding can tell.
+      The radius; infinite for an affine function, 0 where an activation is on its kink, as far as rounding can tell,
+      or a value on the way is not finite.
 
     Raises:
       TypeError: x is not floating point, or an output not float32 or float64.
@@ -67,6 +68,9 @@ def region_radius(instance: Instance, x: Float[ndarray, "*image"], norm: Norm) -
             distance = np.maximum(np.abs(value - activation.kink) - rounding * magnitude, 0.0)
             steepness = (1.0 + rounding) * terms[PIXELS].map.dual_norms(norm)
             moves = (steepness > 0.0) & (activation.below != activation.above)
+            known = np.isfinite(value) & np.isfinite(magnitude) & np.isfinite(steepness)
+            if not known.all():
+                return 0.0
             radius = min(radius, float(np.min(distance[moves] / steepness[moves], initial=math.inf)))
         values[source] = activation.value(value)
         form.activate(source, terms, slope, np.zeros(stage.shape))

@@ -47,12 +47,13 @@ class LipschitzBound:
     Methods, each of them sound, in the order of their tightness and cost:
       "product": products of the layers' norms and of the activations' largest slopes anywhere; sums over paths.
       "interval": the slopes of activations over the ball, their inputs' bounds by interval arithmetic after the first
-        layer (there by dual norms), then the norms of the affine form of the Jacobian (`jacobian_bounds`).
-      "affine": the same with inputs bounded by affine arithmetic too (`activation_bounds`).
+        layer (there by dual norms), then the norms of the affine form of the Jacobian (`affine.jacobians`).
+      "affine": the same with inputs bounded by affine arithmetic too (`affine.values`).
     The last two are never above the first, and at radius 0 they are the norm of the Jacobian at x.
 
     Soundness is that of real arithmetic: bounds of inputs are widened, and norms raised, by more than float32
-    rounding of the computations here, but the function's own rounding errors are not part of its Lipschitz constant.
+    rounding of the computations here (but for sums of layers that cancel nearly all of each other), and the function's
+    own rounding errors are not part of its Lipschitz constant.
     Affine forms hold one column per pixel and per activation of unknown slope for the values in use; where the columns
     of one layer would take more than 512 MiB of float32, "affine" and "interval" give the product. Matrices whose
     shorter side is longer than 2048 are bounded more coarsely (`operator_norm`). A bound grows with the radius but for

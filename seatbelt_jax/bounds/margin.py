@@ -20,11 +20,9 @@ from scipy.special import ndtri
 
 from seatbelt_jax.bounds.checks import check_probability
 from seatbelt_jax.bounds.jacobian import JacobianNorms
-from seatbelt_jax.bounds.tradeoff import bernoulli_divergence, survives
+from seatbelt_jax.bounds.tradeoff import HALVINGS, bernoulli_divergence, survives
 
 Values = Float[ndarray, "*batch"]
-# Halvings of a bracket: as close as float64 goes.
-_HALVINGS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +34,13 @@ class LipschitzConstants:
 
     Attributes:
       whitened_mean: L_w, ||(mu(x + d) - mu(x)) / sigma(x)||_2 <= L_w ||d||; standard deviations per pixel unit.
-      log_std: L_u, ||log sigma(x + d) - log sigma(x)||_2 <= L_u ||d||; 0 for a sigma that is the same everywhere.
+      log_std: L_u, ||log sigma(x + d) - log sigma(x)||_2 <= L_u ||d||; 0 only for a sigma that is constant.
       mean: L_e, ||mu(x + d) - mu(x)||_2 <= L_e ||d||; latent units per pixel unit.
       decoder: a, ||g(z') - g(z)||_2 <= a ||z' - z||_2; pixel units per latent unit.
     """
 
     whitened_mean: Values | float
-    log_std: Values | float = 0.0
+    log_std: Values | float
     mean: Values | float | None = None
     decoder: Values | float | None = None
 
@@ -109,7 +107,7 @@ def margin(
 
 
 def largest_radius(
-    holds: Callable[[Values], Bool[ndarray, "*batch"]], bracket: Values, halvings: int = _HALVINGS
+    holds: Callable[[Values], Bool[ndarray, "*batch"]], bracket: Values, halvings: int = HALVINGS
 ) -> Values:
     """The largest radius up to the bracket at which a monotone condition holds, from below; infinite brackets stay."""
     low, high = np.zeros_like(bracket), np.where(np.isfinite(bracket), bracket, 0.0)

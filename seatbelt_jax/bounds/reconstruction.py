@@ -6,6 +6,7 @@ that the unperturbed image meets (Sec. 3.3, Appendix A).
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +16,22 @@ from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import (
     Decode,
+    DecodePath,
     Encode,
-    check_centres,
+    Level,
     check_counts,
     check_images,
     check_key,
-    check_model,
-    check_posteriors,
     check_probability,
 )
 from seatbelt_jax.bounds.confidence import quantile_ranks
+from seatbelt_jax.bounds.draws import Draw, check_clean, checked_model
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
-from seatbelt_jax.gaussian import DiagonalGaussian, sample
 
 
 def reconstruction_distances(
-    decode: Decode,
-    posterior: DiagonalGaussian,
+    reconstruct: Callable[[Float[Array, "latent"]], Float[Array, "*image"]],
+    noise: jax.ShapeDtypeStruct,
     key: Array,
     *,
     num_samples: int,
@@ -46,23 +46,24 @@ def reconstruction_distances(
     to NaN or infinity is infinitely far: it counts as a miss.
 
     Args:
+      reconstruct: from standard normal noise eta to g(mu + sigma eta); the centre is that of no noise.
+      noise: shape and type of eta.
       first: the index of the first draw; draws of other indices are independent of these.
       mirrored: whether to decode the mirror image mu - sigma eta of each draw mu + sigma eta too: `side` is then 2
         long, otherwise 1.
     """
-    centre = decode(posterior.mean)
+    centre = reconstruct(jnp.zeros(noise.shape, noise.dtype))
     blocks = -(-num_samples // decode_batch)
     block = -(-num_samples // blocks)
-    signs = jnp.asarray([1.0, -1.0] if mirrored else [1.0], posterior.mean.dtype)
+    signs = jnp.asarray([1.0, -1.0] if mirrored else [1.0], noise.dtype)
 
-    def distance(noise: Float[Array, "latent"]) -> Float[Array, ""]:
-        shift = decode(sample(posterior, noise)) - centre
-        norm = jnp.sqrt(jnp.sum(jnp.square(shift)))
+    def distance(eta: Float[Array, "latent"]) -> Float[Array, ""]:
+        norm = jnp.sqrt(jnp.sum(jnp.square(reconstruct(eta) - centre)))
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 
     def sides(draw: Int[Array, ""]) -> Float[Array, "side"]:
-        noise = jax.random.normal(jax.random.fold_in(key, draw), posterior.mean.shape, posterior.mean.dtype)
-        return jax.vmap(lambda sign: distance(sign * noise))(signs)
+        eta = jax.random.normal(jax.random.fold_in(key, draw), noise.shape, noise.dtype)
+        return jax.vmap(lambda sign: distance(sign * eta))(signs)
 
     draws = first + jnp.arange(blocks * block).reshape(blocks, block)
     distances = jax.lax.map(jax.vmap(sides), draws)
@@ -94,11 +95,12 @@ class MinimalRobustRadius:
 
 
 def minimal_robust_radius(
-    encode: Encode,
-    decode: Decode,
+    encode: Encode | None,
+    decode: Decode | DecodePath,
     images: Float[Array | ndarray, "n *image"],
     *,
     key: Array,
+    levels: Sequence[Level] | None = None,
     num_samples: int = 10_000,
     alpha: float = 1e-3,
     risk: float = 0.5,
@@ -113,7 +115,10 @@ def minimal_robust_radius(
     Below `lower` no margin exists, above `upper` one does. To choose the radius of `certify` from
     it, use a key of its own: the draws that certify must not have chosen the radius.
 
-    Args and errors as for `certify`.
+    Args:
+      encode, decode: as for `certify`; for a hierarchy encode is None, and decode takes the tuple of all latents.
+      levels: of a hierarchy, as for `hierarchical_margin` (without its features).
+      The other arguments and the errors are those of `certify`.
     """
     check_probability("alpha", alpha)
     check_probability("risk", risk)
@@ -121,25 +126,24 @@ def minimal_robust_radius(
     check_counts(num_samples=num_samples, batch_size=batch_size, decode_batch=decode_batch)
     check_key(key)
     array = check_images(images)
-    check_model(encode, decode, array)
+    model = checked_model(encode, levels, decode, array)
 
     def draw(
         x: Float[Array, "*image"], index: Int[Array, ""]
-    ) -> tuple[DiagonalGaussian, Bool[Array, ""], Float[Array, "num_samples"]]:
-        posterior = encode(x)
+    ) -> tuple[Draw, Bool[Array, ""], Float[Array, "num_samples"]]:
         centre, distances = reconstruction_distances(
-            decode,
-            posterior,
+            lambda eta: model.decode(model.path(x, eta).latents),
+            jax.ShapeDtypeStruct((sum(model.sizes),), x.dtype),
             jax.random.fold_in(key, index),
             num_samples=num_samples,
             decode_batch=decode_batch,
         )
-        return posterior, jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
+        return model.mean_path(x), jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
 
     low, high = quantile_ranks(num_samples, risk, alpha / 2.0)
     middle = min(int(np.floor(risk * num_samples)) + 1, num_samples)
     rows = []
-    for first, _, (posterior, finite, ordered) in map_images(
+    for first, _, (clean, finite, ordered) in map_images(
         draw,
         array.__getitem__,
         len(array),
@@ -147,8 +151,7 @@ def minimal_robust_radius(
         progress=progress,
         description="minimal radius",
     ):
-        check_posteriors(posterior.mean, np.asarray(posterior.std), first)
-        check_centres(finite, first)
+        check_clean(clean, finite, first)
         # Ranks are one-based; 0 and num_samples + 1 stand for the trivial bounds 0 and infinity.
         padded = np.pad(ordered.astype(np.float64), ((0, 0), (1, 1)), constant_values=(0.0, np.inf))
         rows.append(padded[:, [middle, low, high]])

@@ -25,7 +25,7 @@ from seatbelt_jax.bounds.checks import check_probability
 
 Values = Float[ndarray, "*batch"]
 # Halvings of a bracket: as close as float64 goes.
-_HALVINGS = 100
+HALVINGS = 100
 
 
 def gdp_compose(shifts: Float[Array | ndarray, "*batch level"], axis: int = -1) -> Values:
@@ -107,7 +107,7 @@ def required_probability(shift: Values | float, log_std_shift: Values | float, *
     check_probability("risk", risk)
     shift, log_std_shift = np.broadcast_arrays(np.asarray(shift, np.float64), np.asarray(log_std_shift, np.float64))
     low, high = np.full(shift.shape, risk), np.ones(shift.shape)
-    for _ in range(_HALVINGS):
+    for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         enough = survives(middle, shift, log_std_shift, risk=risk)
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)

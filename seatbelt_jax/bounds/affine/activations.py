@@ -51,7 +51,10 @@ class Kinked:
         return np.where(v < self.kink, self.below, self.above)
 
     def value(self, v: Values) -> Values:
-        return self.kink + self.slope(v) * (v - self.kink)
+        slope = self.slope(v)
+        # Not kink + slope (v - kink): with a kink far away v would be lost in it.
+        with np.errstate(invalid="ignore"):
+            return slope * v + np.where(slope == 1.0, 0.0, (1.0 - slope) * self.kink)
 
     def slopes(self, lower: Values, upper: Values) -> tuple[Values, Values]:
         first = np.where(lower <= self.kink, self.below, self.above)
@@ -154,7 +157,7 @@ _SMOOTH = {
 
 
 def resolve(kind: str, parameters: Sequence[Values]) -> Activation:
-    """The activation of a kind named by `activation_patterns`, with the values of its parameters."""
+    """The activation of a kind named by `patterns`, with the values of its parameters."""
     constants = [np.asarray(parameter, np.float64) for parameter in parameters]
     zero, one = np.zeros(()), np.ones(())
     match kind, constants:

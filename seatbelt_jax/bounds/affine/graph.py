@@ -1,4 +1,4 @@
-"""The nodes of a traced function: affine operations between activations (see `affine_trace`)."""
+"""The nodes of a traced function: affine operations between activations (see `trace`)."""
 
 import dataclasses
 import enum
@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from numpy import ndarray
@@ -93,11 +95,15 @@ def bind(operation: Operation, values: Sequence[Any]) -> Any:
 
 
 def fixed_value(node: Node) -> ndarray | None:
-    """The value of a node that depends on nothing; None of any other node."""
+    """The value of a node that depends on nothing, no random key either; None of any other node."""
+    if jnp.issubdtype(node.dtype, jax.dtypes.prng_key):
+        return None
     if isinstance(node, Constant):
         return np.asarray(node.value)
     if node.level is Level.FIXED and isinstance(node, Operation):
-        return np.asarray(bind(node, [fixed_value(operand) for operand in node.operands]))
+        values = [fixed_value(operand) for operand in node.operands]
+        # A mask drawn with a fixed key is fixed, but the key is no array of numbers.
+        return None if any(value is None for value in values) else np.asarray(bind(node, values))
     return None
 
 

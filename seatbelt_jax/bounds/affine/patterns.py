@@ -5,7 +5,16 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 
-from seatbelt_jax.bounds.affine.graph import Activated, Constant, Level, Node, Operation, Unsupported, fixed_value
+from seatbelt_jax.bounds.affine.graph import (
+    Activated,
+    Constant,
+    Level,
+    Node,
+    Operation,
+    Unsupported,
+    fixed_value,
+    needed,
+)
 
 # Affine in all operands together; those that do not depend on x are added ...
 ADDITIVE = frozenset({"add", "add_any", "sub", "concatenate", "pad", "select_n"})
@@ -30,7 +39,6 @@ STRUCTURAL = frozenset(
         "slice",
         "split",
         "squeeze",
-        "stop_gradient",
         "transpose",
     }
 )
@@ -43,6 +51,9 @@ def recognise(operation: Operation) -> Node:
         return operation
     name, operands = operation.name, operation.operands
     dependent = [operand for operand in operands if operand.level is Level.INPUT]
+    if name == "stop_gradient":
+        # The function is what is bounded, not what its derivatives are said to be.
+        return operands[0]
     if name in _UNARY:
         return _activated(operation, name, operands[0])
     if name == "integer_pow" and operation.params["y"] == 2:
@@ -50,8 +61,8 @@ def recognise(operation: Operation) -> Node:
     if name in ("max", "min") and len(dependent) == 1 and dependent[0].shape == operation.shape:
         kink = operands[0] if operands[1] is dependent[0] else operands[1]
         return _activated(operation, name, dependent[0], kink)
-    if name == "ne" and operands[0] is operands[1]:
-        # The test for NaN in jnp.logaddexp: all values are finite here.
+    if name == "ne" and operands[0] is operands[1] and _is_number(operands[0]):
+        # The test for NaN in jnp.logaddexp.
         return _constant(operation, False)
     if name == "mul" and len(dependent) == 2:
         return _product(operation)
@@ -62,7 +73,7 @@ def recognise(operation: Operation) -> Node:
     if (
         (name in ADDITIVE and jnp.issubdtype(operation.dtype, jnp.floating))
         or (name in MULTIPLICATIVE and len(dependent) == 1 and (name != "div" or dependent[0] is operands[0]))
-        or (name in STRUCTURAL and dependent == [operands[0]] and not _loses_precision(operation))
+        or (name in STRUCTURAL and dependent == [operands[0]] and not _loses(operation))
     ):
         return operation
     return _unsupported(operation)
@@ -104,6 +115,8 @@ def _selection(operation: Operation) -> Node:
         first = int(mask.flat[0])
         return cases[first] if (mask == first).all() else operation
     if not isinstance(predicate, Operation) or len(cases) != 2:
+        return _unsupported(operation)
+    if len(predicate.operands) != 2 or predicate.name not in ("gt", "ge", "lt", "le"):
         return _unsupported(operation)
     v, zero = predicate.operands
     positive = {"gt": True, "ge": True, "lt": False, "le": False}.get(predicate.name)
@@ -165,8 +178,19 @@ def _unsupported(operation: Operation) -> Unsupported:
     )
 
 
-def _loses_precision(operation: Operation) -> bool:
+def _is_number(node: Node) -> bool:
+    """Whether a value is finite wherever x is: no operation on the way has a limited domain."""
+    return not any(
+        isinstance(above, Unsupported) or (isinstance(above, Activated) and above.kind in ("exp", "log1p"))
+        for above in needed([node])
+    )
+
+
+def _loses(operation: Operation) -> bool:
+    """Whether a structural operation rounds coarsely, or puts another value in places that it does not find."""
     source = operation.operands[0].dtype
+    if operation.name == "gather":
+        return bool(operation.params.get("fill_value"))
     if operation.name == "reduce_precision":
         return operation.params["mantissa_bits"] < 23 or operation.params["exponent_bits"] < 8
     return operation.name == "convert_element_type" and not (

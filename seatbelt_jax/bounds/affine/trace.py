@@ -36,7 +36,7 @@ _CALLS = {
 def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[Node], Any]:
     """The nodes of the leaves of function(x, *constants), and the structure of that output.
 
-    Calls are inlined, operations named as affine or joined to activations by `activation_patterns`. Only shapes and
+    Calls are inlined, operations named as affine or joined to activations by `patterns`. Only shapes and
     dtypes of x and of the constants matter.
 
     Raises:
