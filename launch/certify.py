@@ -1,123 +1,263 @@
-"""Certifies a trained run: python launch/certify.py --run=runs/NAME
+"""Certifies trained runs: python launch/certify.py --run=runs/A [--run=runs/B ...] [--methods=spectral,lipschitz] ...
 
-One latent layer: Camuto's margin and the whitened spectral one. More: the hierarchical margin along sampled
-paths. Writes certificates/METHOD.npz and certificates/margins.csv into the run.
+By default by every method of first order that the depth of the model has. Writes certificates/METHOD.npz and
+minimal_radius.npz into each run, with --empirical also empirical_margin.npz, and tables beside them; and figures/ into
+the run or, of several, beside the runs. Interrupted and started again, it goes on where it was.
 """
 
+import dataclasses
+import json
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import certification
 import cli
-import jax
 import numpy as np
+import report
 from absl import flags
+from certification import MODES, Functions, Options
 
-from seatbelt_jax import bounds, data, run, storage
-from seatbelt_jax.gaussian import DiagonalGaussian
-from seatbelt_jax.vae import VAE
+from seatbelt_jax import bounds, data, plots, run, storage
 
 # Images certified where no number is given and there are as many.
 _IMAGES = 50
+_KNOWN = (*bounds.METHODS, *MODES)
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run", None, "The run directory.", required=True)
+    default = Options()
+    flags.DEFINE_multi_string("run", None, "A run directory; give it again for each further run.", required=True)
+    flags.DEFINE_list("methods", [], f"Some of {', '.join(_KNOWN)}; by default those of first order, the path alone.")
     flags.DEFINE_integer("images", None, "Validation images to certify, from the first; 50 by default.", lower_bound=1)
-    flags.DEFINE_float("radius", 4.0, "r: how far a reconstruction may move, L2 in pixel units.")
-    flags.register_validator("radius", lambda value: 0.0 < value < float("inf"), "must be positive and finite")
-    flags.DEFINE_integer("samples", 2000, "Posterior draws per image.", lower_bound=1)
-    flags.DEFINE_float("alpha", 1e-3, "Probability, per image, that a confidence bound fails.")
-    flags.register_validator("alpha", lambda value: 0.0 < value < 1.0, "must lie between 0 and 1")
-    flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
+    flags.DEFINE_float("radius", default.radius, "r: how far a reconstruction may move, L2 in pixel units.")
+    flags.DEFINE_integer("samples", default.samples, "Posterior draws per image.", lower_bound=1)
+    flags.DEFINE_float("alpha", default.alpha, "Probability, per image, that a confidence bound fails.")
+    flags.DEFINE_float("risk", default.risk, "m: a reconstruction stays within r more often than this.")
+    flags.DEFINE_string("norm", default.norm, "Of perturbations: l2 or linf.")
+    flags.DEFINE_integer("seed", default.seed, "Of the draws.", lower_bound=0)
+    flags.DEFINE_integer("empirical", default.empirical, "Attack so many images for upper bounds too.", lower_bound=0)
+    flags.DEFINE_bool("minimal_radius", default.minimal_radius, "Also find the least r that each image can meet.")
+    flags.DEFINE_string("output", None, "The folder of the figures; figures/ in the run, or beside the runs.")
 
 
 def main() -> None:
-    certify(
-        flags.FLAGS.run,
-        images=flags.FLAGS.images,
-        radius=flags.FLAGS.radius,
-        samples=flags.FLAGS.samples,
-        alpha=flags.FLAGS.alpha,
-        seed=flags.FLAGS.seed,
-    )
+    chosen = {field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(Options)}
+    certify(flags.FLAGS.run, Options(**(chosen | {"methods": tuple(chosen["methods"])})), flags.FLAGS.output)
 
 
 def certify(
-    path: str | pathlib.Path, *, images: int | None, radius: float, samples: int, alpha: float, seed: int
+    paths: str | pathlib.Path | Sequence[str | pathlib.Path],
+    options: Options,
+    output: str | pathlib.Path | None = None,
 ) -> None:
-    """Certifies images under the model of a run and writes the certificates into the run."""
-    opened = run.open(path)
+    """Certifies images under the models of runs and writes what it finds into the runs, and figures.
+
+    Raises:
+      FileNotFoundError: where a run does not exist or has no checkpoint.
+      ValueError: for options that make no sense, models with Concrete latents, runs that do not compare, or an output
+        that is a file.
+    """
+    opened = [run.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)]
+    report.check_comparable(opened)
+    folder = _figures_folder(opened, output)
+    tasks = [_task(one, options) for one in opened]
+    names = report.names_of([one.path for one in opened])
+    shown = [_certify(task, name, options) for task, name in zip(tasks, names, strict=True)]
+    for name, picture in plots.certification_figures(shown).items():
+        storage.write_bytes(folder / name, picture)
+    # Not before all is done: started again, the runs that were finished are not certified anew.
+    for task in tasks:
+        task.unfinished.remove()
+    print(f"{folder}: figures of {len(shown)} {'run' if len(shown) == 1 else 'runs'}")
+
+
+class Task(NamedTuple):
+    """One run and what is done to it.
+
+    Attributes:
+      step: of the model.
+      methods, images: by which, and what is certified.
+      earlier: certificates of this step that stay, by their files' names.
+    """
+
+    opened: run.Run
+    step: int | None
+    functions: Functions
+    methods: tuple[str, ...]
+    images: np.ndarray
+    earlier: Mapping[str, bounds.Certificate]
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return self.opened.path / "certificates"
+
+    @property
+    def unfinished(self) -> storage.Folder:
+        """Keeps what is done so far."""
+        return storage.Folder(self.folder / ".unfinished")
+
+
+def _task(opened: run.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
     vae = opened.load_vae(step)
+    functions = certification.functions_of(vae)
+    methods = _methods(opened, functions.depth, options)
     validation = data.load(opened.config["data"], vae.likelihood.image_range).validation
-    if images is None:
-        images = min(_IMAGES, validation.size)
-    if images > validation.size:
+    count = min(_IMAGES, validation.size) if options.images is None else options.images
+    if count > validation.size:
+        raise ValueError(f"there are {validation.size} validation images, not {count}; give --images={validation.size}")
+    if options.empirical > count:
+        raise ValueError(f"--empirical={options.empirical} is of the images certified, which are {count}")
+    images = np.asarray(validation.images(np.arange(count, dtype=np.int32)))
+    earlier = _earlier_certificates(opened, step, [_file_name(method, options.norm) for method in methods])
+    return Task(opened, step, functions, methods, images, earlier)
+
+
+def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
+    if unknown := [name for name in options.methods if name not in _KNOWN]:
+        raise ValueError(f"--methods: unknown method {', '.join(unknown)}; there are {', '.join(_KNOWN)}")
+    layers = f"{depth} latent {'layer' if depth == 1 else 'layers'}"
+    of_depth = tuple(bounds.METHODS) if depth == 1 else tuple(MODES)
+    if not options.methods:
+        first_order = [
+            name
+            for name, method in bounds.METHODS.items()
+            if method.soundness == "first_order" and options.norm in method.norms
+        ]
+        # Without one for the norm, the library says which norms there are.
+        return tuple(first_order or bounds.METHODS) if depth == 1 else ("hierarchical",)
+    chosen = tuple(dict.fromkeys(name for name in options.methods if name in of_depth))
+    if not chosen:
         raise ValueError(
-            f"there are {validation.size} validation images, not {images}; give --images={validation.size}"
+            f"{opened.path} has {layers}, for which there is none of {', '.join(options.methods)}; there are "
+            f"{', '.join(of_depth)}"
         )
-    chosen = np.asarray(validation.images(np.arange(images, dtype=np.int32)))
-    certificates = certificates_of(vae, chosen, radius=radius, samples=samples, alpha=alpha, seed=seed)
-    folder = opened.path / "certificates"
-    for method, certificate in certificates.items():
-        storage.write_npz(folder / f"{method}.npz", {**certificate.to_arrays(), "step": step})
+    if left_out := [name for name in options.methods if name not in of_depth]:
+        print(f"{opened.path} has {layers}: without {', '.join(left_out)}")
+    return chosen
+
+
+def _earlier_certificates(opened: run.Run, step: int | None, replaced: list[str]) -> dict[str, bounds.Certificate]:
+    found = {}
+    for name in (_file_name(method, norm) for norm in plots.NORMS for method in _KNOWN):
+        file = opened.path / "certificates" / f"{name}.npz"
+        if name not in replaced and file.exists() and (arrays := storage.read_npz(file)).get("step") == step:
+            try:
+                found[name] = bounds.Certificate.from_arrays(arrays)
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}; remove it, or certify by this method too") from error
+    return found
+
+
+def _figures_folder(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pathlib.Path:
+    if output is not None:
+        if pathlib.Path(output).exists() and not pathlib.Path(output).is_dir():
+            raise ValueError(f"--output={output} is a file; name a directory for the figures")
+        return pathlib.Path(output)
+    if len({one.path.absolute().parent for one in opened}) > 1:
+        raise ValueError("the runs are in different directories; say where the figures go with --output=DIRECTORY")
+    return (opened[0].path if len(opened) == 1 else opened[0].path.parent) / "figures"
+
+
+def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
+    """Certifies one run, and writes each result as soon as there is one."""
+    path, store = task.opened.path, task.unfinished
+    if store.path.exists():
+        print(f"{store.path} has unfinished work; what is of this certification is not done again")
+    certificates = certification.certificates(task.functions, task.methods, task.images, options, store)
+    _write_certificates(task, certificates, options)
+    for certificate in certificates.values():
+        print(f"{path}: {_told(certificate)}")
+    minimal, empirical = None, None
+    if options.minimal_radius:
+        minimal = certification.minimal_radius(task.functions, task.images, options)
+        _write(task, "minimal_radius", dataclasses.asdict(minimal), _minimal_rows(minimal), options)
         print(
-            f"{opened.path}: {method} margin of {images} images at r = {radius:g}: median "
-            f"{np.median(certificate.radius):.4g} (L2, pixel units), abstained on {certificate.abstained.sum()}; "
-            f"{certificate.soundness.replace('_', ' ')}"
+            f"{path}: minimal r of {len(minimal.estimate)} images: median {np.median(minimal.estimate):.4g}, largest "
+            f"{np.max(minimal.estimate):.4g} (L2, pixel units)"
         )
-    rows = [row for certificate in certificates.values() for row in certificate.rows()]
-    storage.write_csv(folder / "margins.csv", rows)
-
-
-def certificates_of(
-    vae: VAE, images: np.ndarray, *, radius: float, samples: int, alpha: float, seed: int
-) -> dict[str, bounds.Certificate]:
-    """Every margin that exists for a model of this depth.
-
-    Raises:
-      ValueError: for a model with Concrete latents.
-    """
-    posteriors = jax.eval_shape(vae.encode, images[:1], vae.mean_path(1)).posteriors
-    if not all(isinstance(q, DiagonalGaussian) for q in posteriors):
-        raise ValueError("margins are for Gaussian latents; this model has Concrete ones (JointVAE)")
-
-    def level(x: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
-        return jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], tuple(z[None] for z in below)))
-
-    def decode(latents: tuple[jax.Array, ...]) -> jax.Array:
-        return vae.likelihood.mean(vae.decode(tuple(z[None] for z in latents)))[0]
-
-    key = jax.random.key(seed)
-    if len(vae.latent_sizes) == 1:
-        return bounds.certify_dataset(
-            lambda x: level(x, ()),
-            lambda z: decode((z,)),
-            images,
-            radius=radius,
-            key=key,
-            num_samples=samples,
-            alpha=alpha,
-            methods=("camuto", "spectral"),
-            progress=True,
-        )
-    print(
-        f"{len(vae.latent_sizes)} latent layers: the Camuto and spectral margins are for one, so this is the "
-        "hierarchical margin along sampled paths. It is of first order; what is not certified yet: that the encoder's "
-        "means bend, and that its standard deviations move, within the margin."
+    if options.empirical:
+        empirical = certification.empirical_margin(task.functions, task.images[: options.empirical], options, store)
+        _write(task, _file_name("empirical_margin", options.norm), empirical.to_arrays(), empirical.rows(), options)
+        print(f"{path}: {_told_of_attacks(empirical, certificates)}")
+    config = task.opened.config
+    return plots.CertifiedModel(
+        name=name,
+        certificates=[report.certificate_data(certificate) for certificate in certificates.values()],
+        empirical=[] if empirical is None else [report.empirical_data(empirical)],
+        minimal_radius=(
+            None if minimal is None else plots.MinimalRadiusData(minimal.estimate, minimal.lower, minimal.upper)
+        ),
+        beta=config.get("objective", {}).get("beta", 1.0),
+        tau=config["model"].get("posterior_std_offset", 0.0),
     )
-    hierarchical = bounds.hierarchical_margin(
-        [level] * len(vae.latent_sizes),
-        decode,
-        images,
-        radius=radius,
-        key=key,
-        num_samples=samples,
-        num_pilot_samples=max(1, samples // 5),
-        alpha=alpha,
-        progress=True,
+
+
+def _file_name(result: str, norm: str) -> str:
+    """Margins in another norm stand beside those in L2."""
+    return result if norm == "l2" else f"{result}_{norm}"
+
+
+def _write(
+    task: Task, name: str, arrays: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], options: Options
+) -> None:
+    made_by = {"step": task.step, "options": json.dumps(dataclasses.asdict(options))}
+    storage.write_npz(task.folder / f"{name}.npz", {**arrays, **made_by})
+    if rows:
+        storage.write_csv(task.folder / f"{name}.csv", rows)
+
+
+def _write_certificates(task: Task, certificates: Mapping[str, bounds.Certificate], options: Options) -> None:
+    """And one table of all certificates of the model as it stands, those made earlier with them."""
+    made = {_file_name(method, options.norm): certificate for method, certificate in certificates.items()}
+    for name, certificate in made.items():
+        _write(task, name, certificate.to_arrays(), [], options)
+    rows = [row for certificate in (made | dict(task.earlier)).values() for row in certificate.rows()]
+    storage.write_csv(task.folder / "margins.csv", rows)
+
+
+def _minimal_rows(found: bounds.MinimalRobustRadius) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": image,
+            "minimal_radius_l2": found.estimate[image],
+            "lower_bound_l2": found.lower[image],
+            "upper_bound_l2": found.upper[image],
+            "risk": found.risk,
+            "confidence": found.confidence,
+            "num_samples": found.num_samples,
+        }
+        for image in range(len(found.estimate))
+    ]
+
+
+def _told(certificate: bounds.Certificate) -> str:
+    return (
+        f"{certificate.method} margin ({certificate.soundness.replace('_', ' ')}) of {certificate.n} images at r = "
+        f"{certificate.reconstruction_radius:g}: median {np.median(certificate.radius):.4g}, mean "
+        f"{certificate.mean_margin:.4g} ({plots.NORMS[certificate.norm]}, pixel units); abstained on "
+        f"{certificate.abstained.sum()}; at most {certificate.expected_failures:.3g} bounds expected to fail"
     )
-    return {"hierarchical": hierarchical}
+
+
+def _told_of_attacks(empirical: bounds.EmpiricalMargin, certificates: Mapping[str, bounds.Certificate]) -> str:
+    """The upper bounds, how far above the certified margins they are, and on how many images below."""
+    found = np.isfinite(empirical.upper)
+    told = (
+        f"attacks show margins of at most {np.median(empirical.upper):.4g} (median, {plots.NORMS[empirical.norm]}, "
+        f"pixel units); found on {found.sum()} of {found.size} images"
+    )
+    for method, certificate in certificates.items():
+        certified = certificate.radius[: found.size]
+        both = found & (certified > 0.0)
+        if both.any():
+            ratio = np.median(empirical.upper[both] / certified[both])
+            told += f"; {ratio:.3g} times the {method} margin (median of {both.sum()})"
+        if below := np.count_nonzero(empirical.upper < certified):
+            told += f", but below it on {below} {'image' if below == 1 else 'images'}"
+    return told
 
 
 if __name__ == "__main__":

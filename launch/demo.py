@@ -30,8 +30,9 @@ def main() -> None:
         path = ROOT / name
         train.train(_config(config), path)
         attack.attack(path, attack.Options(penalties=20, iterations=500))
-        certify.certify(path, images=32, radius=4.0, samples=1000, alpha=1e-3, seed=0)
-    page = report.report([ROOT / name for name in MODELS], ROOT / "report.html", command="make demo")
+    paths = [ROOT / name for name in MODELS]
+    certify.certify(paths, certify.Options(images=32, radius=4.0, samples=1000))
+    page = report.report(paths, ROOT / "report.html", command="make demo")
     print(f"\n{_table()}\n")
     print(f"{time.perf_counter() - began:.0f} s; the report: {page}")
 

@@ -44,15 +44,16 @@ def report(
         output that is a directory.
     """
     opened = [run.open(path) for path in paths]
-    _check_comparable(opened)
+    check_comparable(opened)
     target = _target(opened, output)
-    names = _names([one.path for one in opened])
+    names = names_of([one.path for one in opened])
     shown = [_results(one, name) for one, name in zip(opened, names, strict=True)]
     plots.build(shown, command=command).write(target)
     return target
 
 
-def _check_comparable(opened: Sequence[run.Run]) -> None:
+def check_comparable(opened: Sequence[run.Run]) -> None:
+    """Raises ValueError for the same run twice, or images of different shapes."""
     seen: dict[pathlib.Path, run.Run] = {}
     for one in opened:
         if one.path.resolve() in seen:
@@ -82,7 +83,7 @@ def _target(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pat
     return target
 
 
-def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
     """As much of the ends of the paths as tells them apart."""
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
@@ -98,6 +99,7 @@ def _results(opened: run.Run, name: str) -> plots.ModelResults:
         image_range = models.make_likelihood(opened.config["model"]).image_range
     except (KeyError, TypeError) as error:
         raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
+    found = list(_results_of(opened, "certificates"))
     return plots.ModelResults(
         name=name,
         kind=kind,
@@ -106,7 +108,8 @@ def _results(opened: run.Run, name: str) -> plots.ModelResults:
         metrics=_metrics(opened.path),
         samples=_samples(opened.path / "samples.npz"),
         attacks={file.stem: _attack(file, arrays, image_range) for file, arrays in _results_of(opened, "attacks")},
-        certificates=[_certificate(file, arrays) for file, arrays in _results_of(opened, "certificates")],
+        certificates=[_certificate(file, arrays) for file, arrays in found if _kind_of(file) == "certificate"],
+        empirical=[_empirical(file, arrays) for file, arrays in found if _kind_of(file) == "empirical_margin"],
         settings=dict(_flat(opened.config)),
         provenance=dict(_flat(opened.provenance)),
     )
@@ -203,11 +206,21 @@ def _flags(diagnosis: Diagnosis) -> list[plots.Flag]:
     ]
 
 
+def _kind_of(file: pathlib.Path) -> str:
+    """What certification left in a file: a certificate, an empirical margin or minimal radii, by its name."""
+    kinds = ("empirical_margin", "minimal_radius")
+    return next((kind for kind in kinds if file.stem.startswith(kind)), "certificate")
+
+
 def _certificate(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> plots.CertificateData:
     try:
-        found = bounds.Certificate.from_arrays(arrays)
+        return certificate_data(bounds.Certificate.from_arrays(arrays))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def certificate_data(found: bounds.Certificate) -> plots.CertificateData:
+    """What is shown of a certificate."""
     return plots.CertificateData(
         method=found.method,
         soundness=found.soundness,
@@ -218,6 +231,28 @@ def _certificate(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> plots.
         risk=found.risk,
         reconstruction_radius=found.reconstruction_radius,
         num_samples=found.num_samples,
+        norm=found.norm,
+    )
+
+
+def _empirical(file: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> plots.EmpiricalData:
+    try:
+        return empirical_data(bounds.EmpiricalMargin.from_arrays(arrays))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def empirical_data(found: bounds.EmpiricalMargin) -> plots.EmpiricalData:
+    """What is shown of the margins that attacks left."""
+    return plots.EmpiricalData(
+        upper=found.upper,
+        curve_norms=found.curve_norms,
+        curve_probability=found.curve_probability,
+        alpha=found.alpha,
+        risk=found.risk,
+        reconstruction_radius=found.reconstruction_radius,
+        num_samples=found.num_samples,
+        norm=found.norm,
     )
 
 

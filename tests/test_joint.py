@@ -275,10 +275,10 @@ def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
     assert np.all(result.objective[:, 0] < clean)
 
 
-def test_margins_of_concrete_latents_are_refused(vae, images):
-    certify = launchers.load("certify")
+def test_margins_of_concrete_latents_are_refused(vae):
+    certification = launchers.load("certification")
     with pytest.raises(ValueError, match=r"margins are for Gaussian latents; this model has Concrete ones") as error:
-        certify.certificates_of(vae, np.asarray(images), radius=1.0, samples=10, alpha=1e-3, seed=0)
+        certification.functions_of(vae)
     assert "\n" not in str(error.value)
 
 

@@ -400,7 +400,7 @@ def test_objectives_threats_and_budgets_are_called_by_their_names(
 def drawn_line(launcher, result: AttackResult, chart: str = "objective") -> tuple[Axes, np.ndarray]:
     """The axes of a chart of one model's attacks, and the (budget, median) that it draws."""
     data = launcher._attack(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
-    model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], {}, {})
+    model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], [], {}, {})
     axes = Figure().add_subplot()
     attack_charts(sweeps([model])[0])[chart](axes)
     return axes, axes.lines[0].get_xydata()
@@ -507,7 +507,7 @@ def test_a_run_of_which_there_is_nothing_yet(launcher, make_run) -> None:
     assert written == run / "report.html"
     _, page = read(written)
     assert all(name in page.ids for name in SECTIONS)
-    assert "more than one latent layer are not certified yet" in " ".join(page.text["not-certified"].split())
+    assert "a has no certificate: only attacks can speak about it" in " ".join(page.text["not-certified"].split())
     assert page.svgs == 0 and page.images == []
 
 

@@ -6,64 +6,193 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from seatbelt_jax.plots.charts import Draw, label_ends, label_point, series_colour, series_style, tick_axis, value_axis
-from seatbelt_jax.plots.results import CertificateData
+from seatbelt_jax.plots.charts import (
+    MUTED,
+    Draw,
+    budget_axis,
+    label_ends,
+    label_point,
+    series_colour,
+    series_style,
+    tick_axis,
+    value_axis,
+)
+from seatbelt_jax.plots.results import CertificateData, CertifiedModel, MinimalRadiusData, ModelResults
 
+# (number of the curve, its name, data); all of one norm.
 Certified = Sequence[tuple[int, str, CertificateData]]
 
+Model = ModelResults | CertifiedModel
+
+# Of the methods of one model the strongest comes first.
+_PREFERRED = ("hierarchical", "spectral", "camuto")
+NORMS = {"l2": "L2", "linf": "L-infinity"}
 _BINS = 24
 _POINTS = 400
+# Width of a letter, of the axis.
+_LETTER = 0.02
+# Of typical margins, the ratio from which on they share no linear axis.
+_WIDE = 20.0
 
 
-def margin_histogram(certified: Certified, method: str) -> Draw:
-    """Images per bin of the certified margin, abstentions left out; (number of the model, name, data)."""
+def main_certificate(model: Model) -> CertificateData | None:
+    """The certificate that stands for the model where there is room for one; of L2 margins where it has any."""
+    ranks = {method: rank for rank, method in enumerate(_PREFERRED)}
+    return min(model.certificates, key=lambda one: (one.norm != "l2", ranks.get(one.method, len(ranks))), default=None)
+
+
+def margin_histogram(certified: Certified, what: str) -> Draw:
+    """Images per bin of the certified margin, abstentions left out."""
 
     def draw(axes: Axes) -> None:
-        edges = np.linspace(0.0, _largest(certified), _BINS + 1)
+        edges, logarithmic = _axis(certified, _BINS + 1)
         for index, _, certificate in certified:
             colour = series_colour(index)
             counts, _ = np.histogram(_claimed(certificate), edges)
-            axes.stairs(counts, edges, color=colour, fill=True, alpha=0.18)
+            axes.stairs(counts, edges, color=colour, fill=True, alpha=0.18 if len(certified) < 3 else 0.08)
             axes.stairs(counts, edges, color=colour, lw=1.4, ls=series_style(index))
-        axes.set_xlim(0.0, edges[-1])
-        tick_axis(axes.xaxis)
-        axes.set_xlabel("certified margin, L2 in pixel units")
-        value_axis(axes, f"images per bin of margin, {method}")
+        axes.set_xlim(edges[0], edges[-1])
+        budget_axis(axes, _label("certified margin", certified), logarithmic=logarithmic, powers_of_two=False)
+        value_axis(axes, f"images per bin of margin, {what}")
         axes.set_ylim(bottom=0)
         if len(certified) > 1:
             top = axes.get_ylim()[1]
-            label_ends(axes, [(name, top, series_colour(index)) for index, name, _ in certified])
+            largest_last = sorted(certified, key=lambda entry: float(np.median(entry[2].radius)))
+            label_ends(axes, [(name, top, series_colour(index)) for index, name, _ in largest_last])
 
     return draw
 
 
-def certified_fraction(certified: Certified, method: str) -> Draw:
+def certified_fraction(certified: Certified, what: str) -> Draw:
     """The share of all images, abstentions counted as not certified, whose margin is at least the radius."""
 
     def draw(axes: Axes) -> None:
-        radii = np.linspace(0.0, _largest(certified), _POINTS)
-        for position, (index, name, certificate) in enumerate(certified):
+        radii, logarithmic = _axis(certified, _POINTS)
+        curves = []
+        for index, name, certificate in certified:
             held = np.where(certificate.abstained, 0.0, certificate.radius)
             # At radius 0 only what carries a claim counts.
             share = np.mean((held[:, None] >= radii) & (held[:, None] > 0.0), axis=0)
             axes.plot(radii, share, color=series_colour(index), ls=series_style(index))
-            if len(certified) > 1:
-                # Beside the curve, each name a little lower than the one before: at the right all are near zero.
-                level = share[0] * max(0.8 - 0.11 * position, 0.1)
-                label_point(axes, name, float(radii[np.argmax(share <= level)]), level, series_colour(index))
-        axes.set_xlim(0.0, radii[-1])
+            curves.append((name, share, series_colour(index)))
+        axes.set_xlim(radii[0], radii[-1])
         axes.set_ylim(0.0, 1.03)
-        tick_axis(axes.xaxis)
-        axes.set_xlabel("radius, L2 in pixel units")
-        value_axis(axes, f"share of images certified, {method}")
+        budget_axis(axes, _label("radius", certified), logarithmic=logarithmic, powers_of_two=False)
+        value_axis(axes, f"share of images certified, {what}")
+        _name_curves(axes, radii, curves)
 
     return draw
+
+
+def margin_against(certified: Sequence[tuple[int, str, CertificateData, float]], setting: str, what: str) -> Draw:
+    """Medians of the margin, abstentions counted as 0, and the middle halves, against a setting of the models.
+
+    Camuto et al. 2021, Fig. 7 and 9. Each entry ends with the model's value of the setting.
+    """
+
+    def draw(axes: Axes) -> None:
+        for index, name, certificate, value in certified:
+            low, middle, high = np.quantile(certificate.radius, [0.25, 0.5, 0.75])
+            colour = series_colour(index)
+            axes.errorbar(value, middle, [[middle - low], [high - middle]], fmt="o", ms=4.5, color=colour, capsize=3)
+            label_point(axes, name, value, middle, colour)
+        values = [value for *_, value in certified]
+        # Room for the names at the right.
+        span = max(values) - min(values)
+        axes.set_xlim(min(values) - 0.08 * span, max(values) + 0.35 * span)
+        tick_axis(axes.xaxis)
+        axes.set_xlabel(setting)
+        axes.set_ylim(bottom=0)
+        units = ", ".join(dict.fromkeys(NORMS[certificate.norm] for _, _, certificate, _ in certified))
+        value_axis(axes, f"certified margin, {units} in pixel units, {what}")
+
+    return draw
+
+
+def minimal_radii(found: Sequence[tuple[int, str, MinimalRadiusData]], radius: float) -> Draw:
+    """The share of images whose minimal r is at most that on the axis; the band is the share for the intervals' ends.
+
+    Args:
+      found: (number of the model, its name, data).
+      radius: the r certified for, which is marked.
+    """
+
+    def draw(axes: Axes) -> None:
+        ends = [radius]
+        for _, _, minimal in found:
+            ends += [float(end) for end in minimal.upper if np.isfinite(end)] or [float(minimal.estimate.max())]
+        axis = np.linspace(0.0, 1.05 * max(ends), _POINTS)
+        curves = []
+        for index, name, minimal in found:
+            colour = series_colour(index)
+            pessimistic, share, optimistic = (
+                np.mean(values[:, None] <= axis, axis=0) for values in (minimal.upper, minimal.estimate, minimal.lower)
+            )
+            axes.fill_between(axis, pessimistic, optimistic, color=colour, alpha=0.18, lw=0)
+            axes.plot(axis, share, color=colour, ls=series_style(index))
+            curves.append((name, share, colour))
+        axes.axvline(radius, color=MUTED, lw=1.0, ls=":")
+        label_point(axes, "certified r", radius, 0.02, MUTED)
+        axes.set_xlim(0.0, axis[-1])
+        axes.set_ylim(0.0, 1.03)
+        tick_axis(axes.xaxis)
+        axes.set_xlabel("minimal r, L2 in pixel units")
+        value_axis(axes, "share of images with at most this minimal r")
+        _name_curves(axes, axis, curves)
+
+    return draw
+
+
+def _name_curves(
+    axes: Axes, points: Float[np.ndarray, " point"], curves: Sequence[tuple[str, Float[np.ndarray, " point"], str]]
+) -> None:
+    """Writes the names of several monotonous curves, of shares over the same points: beside them, or at the right
+    where another curve would run through a name.
+
+    Args:
+      points: evenly spaced on the axis.
+      curves: (name, shares, colour).
+    """
+    if len(curves) < 2:
+        return
+
+    def crossing(share: Float[np.ndarray, " point"], part: float) -> tuple[int, float]:
+        level = part * float(share.max())
+        return int(np.argmax(share <= level if share[0] > share[-1] else share >= level)), level
+
+    # Each name a little lower than the one before: at the ends the curves meet.
+    parts = [max(0.8 - 0.11 * position, 0.1) for position in range(len(curves))]
+    clear = all(
+        not 0 <= crossing(other, part)[0] - crossing(share, part)[0] < _LETTER * len(points) * (len(name) + 2)
+        for (name, share, _), part in zip(curves, parts, strict=True)
+        for _, other, _ in curves
+        if other is not share
+    )
+    if clear:
+        for (name, share, colour), part in zip(curves, parts, strict=True):
+            index, level = crossing(share, part)
+            label_point(axes, name, float(points[index]), level, colour)
+    else:
+        rightmost_last = sorted(curves, key=lambda curve: crossing(curve[1], 0.5)[0])
+        label_ends(axes, [(name, axes.get_ylim()[1], colour) for name, _, colour in rightmost_last])
+
+
+def _label(quantity: str, certified: Certified) -> str:
+    norms = dict.fromkeys(NORMS[certificate.norm] for _, _, certificate in certified)
+    return f"{quantity}, {', '.join(norms)} in pixel units"
 
 
 def _claimed(certificate: CertificateData) -> Float[np.ndarray, " claim"]:
     return certificate.radius[~certificate.abstained & np.isfinite(certificate.radius)]
 
 
-def _largest(certified: Certified) -> float:
-    values = np.concatenate([_claimed(certificate) for _, _, certificate in certified])
-    return float(values.max()) * 1.02 if len(values) and values.max() > 0.0 else 1.0
+def _axis(certified: Certified, points: int) -> tuple[Float[np.ndarray, " point"], bool]:
+    """Margins from the least shown to the largest, and whether they are spaced by ratios."""
+    of_each = [_claimed(certificate) for _, _, certificate in certified]
+    positive = [claimed[claimed > 0.0] for claimed in of_each if (claimed > 0.0).any()]
+    if not positive:
+        return np.linspace(0.0, 1.0, points), False
+    values, typical = np.concatenate(positive), [np.median(claimed) for claimed in positive]
+    if max(typical) > _WIDE * min(typical):
+        return np.geomspace(values.min() / 1.1, values.max() * 1.1, points), True
+    return np.linspace(0.0, values.max() * 1.02, points), False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from seatbelt_jax import storage
-from seatbelt_jax.plots import attacked, attacks, certified, charts, curves, legend, summary, text
+from seatbelt_jax.plots import attacked, attacks, certified, charts, curves, legend, margins, summary, text
 from seatbelt_jax.plots.images import data_uri, image_grid
 from seatbelt_jax.plots.legend import Models
 from seatbelt_jax.plots.sweeps import Sweep, sweeps, title_html
@@ -54,7 +54,7 @@ def build(models: Models, *, command: str) -> Report:
     drawn: dict[str, Mapping[str, charts.Draw]] = {"learning_curves": curves.learning_charts(models)}
     for sweep in sweeps(models):
         drawn[f"attack_{sweep.key}"] = attacks.attack_charts(sweep)
-    drawn["certified_margins"] = certified.certificate_charts(models)
+    drawn["certified_margins"] = margins.certificate_charts(models)
     figures = {f"{name}.png": charts.png(list(entry.values())) for name, entry in drawn.items() if entry}
     for sweep in sweeps(models):
         for _, model, attack in sweep.swept:

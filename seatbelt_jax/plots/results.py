@@ -98,12 +98,13 @@ class CertificateData:
       method: the name of the bound.
       soundness: "first_order", "locally_exact" or "sound".
       assumptions: one sentence each.
-      radius: the certified margin per image, L2 in pixel units; 0 where abstained.
+      radius: the certified margin per image, in pixel units of the norm; 0 where abstained.
       abstained: images without a claim.
       alpha: probability, for each image, that its bound fails.
       risk: the probability that must be exceeded.
       reconstruction_radius: r, how far a reconstruction may move, L2 in pixel units.
       num_samples: draws for each image.
+      norm: of distortions, "l2" or "linf".
     """
 
     method: str
@@ -115,6 +116,63 @@ class CertificateData:
     risk: float
     reconstruction_radius: float
     num_samples: int
+    norm: str
+
+
+@dataclasses.dataclass(frozen=True)
+class EmpiricalData:
+    """What attacks showed of the margins of the first images of a set: how large they are at most.
+
+    Attributes:
+      upper: the upper bound per image, in pixel units of the norm; infinite where no attack was confirmed.
+      curve_norms, curve_probability: norms along the direction found, and the estimated probabilities there that the
+        reconstruction stays within r.
+      alpha: probability, for each image, that its bound fails.
+      risk, reconstruction_radius, num_samples, norm: as of a certificate.
+    """
+
+    upper: Float[np.ndarray, " image"]
+    curve_norms: Float[np.ndarray, "image point"]
+    curve_probability: Float[np.ndarray, "image point"]
+    alpha: float
+    risk: float
+    reconstruction_radius: float
+    num_samples: int
+    norm: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MinimalRadiusData:
+    """The least r for which each unperturbed image is r-robust, L2 in pixel units.
+
+    Attributes:
+      estimate: per image.
+      lower, upper: its confidence interval.
+    """
+
+    estimate: Float[np.ndarray, " image"]
+    lower: Float[np.ndarray, " image"]
+    upper: Float[np.ndarray, " image"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CertifiedModel:
+    """What certification found of one model; what is absent is None or empty.
+
+    Attributes:
+      name: short and unlike the other models'.
+      certificates: one per method.
+      empirical: of attacks.
+      minimal_radius: of the same images.
+      beta, tau: the weight in its objective and the offset of its encoder's sigma.
+    """
+
+    name: str
+    certificates: Sequence[CertificateData]
+    empirical: Sequence[EmpiricalData]
+    minimal_radius: MinimalRadiusData | None
+    beta: float
+    tau: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +187,8 @@ class ModelResults:
       metrics: rows of learning curves, each with its "step" and "split".
       samples: the newest look at it.
       attacks: by the names of their files.
-      certificates: one per method.
+      certificates: one per method and norm.
+      empirical: what attacks showed of margins, one per norm.
       settings, provenance: by name, ready to print.
     """
 
@@ -141,5 +200,6 @@ class ModelResults:
     samples: Samples | None
     attacks: Mapping[str, AttackData]
     certificates: Sequence[CertificateData]
+    empirical: Sequence[EmpiricalData]
     settings: Mapping[str, str]
     provenance: Mapping[str, str]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.certified import main_certificate
+from seatbelt_jax.plots.certificates import NORMS, main_certificate
 from seatbelt_jax.plots.legend import Models, heading
 from seatbelt_jax.plots.results import CertificateData, ModelResults
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps, title_html
@@ -61,13 +61,13 @@ def summary(models: Models) -> str:
     header = ["measure", "", *(heading(index, model) for index, model in enumerate(models))]
     notes = ["↑: higher is better, ↓: lower" + ("; the best in bold." if len(models) > 1 else ".")]
     notes += ["Of attacks: over all pairs and budgets, in brackets 95&nbsp;% intervals over pairs." if swept else ""]
-    methods = {c.method for c in certified if c is not None}
+    methods = {f"{c.method} ({NORMS[c.norm]})" for c in certified if c is not None}
     notes += [f"Certificates: method {escape(', '.join(sorted(methods)))}." if methods else ""]
     notes += ["∞: no attack of the sweep got there." if swept else "", "&ndash;: not measured yet."]
     return (
         text.table(header, filter(None, rows))
         + f'<p class="note">{" ".join(filter(None, notes))}</p>'
-        + _radius_warning(certified)
+        + _question_warning(certified)
     )
 
 
@@ -125,12 +125,14 @@ def _last(model: ModelResults, name: str) -> float | None:
     return rows[-1] if rows else None
 
 
-def _radius_warning(certified: Sequence[CertificateData | None]) -> str:
+def _question_warning(certified: Sequence[CertificateData | None]) -> str:
     radii = {c.reconstruction_radius for c in certified if c is not None}
-    if len(radii) < 2:
+    norms = {NORMS[c.norm] for c in certified if c is not None}
+    differing = []
+    if len(radii) > 1:
+        differing += [f"different reconstruction radii <i>r</i> ({', '.join(number(r) for r in sorted(radii))})"]
+    if len(norms) > 1:
+        differing += [f"distortions of different norms ({', '.join(sorted(norms))})"]
+    if not differing:
         return ""
-    listed = ", ".join(number(radius) for radius in sorted(radii))
-    return (
-        f'<p class="flag">The models were certified for different reconstruction radii <i>r</i> ({listed}): '
-        "their margins do not compare.</p>"
-    )
+    return f'<p class="flag">The models were certified for {" and ".join(differing)}: their margins do not compare.</p>'

@@ -1,0 +1,207 @@
+"""What certification does with the model of a run: margins, what attacks leave of them, and the least r."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from seatbelt_jax import bounds, storage
+from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.unfinished import Labelled
+from seatbelt_jax.vae import VAE
+
+# The margins of several latent layers; for one there are those of `bounds.METHODS`.
+MODES: dict[str, Any] = {"hierarchical": "path", "hierarchical_sup": "sup"}
+# Images between two saves of work that the library does not save itself.
+_PIECE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is done to a run; the flags of launch/certify.py say what each means."""
+
+    methods: tuple[str, ...] = ()
+    images: int | None = None
+    radius: float = 4.0
+    samples: int = 2000
+    alpha: float = 1e-3
+    risk: float = 0.5
+    norm: str = "l2"
+    seed: int = 0
+    empirical: int = 0
+    minimal_radius: bool = True
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What is asked of every image, as `bounds` has it."""
+        return {
+            "radius": self.radius,
+            "num_samples": self.samples,
+            "alpha": self.alpha,
+            "risk": self.risk,
+            "norm": self.norm,
+        }
+
+
+class Functions(NamedTuple):
+    """A model as functions of one example: of layers 1..depth, and of the first alone with a decoder of it alone."""
+
+    features: Callable[[jax.Array], jax.Array]
+    level: Callable[[jax.Array, tuple[jax.Array, ...]], DiagonalGaussian]
+    decode_path: Callable[[tuple[jax.Array, ...]], jax.Array]
+    latent_sizes: tuple[int, ...]
+
+    @property
+    def depth(self) -> int:
+        return len(self.latent_sizes)
+
+    def encode(self, x: jax.Array) -> DiagonalGaussian:
+        return self.level(self.features(x), ())
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        return self.decode_path((z,))
+
+    def mean_path(self, x: jax.Array) -> tuple[list[DiagonalGaussian], jax.Array]:
+        """The posteriors along the means, and what they decode to."""
+        features = self.features(x)
+        posteriors: list[DiagonalGaussian] = []
+        for _ in range(self.depth):
+            posteriors.append(self.level(features, tuple(posterior.mean for posterior in posteriors)))
+        return posteriors, self.decode_path(tuple(posterior.mean for posterior in posteriors))
+
+    @property
+    def of_depth(self) -> tuple[Any, Any]:
+        """encode and decode of one layer; of several no encode, and a decoder of all their latents."""
+        return (self.encode, self.decode) if self.depth == 1 else (None, self.decode_path)
+
+    @property
+    def levels(self) -> list[Callable] | None:
+        """Of several layers, one function each, which reads the image itself."""
+        return None if self.depth == 1 else [lambda x, below: self.level(self.features(x), below)] * self.depth
+
+
+def functions_of(vae: VAE) -> Functions:
+    """The model as `bounds` takes it.
+
+    Raises:
+      ValueError: for a model with Concrete latents.
+    """
+    inference = vae.inference
+    if inference is None:
+        raise ValueError("margins are for Gaussian latents; this model has Concrete ones (JointVAE)")
+
+    def level(features: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
+        posterior = inference.posterior(features[None], tuple(z[None] for z in below))
+        return jax.tree.map(lambda leaf: leaf[0], posterior)
+
+    def decode_path(latents: tuple[jax.Array, ...]) -> jax.Array:
+        return vae.likelihood.mean(vae.decode(tuple(z[None] for z in latents)))[0]
+
+    return Functions(lambda x: inference.features(x[None])[0], level, decode_path, vae.latent_sizes)
+
+
+def certificates(
+    functions: Functions, methods: tuple[str, ...], images: np.ndarray, options: Options, store: storage.Folder
+) -> dict[str, bounds.Certificate]:
+    """A certificate by each method; methods are those of the model's depth."""
+    key, pilot = jax.random.key(options.seed), max(1, options.samples // 5)
+    if functions.depth == 1:
+        return bounds.certify_dataset(
+            functions.encode,
+            functions.decode,
+            images,
+            key=key,
+            methods=methods,
+            num_pilot_samples=pilot,
+            store=store,
+            progress=True,
+            **options.question,
+        )
+
+    def by(method: str) -> bounds.Certificate:
+        def certify(images: np.ndarray, key: jax.Array) -> Mapping[str, np.ndarray]:
+            return bounds.hierarchical_margin(
+                [functions.level] * functions.depth,
+                functions.decode_path,
+                images,
+                key=key,
+                features=functions.features,
+                mode=MODES[method],
+                num_pilot_samples=pilot,
+                progress=True,
+                **options.question,
+            ).to_arrays()
+
+        arrays = _in_pieces(certify, functions, images, key, f"{method} {pilot} {options.question}", store)
+        return bounds.Certificate.from_arrays(arrays)
+
+    return {method: by(method) for method in methods}
+
+
+def empirical_margin(
+    functions: Functions, images: np.ndarray, options: Options, store: storage.Folder
+) -> bounds.EmpiricalMargin:
+    """Upper bounds of the margins, by attack."""
+
+    def attack(images: np.ndarray, key: jax.Array) -> Mapping[str, np.ndarray]:
+        return bounds.empirical_margin(
+            *functions.of_depth,
+            images,
+            key=key,
+            levels=functions.levels,
+            progress=True,
+            **options.question,
+        ).to_arrays()
+
+    key = _key(options, "empirical margin")
+    arrays = _in_pieces(attack, functions, images, key, f"empirical margin {options.question}", store)
+    return bounds.EmpiricalMargin.from_arrays(arrays)
+
+
+def minimal_radius(functions: Functions, images: np.ndarray, options: Options) -> bounds.MinimalRobustRadius:
+    """The least r that each image can meet, by draws of its own: those of a certificate must not choose its r."""
+    return bounds.minimal_robust_radius(
+        *functions.of_depth,
+        images,
+        levels=functions.levels,
+        key=_key(options, "minimal radius"),
+        num_samples=options.samples,
+        alpha=options.alpha,
+        risk=options.risk,
+        progress=True,
+    )
+
+
+def _key(options: Options, what: str) -> jax.Array:
+    """A key other than the certificates' one, and other than what they derive from it: the numbers of images."""
+    return jax.random.fold_in(jax.random.key(options.seed), zlib.crc32(what.encode()))
+
+
+def _in_pieces(
+    make: Callable[[np.ndarray, jax.Array], Mapping[str, np.ndarray]],
+    functions: Functions,
+    images: np.ndarray,
+    key: jax.Array,
+    settings: str,
+    store: storage.Folder,
+) -> dict[str, np.ndarray]:
+    """Makes the arrays of a result a few images at a time, each piece with a key of its own and kept in the store."""
+    probe = np.concatenate([np.ravel(part) for part in jax.tree.leaves(jax.jit(functions.mean_path)(images[0]))])
+    labelled = Labelled(store, (settings, np.asarray(jax.random.key_data(key))), probe)
+    pieces = []
+    for first in range(0, len(images), _PIECE):
+        piece, name = images[first : first + _PIECE], f"{settings.split()[0]} from {first}"
+        arrays = labelled.read(name, piece)
+        if arrays is None:
+            arrays = make(piece, jax.random.fold_in(key, zlib.crc32(f"images from {first}".encode())))
+            labelled.write(name, piece, arrays)
+        pieces.append(arrays)
+    # What is of the whole result is the same in all pieces.
+    return {
+        name: np.concatenate([piece[name] for piece in pieces]) if array.ndim and name != "assumptions" else array
+        for name, array in pieces[0].items()
+        if name not in ("settings", "probes", "lanes")
+    }

@@ -1,0 +1,125 @@
+"""Certified margins beside what attacks showed: Camuto et al. 2021, Fig. 5 and 6."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+
+from seatbelt_jax.plots.certificates import NORMS, Model
+from seatbelt_jax.plots.charts import INK, MUTED, Draw, series_colour, series_style, tick_axis, value_axis
+from seatbelt_jax.plots.results import CertificateData, EmpiricalData
+from seatbelt_jax.plots.text import number
+
+_POINTS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A model's certificate and its attacks, of the same r, risk and norm; index is the model's number."""
+
+    index: int
+    name: str
+    certificate: CertificateData
+    empirical: EmpiricalData
+
+    @property
+    def margins(self) -> tuple[Float[np.ndarray, " image"], Float[np.ndarray, " image"]]:
+        """Of the images that both speak of: certified, 0 where abstained, and at most."""
+        images = min(len(self.certificate.radius), len(self.empirical.upper))
+        return self.certificate.radius[:images], self.empirical.upper[:images]
+
+    @property
+    def found(self) -> Bool[np.ndarray, " image"]:
+        certified, upper = self.margins
+        return np.isfinite(certified) & np.isfinite(upper)
+
+
+def compare(index: int, model: Model, certificate: CertificateData | None) -> Compared | None:
+    """The certificate beside the model's attacks; None where there are none on the same question."""
+    for empirical in model.empirical:
+        if certificate is not None and _question(empirical) == _question(certificate):
+            return Compared(index, model.name, certificate, empirical)
+    return None
+
+
+def _question(data: CertificateData | EmpiricalData) -> tuple[float, float, str]:
+    return data.reconstruction_radius, data.risk, data.norm
+
+
+def certified_against_empirical(compared: Sequence[Compared], what: str) -> Draw:
+    """Each dot an image: the certified margin, and what an attack showed it to be at most."""
+
+    def draw(axes: Axes) -> None:
+        for one in compared:
+            certified, upper = (margins[one.found] for margins in one.margins)
+            axes.plot(certified, upper, "o", ms=3.5, mew=0, alpha=0.8, color=series_colour(one.index), label=one.name)
+        certified, upper = (np.concatenate([one.margins[side][one.found] for one in compared]) for side in (0, 1))
+        right = 1.1 * float(certified.max(initial=0.0)) or 1.0
+        axes.plot([0.0, right], [0.0, right], color=MUTED, lw=1.0, label="y = x")
+        if len(certified) > 2 and np.ptp(certified) > 0.0 and np.ptp(upper) > 0.0:
+            slope, offset = np.polyfit(certified, upper, 1)
+            correlation = np.corrcoef(certified, upper)[0, 1]
+            axes.plot(
+                [0.0, right], [offset, offset + slope * right],
+                color=INK, lw=1.0, ls="--", label=f"best fit, correlation {number(correlation, 2)}",
+            )  # fmt: skip
+        axes.set_xlim(0.0, right)
+        # Room for the legend.
+        axes.set_ylim(0.0, 1.6 * float(upper.max(initial=0.0)) or 1.0)
+        missed = sum(int(np.count_nonzero(~one.found)) for one in compared)
+        tick_axis(axes.xaxis)
+        axes.set_xlabel(f"certified margin by {what}, {_norms(compared)} in pixel units")
+        value_axis(axes, "margin at most, by attack" + (f" ({missed} not found)" if missed else ""))
+        _legend(axes, loc="upper left", ncols=2)
+
+    return draw
+
+
+def probability_against_norm(compared: Sequence[Compared]) -> Draw:
+    """P(||Delta|| <= r) along the direction found for each image: the median over images and their middle half.
+
+    Beyond the end of an image's curve its last value stands. A triangle marks the median certified margin.
+    """
+
+    def draw(axes: Axes) -> None:
+        # Half of the curves reach at least as far.
+        right = max(float(np.median(one.empirical.curve_norms[:, -1])) for one in compared)
+        norms = np.linspace(0.0, right or 1.0, _POINTS)
+        for one in compared:
+            found = zip(one.empirical.curve_norms, one.empirical.curve_probability, strict=True)
+            curves = [np.interp(norms, *curve) for curve in found]
+            low, middle, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0)
+            colour = series_colour(one.index)
+            axes.fill_between(norms, low, high, color=colour, alpha=0.15, lw=0)
+            axes.plot(norms, middle, color=colour, ls=series_style(one.index), label=one.name)
+            certified = float(np.median(one.certificate.radius))
+            axes.plot(certified, one.certificate.risk, "^", ms=6, color=colour, mec="white", mew=0.6, clip_on=False)
+        risks = sorted({one.certificate.risk for one in compared})
+        for risk in risks:
+            axes.axhline(risk, color=MUTED, lw=1.0, ls=":")
+        axes.plot([], [], ":", color=MUTED, lw=1.0, label="risk")
+        axes.plot([], [], "^", ms=6, color=MUTED, mec="white", label="median certified margin")
+        axes.set_xlim(0.0, norms[-1])
+        axes.set_ylim(0.0, 1.03)
+        tick_axis(axes.xaxis)
+        axes.set_xlabel(f"‖d‖ along the directions found, {_norms(compared)} in pixel units")
+        radii = ", ".join(
+            f"{radius:g}" for radius in sorted({one.certificate.reconstruction_radius for one in compared})
+        )
+        value_axis(axes, f"P(‖Δ‖ ≤ r), r = {radii}; medians and middle halves of images")
+        _legend(axes)
+
+    return draw
+
+
+def _norms(compared: Sequence[Compared]) -> str:
+    return ", ".join(dict.fromkeys(NORMS[one.certificate.norm] for one in compared))
+
+
+def _legend(axes: Axes, **where: Any) -> None:
+    """Where there is most room; a directory may be called $x$, which is not a formula."""
+    for words in axes.legend(frameon=False, fontsize=8.0, labelcolor=MUTED, handlelength=1.6, **where).get_texts():
+        words.set_parse_math(False)

@@ -1,0 +1,125 @@
+"""Which charts certified margins are shown in: in the report, and as files of their own."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from seatbelt_jax.plots.certificates import (
+    NORMS,
+    Certified,
+    Model,
+    certified_fraction,
+    main_certificate,
+    margin_against,
+    margin_histogram,
+    minimal_radii,
+)
+from seatbelt_jax.plots.charts import Draw, png
+from seatbelt_jax.plots.empirical import (
+    Compared,
+    certified_against_empirical,
+    compare,
+    probability_against_norm,
+)
+from seatbelt_jax.plots.results import CertificateData, CertifiedModel
+
+# Settings of models: the field, what stands at the axis, and the figure's name.
+_SETTINGS = (("beta", "β, objective.beta", "beta"), ("tau", "τ, model.posterior_std_offset", "tau"))
+
+
+def certificate_charts(models: Sequence[Model]) -> dict[str, Draw]:
+    """Pairs of charts: of all models' main certificates, and of the methods of each model that has several.
+
+    Beside them, where there are attacks on the same question, what these showed. Norms share no chart.
+    """
+    drawn: dict[str, Draw] = {}
+    for norm in NORMS:
+        mains = [
+            (index, model.name, main)
+            for index, model in enumerate(models)
+            if (main := main_certificate(model)) is not None and main.norm == norm
+        ]
+        several = {
+            model.name: [(number, one.method, one) for number, one in enumerate(_of_norm(model, norm))]
+            for model in models
+            if len(_of_norm(model, norm)) > 1
+        }
+        # The methods of a lone model have its main one among them.
+        if mains and not (len(models) == 1 and several):
+            drawn |= _pair(mains, _titled(", ".join(dict.fromkeys(main.method for _, _, main in mains)), norm))
+        for name, methods in several.items():
+            drawn |= _pair(methods, _titled(name, norm))
+        if together := _compared(models, norm, None):
+            methods_used = ", ".join(dict.fromkeys(one.certificate.method for one in together))
+            drawn[f"certified against attacked, {norm}"] = certified_against_empirical(together, methods_used)
+    return drawn
+
+
+def certification_figures(models: Sequence[CertifiedModel]) -> dict[str, bytes]:
+    """PNG by file name; models were certified for the same r, risk and norm.
+
+    Always certified_margins.png; where there are attacks certified_against_empirical.png and
+    probability_against_norm.png, with minimal radii minimal_radius.png, and where models differ in beta or in the
+    offset of sigma margin_against_beta.png and margin_against_tau.png.
+    """
+    every = [one for model in models for one in model.certificates]
+    norm, methods = every[0].norm, list(dict.fromkeys(one.method for one in every))
+    draws: dict[str, Sequence[Draw]] = {}
+    margins = certificate_charts([dataclasses.replace(model, empirical=()) for model in models])
+    draws["certified_margins"] = list(margins.values())
+    beside = {method: found for method in methods if (found := _compared(models, norm, method))}
+    draws["certified_against_empirical"] = [
+        certified_against_empirical(found, method) for method, found in beside.items()
+    ]
+    if attacked := _compared(models, norm, None):
+        draws["probability_against_norm"] = [probability_against_norm(attacked)]
+    groups = {method: _by(models, method) for method in methods}
+    mains = _by(models, None)
+    # Of models of different depth these are different methods: a group of its own.
+    groups.setdefault(", ".join(dict.fromkeys(certificate.method for _, _, certificate in mains)), mains)
+    for field, label, name in _SETTINGS:
+        draws[f"margin_against_{name}"] = [
+            margin_against([(*entry, getattr(models[entry[0]], field)) for entry in group], label, what)
+            for what, group in groups.items()
+            if len({getattr(models[index], field) for index, _, _ in group}) > 1
+        ]
+    minimal = [
+        (index, model.name, model.minimal_radius)
+        for index, model in enumerate(models)
+        if model.minimal_radius is not None
+    ]
+    if minimal:
+        draws["minimal_radius"] = [minimal_radii(minimal, every[0].reconstruction_radius)]
+    return {f"{name}.png": png(charts) for name, charts in draws.items() if charts}
+
+
+def _of_norm(model: Model, norm: str) -> list[CertificateData]:
+    return [certificate for certificate in model.certificates if certificate.norm == norm]
+
+
+def _certificate(model: Model, method: str | None) -> CertificateData | None:
+    """The model's certificate by the method or, without one, its main certificate."""
+    if method is None:
+        return main_certificate(model)
+    return next((one for one in model.certificates if one.method == method), None)
+
+
+def _by(models: Sequence[CertifiedModel], method: str | None) -> list[tuple[int, str, CertificateData]]:
+    found = ((index, model.name, _certificate(model, method)) for index, model in enumerate(models))
+    return [(index, name, certificate) for index, name, certificate in found if certificate is not None]
+
+
+def _titled(what: str, norm: str) -> str:
+    return what if norm == "l2" else f"{what}, {NORMS[norm]}"
+
+
+def _pair(certified: Certified, what: str) -> dict[str, Draw]:
+    return {
+        f"certified fraction, {what}": certified_fraction(certified, what),
+        f"margins, {what}": margin_histogram(certified, what),
+    }
+
+
+def _compared(models: Sequence[Model], norm: str, method: str | None) -> list[Compared]:
+    """Of the models that have both, certificates as `_certificate` has them beside attacks."""
+    pairs = (compare(index, model, _certificate(model, method)) for index, model in enumerate(models))
+    return [pair for pair in pairs if pair is not None and pair.certificate.norm == norm]

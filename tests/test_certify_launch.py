@@ -1,0 +1,366 @@
+"""launch/certify.py on tiny runs: every method and norm, what is written, interruptions, figures, what is refused."""
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from configs import sprites_seatbelt, sprites_vae
+from seatbelt_jax import bounds, data, plots, run, storage
+from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.plots.certificates import main_certificate
+from tests import launchers
+
+ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std")
+QUICK: dict[str, Any] = {"images": 3, "samples": 30, "radius": 40.0}
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    return launchers.load("certify")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A model of one layer and one of two, on sprites of 16 x 16, not trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, config, sizes in (("one", sprites_vae, (4,)), ("two", sprites_seatbelt, (3, 2))):
+        settings = config.get_config("smoke").to_dict()
+        settings["data"] = {"name": "sprites", "image_size": 16}
+        settings["model"] |= {"latent_sizes": sizes, "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}
+        opened = run.prepare(folder / name, settings, (16, 16, 1))
+        with Checkpoints(opened.path / "checkpoints") as checkpoints:
+            checkpoints.save(4, variables=opened.model.init(jax.random.key(0)), training={"step": np.zeros(())})
+    return folder
+
+
+@pytest.fixture
+def one(runs, tmp_path):
+    return shutil.copytree(runs / "one", tmp_path / "one")
+
+
+@pytest.fixture
+def two(runs, tmp_path):
+    return shutil.copytree(runs / "two", tmp_path / "two")
+
+
+@pytest.fixture
+def quick_attacks(monkeypatch):
+    """Attacks that hardly search on several layers; of one layer made-up ones, of which the first two found something:
+    what they find is not at issue here."""
+    attack = bounds.empirical_margin
+
+    def quick(encode, decode, images, **asked):
+        if encode is None:
+            return attack(encode, decode, images, search_samples=8, restarts=1, steps=2, norms=(8.0,), **asked)
+        assert decode(encode(images[0]).mean).shape == images[0].shape
+        upper = np.where(np.arange(len(images)) < 2, np.linspace(1e-3, 2.0, len(images)), np.inf)
+        return bounds.EmpiricalMargin(
+            upper=upper,
+            distortion=np.zeros(images.shape),
+            p_upper=np.full(len(images), 0.3),
+            p_clean=np.ones(len(images)),
+            curve_norms=np.tile(np.linspace(0.0, 3.0, 4), (len(images), 1)),
+            curve_probability=np.tile(np.linspace(1.0, 0.0, 4), (len(images), 1)),
+            alpha=asked["alpha"],
+            risk=asked["risk"],
+            reconstruction_radius=asked["radius"],
+            num_samples=asked["num_samples"],
+            num_tried=5,
+            norm=asked["norm"],
+            image_range=None,
+        )
+
+    monkeypatch.setattr(bounds, "empirical_margin", quick)
+
+
+def table(path, name):
+    with (path / "certificates" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def certificate(path, name):
+    return bounds.Certificate.from_arrays(storage.read_npz(path / "certificates" / f"{name}.npz"))
+
+
+def sizes_of_figures(folder):
+    found = {}
+    for file in folder.glob("*.png"):
+        with Image.open(io.BytesIO(file.read_bytes())) as picture:
+            assert picture.format == "PNG"
+            found[file.name] = picture.size
+    return found
+
+
+def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
+    options = launcher.Options(**QUICK, risk=0.4, alpha=1e-2, seed=3)
+    launcher.certify(one, options)
+    vae = run.open(one).load_vae()
+    images = data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(3))
+
+    def encode(x):
+        return jax.tree.map(lambda leaf: leaf[0], vae.encode(x[None], vae.mean_path(1)).posteriors[0])
+
+    expected = bounds.certify_dataset(
+        encode,
+        lambda z: vae.likelihood.mean(vae.decode((z[None],)))[0],
+        np.asarray(images),
+        methods=ONE_LAYER,
+        radius=40.0,
+        key=jax.random.key(3),
+        num_samples=30,
+        risk=0.4,
+        alpha=1e-2,
+    )
+    for method in ONE_LAYER:
+        np.testing.assert_allclose(certificate(one, method).radius, expected[method].radius, rtol=1e-4)
+    assert np.all(expected["spectral"].radius > 0.0)
+    rows = table(one, "margins")
+    assert [row["method"] for row in rows] == [method for method in ONE_LAYER for _ in range(3)]
+    assert rows[3]["certified_radius_pixel_units"] == str(certificate(one, "spectral").radius[0])
+    arrays = storage.read_npz(one / "certificates" / "spectral.npz")
+    told = json.loads(str(arrays["options"]))
+    assert arrays["step"] == 4
+    assert launcher.Options(**(told | {"methods": tuple(told["methods"])})) == options
+    out = capsys.readouterr().out
+    assert f"{one}: moving_std margin (first order) of 3 images at r = 40: median" in out
+    assert "(L2, pixel units); abstained on 0; at most 0.03 bounds expected to fail" in out
+    assert not (one / "certificates" / ".unfinished").exists()
+
+    minimal = storage.read_npz(one / "certificates" / "minimal_radius.npz")
+    assert np.all((minimal["lower"] <= minimal["estimate"]) & (minimal["estimate"] <= minimal["upper"]))
+    assert table(one, "minimal_radius")[1]["minimal_radius_l2"] == str(minimal["estimate"][1])
+    assert sizes_of_figures(one / "figures") == {"certified_margins.png": (1472, 480), "minimal_radius.png": (736, 480)}
+    # For the report, minimal radii are no certificate.
+    results = launchers.load("report")._results(run.open(one), "one")
+    assert sorted(found.method for found in results.certificates) == sorted(ONE_LAYER)
+
+
+def test_several_layers_in_both_modes(launcher, two):
+    chosen = ("hierarchical", "hierarchical_sup")
+    launcher.certify(two, launcher.Options(images=2, samples=100, radius=60.0, methods=chosen))
+    path, sup = (certificate(two, method) for method in chosen)
+    assert np.all(path.radius > 0.0) and np.all(path.norm_bound <= sup.norm_bound)
+    np.testing.assert_array_equal(np.unique([row["method"] for row in table(two, "margins")]), chosen)
+
+
+def test_the_least_r_of_several_layers_is_of_draws_of_all_of_them(launcher, two):
+    vae = run.open(two).load_vae()
+    certification = launchers.load("certification")
+    image = data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(1))
+    options = launcher.Options(samples=1000)
+    functions = certification.functions_of(vae)
+    found = certification.minimal_radius(functions, np.asarray(image), options)
+    noise = vae.sample_noise(jax.random.key(1), 1000)
+    drawn = vae.reconstruct(np.repeat(image, 1000, axis=0), noise) - vae.reconstruct(image)
+    distances = np.linalg.norm(np.reshape(drawn, (1000, -1)), axis=1)
+    assert found.lower[0] <= np.median(distances) <= found.upper[0]
+    assert found.upper[0] < 1.4 * found.lower[0]
+
+
+def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys):
+    launcher.certify(one, launcher.Options(**QUICK, methods=("camuto", "spectral"), minimal_radius=False))
+    launcher.certify(one, launcher.Options(**QUICK, norm="linf", minimal_radius=False))
+    assert "antithetic margin" in (out := capsys.readouterr().out) and "(L-infinity, pixel units)" in out
+    assert not (one / "certificates" / "camuto_linf.npz").exists()
+    assert not (one / "certificates" / "minimal_radius.npz").exists()
+    assert certificate(one, "spectral").norm == "l2" and certificate(one, "spectral_linf").norm == "linf"
+    assert np.all(certificate(one, "spectral_linf").radius < certificate(one, "spectral").radius)
+    kinds = {(row["method"], row["norm"]) for row in table(one, "margins")}
+    assert kinds == {("camuto", "l2"), ("spectral", "l2")} | {(method, "linf") for method in ONE_LAYER[1:]}
+    # In the report neither takes the other's place, and charts do not mix them.
+    results = launchers.load("report")._results(run.open(one), "one")
+    assert len(results.certificates) == 5 and main_certificate(results).norm == "l2"
+    assert main_certificate(results).method == "spectral"
+    page = plots.build([results], command="").html
+    assert "L-infinity" in page and "radius, L2, L-infinity" not in page
+    assert "small L-infinity or L2 norm" in page or "small L2 or L-infinity norm" in page
+
+
+def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsys):
+    chosen = ("spectral", "hierarchical")
+    launcher.certify([one, two], launcher.Options(**QUICK, methods=chosen, empirical=3, minimal_radius=False))
+    out = capsys.readouterr().out
+    assert f"{one} has 1 latent layer: without hierarchical" in out
+    assert f"{two} has 2 latent layers: without spectral" in out
+    for path in (one, two):
+        found = bounds.EmpiricalMargin.from_arrays(storage.read_npz(path / "certificates" / "empirical_margin.npz"))
+        assert len(found.upper) == 3 == len(table(path, "empirical_margin"))
+        assert f"{path}: attacks show margins of at most" in out
+        assert [float(row["upper_margin_pixel_units"]) for row in table(path, "empirical_margin")] == list(found.upper)
+        assert not (path / "certificates" / ".unfinished").exists()
+    assert "found on 2 of 3 images" in out and "times the spectral margin (median of 2), but below it on 1 image" in out
+    sizes = sizes_of_figures(one.parent / "figures")
+    assert sizes.keys() == {
+        "certified_margins.png",
+        "certified_against_empirical.png",
+        "probability_against_norm.png",
+        "margin_against_beta.png",
+    }
+    assert not (one / "figures" / "certified_margins.png").exists()
+    # The report has them in its table and in a third chart of certificates, not as certificates.
+    results = launchers.load("report")._results(run.open(one), "one")
+    assert [found.method for found in results.certificates] == ["spectral"] and len(results.empirical) == 1
+    page = plots.build([results], command="").html
+    assert "attacks show: at most" in page and "not found: 33 %" in page
+    assert 'aria-label="certified against attacked, l2"' in page
+
+
+def test_models_that_differ_in_a_setting(launcher, one, tmp_path):
+    other = shutil.copytree(one, tmp_path / "other")
+    record = storage.read_json(other / "config.json")
+    record["config"]["model"]["posterior_std_offset"] = 0.5
+    record["config"]["objective"]["beta"] = 4.0
+    storage.write_json(other / "config.json", record)
+    output = tmp_path / "elsewhere"
+    launcher.certify([one, other], launcher.Options(**QUICK, methods=("spectral",), minimal_radius=False), output)
+    assert sizes_of_figures(output).keys() == {
+        "certified_margins.png",
+        "margin_against_beta.png",
+        "margin_against_tau.png",
+    }
+    # A larger sigma, which is the model's and not what the figures are told.
+    assert np.all(certificate(other, "spectral").norm_bound < certificate(one, "spectral").norm_bound)
+
+
+def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
+    chosen = ("linear_region", "lipschitz", "hybrid")
+    launcher.certify(one, launcher.Options(**QUICK | {"images": 1}, methods=chosen, minimal_radius=False))
+    out = capsys.readouterr().out
+    assert "linear_region margin (locally exact)" in out and "hybrid margin (sound)" in out
+    assert np.all(certificate(one, "lipschitz").radius > 0.0)
+    launcher.certify(one, launcher.Options(**QUICK, methods=("camuto",), minimal_radius=False))
+    assert {row["method"] for row in table(one, "margins")} == {*chosen, "camuto"}
+
+
+@pytest.mark.parametrize("kind", ["one", "two"])
+def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, capsys, kind):
+    path = request.getfixturevalue(kind)
+    certification = launchers.load("certification")
+    monkeypatch.setattr(certification, "_PIECE", 2)
+    options = launcher.Options(images=3 if kind == "two" else 17, samples=20, radius=40.0, minimal_radius=False)
+    launcher.certify(path, options)
+    name = "hierarchical" if kind == "two" else "spectral"
+    expected = certificate(path, name).radius
+    shutil.rmtree(path / "certificates")
+
+    writes = []
+    write = storage.Folder.write
+
+    def interrupted_write(self, group, arrays):
+        write(self, group, arrays)
+        writes.append(group)
+        if len(writes) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage.Folder, "write", interrupted_write)
+    with pytest.raises(KeyboardInterrupt):
+        launcher.certify(path, options)
+    assert not (path / "certificates" / f"{name}.npz").exists()
+    assert len(list((path / "certificates" / ".unfinished").iterdir())) == 1
+    capsys.readouterr()
+    launcher.certify(path, options)
+    assert "is not done again" in capsys.readouterr().out and len(writes) == len(set(writes)) == 2
+    np.testing.assert_array_equal(certificate(path, name).radius, expected)
+    assert not (path / "certificates" / ".unfinished").exists()
+
+
+def test_what_was_left_by_other_options_is_not_taken_up(launcher, two, monkeypatch):
+    certification = launchers.load("certification")
+    vae = run.open(two).load_vae()
+    functions, store = certification.functions_of(vae), storage.Folder(two / "left")
+    images = np.asarray(data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(2)))
+    made = []
+
+    def make(piece, key):
+        made.append(key)
+        return {"radius": np.arange(len(piece))}
+
+    keys = jax.random.key(0), jax.random.key(1)
+    for key, settings in ((keys[0], "a 1"), (keys[0], "a 1"), (keys[0], "a 2"), (keys[1], "a 2")):
+        arrays = certification._in_pieces(make, functions, images, key, settings, store)
+        np.testing.assert_array_equal(arrays["radius"], [0, 1])
+    assert len(made) == 3
+
+
+@pytest.fixture
+def command(launcher, monkeypatch):
+    """Gives what a command line comes to, in place of the certification."""
+    seen = []
+    monkeypatch.setattr(launcher, "certify", lambda *arguments: seen.append(arguments))
+
+    def parsed(*arguments):
+        values = flags.FlagValues()
+        with monkeypatch.context() as patched:
+            patched.setattr(launcher.flags, "FLAGS", values)
+            for name in ("string", "multi_string", "integer", "float", "list", "bool"):
+                define = getattr(flags, f"DEFINE_{name}")
+                patched.setattr(
+                    launcher.flags, f"DEFINE_{name}", lambda *a, d=define, **k: d(*a, flag_values=values, **k)
+                )
+            launcher.define_flags()
+            values(["certify.py", *arguments])
+            launcher.main()
+        return seen.pop()
+
+    return parsed
+
+
+def test_flags_become_options(launcher, command):
+    assert command("--run=a") == (["a"], launcher.Options(), None)
+    chosen = command("--run=a", "--run=b", "--methods=spectral,hybrid", "--nominimal_radius", "--output=o")
+    assert chosen == (["a", "b"], launcher.Options(methods=("spectral", "hybrid"), minimal_radius=False), "o")
+    given = {
+        "images": 7, "radius": 2.5, "samples": 11, "alpha": 0.02, "risk": 0.25, "norm": "linf", "seed": 5,
+        "empirical": 2,
+    }  # fmt: skip
+    _, options, _ = command("--run=a", *(f"--{name}={value}" for name, value in given.items()))
+    assert options == launcher.Options(**given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("one", {"methods": ("spectra",)}, "unknown method spectra; there are camuto, spectral"),
+        ("one", {"methods": ("hierarchical",)}, "has 1 latent layer, for which there is none of hierarchical"),
+        ("two", {"methods": ("spectral", "camuto")}, "has 2 latent layers, .* there are hierarchical"),
+        ("one", {"methods": ("camuto",), "norm": "linf"}, "'camuto' has no bound for norm='linf'"),
+        ("one", {"norm": "l1"}, "norm must be one of l2, linf"),
+        ("two", {"norm": "l1"}, "norm must be one of l2, linf"),
+        ("one", {"radius": 0.0}, "radius must be a positive, finite L2 distance"),
+        ("two", {"radius": -1.0}, "radius must be a positive, finite L2 distance"),
+        ("one", {"samples": 9}, "num_samples = 9 .* 10"),
+        ("one", {"alpha": 1.0}, "alpha must lie strictly between 0 and 1"),
+        ("two", {"risk": 0.0}, "risk must lie strictly between 0 and 1"),
+        ("one", {"images": 10**6}, r"there are \d+ validation images, not 1000000; give --images="),
+        ("one", {"images": 3, "empirical": 4}, "--empirical=4 is of the images certified, which are 3"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(launcher, runs, kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        launcher.certify(runs / kind, launcher.Options(**options))
+    assert not (runs / kind / "certificates").exists()
+
+
+def test_bad_paths_are_refused_before_any_work(launcher, runs, one, tmp_path):
+    options = launcher.Options(**QUICK)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        launcher.certify([one, tmp_path / "missing"], options)
+    with pytest.raises(ValueError, match="given twice"):
+        launcher.certify([one, one], options)
+    with pytest.raises(ValueError, match="different directories; say where the figures go with --output=DIRECTORY"):
+        launcher.certify([one, runs / "two"], options)
+    with pytest.raises(ValueError, match="is a file; name a directory"):
+        launcher.certify(one, options, one / "config.json")
+    storage.write_npz(one / "certificates" / "camuto.npz", {"step": 4})
+    with pytest.raises(ValueError, match=r"camuto\.npz: this is not a certificate.*; remove it"):
+        launcher.certify(one, dataclasses.replace(options, methods=("spectral",)))
+    assert not (one / "certificates" / "spectral.npz").exists()
