@@ -2,7 +2,7 @@
 
 Settings of Willetts et al. 2021, App. G: the networks of Chen et al. 2018, Gaussian likelihood with sigma 0.1 on
 [-1, 1], Adam at 1e-3 with cosine decay, batches of 1024. Not in the paper and ours: the number of epochs, about 50 (as
-Chen et al.).
+Chen et al.). Where the images come from, and why they are cut and resized as they are: docs/data.md.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,22 @@ from ml_collections import ConfigDict
 LATENT_SIZES = (96, 48, 24, 12, 6)
 CELEBA_LATENT_SIZES = (256, 128, 64, 32)
 
-_CELEBA_TRAINING_IMAGES = 162_770
-_CELEBA_EPOCHS = 50
+# Channels of the paper's networks at 64 x 64; smaller images take the last ones.
+GREY_WIDTHS = (32, 32, 64, 64)
+COLOUR_WIDTHS = (64, 64, 128, 128)
 
 DEPTHS = tuple(f"L{depth}" for depth in range(1, len(LATENT_SIZES) + 1))
+# The models that `stored` becomes; without one of these words, it is a Seatbelt-VAE.
+KINDS = ("vae", "beta_vae", "beta_tcvae")
+
+_CELEBA_TRAINING_IMAGES = 162_770
+_EPOCHS = 50
+_COLOURED = ("celeb_a", "svhn_cropped", "cifar10")
 
 
 def sprites() -> ConfigDict:
     """A VAE of the paper's networks on the embedded sprites, grey, 64 x 64."""
-    return _willetts({"name": "sprites", "image_size": 64}, widths=(32, 32, 64, 64), steps=36_000)
+    return _willetts({"name": "sprites", "image_size": 64}, widths=GREY_WIDTHS, steps=36_000)
 
 
 def celeba() -> ConfigDict:
@@ -29,9 +36,8 @@ def celeba() -> ConfigDict:
 
     The crop, 148 x 148 at row 40, column 15, is that of the code the paper cites for its preprocessing.
     """
-    data = {"name": "celeb_a", "image_size": 64, "crop": (40, 15, 148, 148), "data_dir": ""}
-    steps = _CELEBA_EPOCHS * (_CELEBA_TRAINING_IMAGES // 1024)
-    config = _willetts(data, widths=(64, 64, 128, 128), steps=steps)
+    data = {"name": "celeb_a", "image_size": 64, "crop": (40, 15, 148, 148), "fit": "resize", "data_dir": ""}
+    config = _willetts(data, widths=COLOUR_WIDTHS, steps=_EPOCHS * (_CELEBA_TRAINING_IMAGES // 1024))
     # The size of the hierarchy's top layer, for models of one layer.
     config.model.latent_sizes = CELEBA_LATENT_SIZES[-1:]
     config.train.update(log_every=50, evaluate_every=500, checkpoint_every=500)
@@ -42,10 +48,11 @@ def mnist() -> ConfigDict:
     """A VAE of Sootla 2018, Sec. 3.2 (networks of its Table 3.1, after Dupont 2018) on MNIST at 32 x 32.
 
     A 10-way Concrete latent at temperature 0.1 beside 10 Gaussian ones, which all three of its models have; Bernoulli
-    likelihood on [0, 1], Adam at a constant 1e-4, 100,000 batches of 64. That digits are resized from 28 x 28, not
-    padded, is ours: the text does not say.
+    likelihood on [0, 1], Adam at a constant 1e-4, 100,000 batches of 64. Digits are resized from 28 x 28, not padded,
+    as in Dupont's code; the text does not say.
     """
-    config = _willetts({"name": "mnist", "image_size": 32, "data_dir": ""}, widths=(32, 32, 64), steps=100_000)
+    data = {"name": "mnist", "image_size": 32, "fit": "resize", "held_out": 0.05, "data_dir": ""}
+    config = _willetts(data, widths=(32, 32, 64), steps=100_000)
     config.model.update(
         latent_sizes=(10,), discrete_sizes=(10,), feature_size=128, batch_norm=False, likelihood="bernoulli"
     )
@@ -55,11 +62,37 @@ def mnist() -> ConfigDict:
     return config
 
 
-def apply(config: ConfigDict, variant: str, known: tuple[str, ...] = ("demo", "smoke")) -> ConfigDict:
+def stored(
+    data: Mapping[str, object],
+    *,
+    training_images: int,
+    widths: tuple[int, ...] = GREY_WIDTHS,
+    latent_sizes: tuple[int, ...] = LATENT_SIZES,
+) -> ConfigDict:
+    """A Seatbelt-VAE of the paper's networks on stored images, with four layers, the last of `latent_sizes`.
+
+    beta = 10, the largest of the paper's range, free bits of 0.5 nats a layer, and 50 epochs.
+    """
+    steps_per_epoch = training_images // 1024
+    config = _willetts(data, widths=widths, steps=_EPOCHS * steps_per_epoch)
+    config.model.latent_sizes = latent_sizes[-4:]
+    config.objective.update(beta=10.0, penalty="total_correlation", free_bits=0.5)
+    often = 10 * steps_per_epoch
+    config.train.update(log_every=50, evaluate_every=often, checkpoint_every=often)
+    return config
+
+
+def apply(
+    config: ConfigDict,
+    variant: str,
+    known: tuple[str, ...] = ("demo", "smoke"),
+    latent_sizes: tuple[int, ...] = LATENT_SIZES,
+) -> ConfigDict:
     """Turns a configuration into one of its variants, words of `known` with commas between them.
 
-    demo: dense networks at 32 x 32, minutes on 2 CPU cores. smoke: four steps of a tiny model on mock data.
-    L1 .. L5: as many latent layers, the last ones of the paper's list.
+    vae, beta_vae, beta_tcvae: that model instead, with one layer of 64 latents, one of the paper's sizes.
+    demo, small: dense networks at 32 x 32, minutes on 2 CPU cores. smoke: four steps of a tiny model on mock data.
+    L1 .. L5: as many latent layers, the last ones of `latent_sizes`.
 
     Raises:
       ValueError: for a variant that does not exist.
@@ -68,10 +101,21 @@ def apply(config: ConfigDict, variant: str, known: tuple[str, ...] = ("demo", "s
     for word in words:
         if word not in known:
             raise ValueError(f"unknown variant {word!r}; there are {', '.join(known)} and the default, ''")
-    if "demo" in words:
+    if kinds := [word for word in words if word in KINDS]:
+        if len(kinds) > 1:
+            raise ValueError(f"unknown variant {variant!r}; there are {', '.join(known)}, and only one model at once")
+        config.model.latent_sizes = (64,)
+        config.objective.update(
+            beta=1.0 if kinds[0] == "vae" else config.objective.beta,
+            penalty="total_correlation" if kinds[0] == "beta_tcvae" else "kl",
+            free_bits=0.0,
+        )
+    if "demo" in words or "small" in words:
         _scale_to_demo(config)
+    if "small" in words:
+        config.train.update(steps=4_000, evaluate_every=1_000, checkpoint_every=1_000)
     if depth := [int(word.removeprefix("L")) for word in words if word in DEPTHS]:
-        config.model.latent_sizes = LATENT_SIZES[-depth[-1] :]
+        config.model.latent_sizes = latent_sizes[-depth[-1] :]
     if "smoke" in words:
         _scale_to_smoke(config)
     return config
@@ -90,7 +134,7 @@ def _scale_to_demo(config: ConfigDict) -> None:
 
 
 def _scale_to_smoke(config: ConfigDict) -> None:
-    image = {"name": "mock", "image_size": 32, "channels": 3 if config.data.name == "celeb_a" else 1}
+    image = {"name": "mock", "image_size": 32, "channels": 3 if config.data.name in _COLOURED else 1}
     config.data = ConfigDict(image)
     depth = len(config.model.latent_sizes)
     config.model.update(
@@ -145,6 +189,7 @@ def _willetts(data: Mapping[str, object], *, widths: tuple[int, ...], steps: int
                 "evaluate_every": 2_000,
                 "checkpoint_every": 2_000,
                 "evaluation_images": 1024,
+                "resident_mib": 2048,
             },
         }
     )

@@ -4,7 +4,7 @@
 
 CelebA must be prepared once (1.4 GB download; TensorFlow is needed for this alone):
 
-    pip install -e '.[prepare]' && tfds build celeb_a --file_format=array_record
+    pip install -e '.[prepare]' && python launch/prepare_data.py --dataset=celeb_a
 
 From the paper: beta, networks, likelihood, optimiser and batches, see _base.py. Ours: 50 epochs and 32 latents, the
 size of celeba_seatbelt.py's top layer.

@@ -4,7 +4,7 @@
 
 CelebA must be prepared once (1.4 GB download; TensorFlow is needed for this alone):
 
-    pip install -e '.[prepare]' && tfds build celeb_a --file_format=array_record
+    pip install -e '.[prepare]' && python launch/prepare_data.py --dataset=celeb_a
 
 Settings as in celeba_beta_tcvae.py, but beta multiplies the whole KL.
 

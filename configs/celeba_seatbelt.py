@@ -4,7 +4,7 @@
 
 CelebA must be prepared once (1.4 GB download; TensorFlow is needed for this alone):
 
-    pip install -e '.[prepare]' && tfds build celeb_a --file_format=array_record
+    pip install -e '.[prepare]' && python launch/prepare_data.py --dataset=celeb_a
 
 From the paper: latent sizes 256, 128, 64, 32, networks, likelihood, optimiser and batches, see _base.py. Ours: 50
 epochs and free bits of 0.5 nats a layer.

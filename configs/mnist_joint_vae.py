@@ -4,7 +4,7 @@
 
 MNIST must be prepared once (11 MB; TensorFlow is needed for this alone):
 
-    pip install -e '.[prepare]' && tfds build mnist --file_format=array_record
+    pip install -e '.[prepare]' && python launch/prepare_data.py --dataset=mnist
 
 Networks, likelihood and optimiser are in _base.py. The 10-way Concrete latent cannot hold 5 nats: ln 10 = 2.303 stands
 in for its capacity, as training says when it starts.

@@ -4,7 +4,7 @@
 
 MNIST must be prepared once (11 MB; TensorFlow is needed for this alone):
 
-    pip install -e '.[prepare]' && tfds build mnist --file_format=array_record
+    pip install -e '.[prepare]' && python launch/prepare_data.py --dataset=mnist
 
 Networks, likelihood and optimiser are in _base.py.
 

@@ -4,7 +4,7 @@
 
 MNIST must be prepared once (11 MB; TensorFlow is needed for this alone):
 
-    pip install -e '.[prepare]' && tfds build mnist --file_format=array_record
+    pip install -e '.[prepare]' && python launch/prepare_data.py --dataset=mnist
 
 The decay is the derivative of an L2 penalty, added to the gradient that Adam sees.
 

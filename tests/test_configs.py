@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from seatbelt_jax import models, run, training
+from seatbelt_jax import data, models, run, sections, training
 from seatbelt_jax.data.swiss_roll import POINT_SHAPE
 from seatbelt_jax.models import ModelConfig
 from seatbelt_jax.training import recipe, state, step
@@ -32,7 +32,8 @@ SECTIONS = {
     "train": TrainConfig,
     "discriminator": DiscriminatorConfig,
 }
-CHANNELS = {"sprites": 1, "mnist": 1, "celeb_a": 3}
+COLOURED = ("celeb_a", "svhn_cropped", "cifar10")
+STORED = ("chairs", "faces", "dsprites", "svhn", "cifar10", "mnist", "fashion_mnist")
 
 
 def config_of(name, variant=""):
@@ -54,13 +55,14 @@ def variants(name):
 def image_shape(config):
     if config.data.name == "swiss_roll":
         return POINT_SHAPE
-    channels = config.data.channels if config.data.name == "mock" else CHANNELS[config.data.name]
+    channels = config.data.channels if config.data.name == "mock" else 3 if config.data.name in COLOURED else 1
     return (config.data.image_size, config.data.image_size, channels)
 
 
 def build(config):
     """The model and settings, by the checks that training makes at the door."""
     values = config.to_dict()
+    sections.parse(data.DataConfig, "data", values["data"])
     settings = training.parse_settings(values)
     models.make_likelihood(values["model"])
     model = models.build(values["model"], image_shape(config))
@@ -73,7 +75,7 @@ def test_there_is_a_config_for_every_model_and_objective():
     extras = ("vae_weight_decay", "vae_sigma_offset", "vae_constant_sigma")
     assert {f"sprites_{kind}" for kind in (*kinds, *extras)} <= set(NAMES)
     papers = {"celeba_seatbelt", "celeba_vae", "mnist_joint_vae", "mnist_vae", "mnist_vae_weight_decay", "swiss_roll"}
-    assert papers <= set(NAMES)
+    assert papers | set(STORED) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,12 +127,13 @@ def test_the_papers_networks_and_training_are_those_of_willetts_2021():
     """App. G: networks, Gaussian likelihood of 0.1, Adam at 1e-3 with cosine decay, batches of 1024."""
     for name in NAMES:
         config = config_of(name)
-        if name.startswith(("mnist", "swiss")) or name in ("sprites_factor_vae", "sprites_joint_vae"):
+        if name.startswith(("mnist_", "swiss")) or name in ("sprites_factor_vae", "sprites_joint_vae"):
             continue
-        grey = name.startswith("sprites")
-        assert config.data.image_size == 64
+        small = name in ("svhn", "cifar10", "mnist", "fashion_mnist")
+        assert config.data.image_size == (32 if small else 64)
         assert config.model.network == "conv"
-        assert config.model.widths == ((32, 32, 64, 64) if grey else (64, 64, 128, 128))
+        widths = (64, 64, 128, 128) if config.data.name in COLOURED else (32, 32, 64, 64)
+        assert config.model.widths == (widths[1:] if small else widths)
         assert config.model.feature_size == 512
         assert config.model.hidden_sizes == (1024, 512, 256, 128, 64)
         assert config.model.batch_norm
@@ -149,6 +152,55 @@ def test_the_latent_sizes_are_the_last_of_the_papers_lists():
             assert config_of(name, f"L{depth}").model.latent_sizes == sizes[-depth:]
         assert config_of(name).model.decoder_reads == ("all" if name == "sprites_seatbelt" else "bottom")
     assert config_of("celeba_seatbelt").model.latent_sizes == (256, 128, 64, 32)
+    for name in STORED:
+        listed = (256, 128, 64, 32) if name in ("svhn", "cifar10") else sizes
+        assert config_of(name).model.latent_sizes == listed[-4:]
+        for depth in range(1, len(listed) + 1):
+            assert config_of(name, f"L{depth}").model.latent_sizes == listed[-depth:]
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_models_on_stored_images_are_those_of_their_names(name):
+    found = {kind: config_of(name, kind) for kind in ("", "vae", "beta_vae", "beta_tcvae")}
+    objectives = {kind: (c.objective.beta, c.objective.penalty, c.objective.free_bits) for kind, c in found.items()}
+    assert objectives == {
+        "": (10.0, "total_correlation", 0.5),
+        "vae": (1.0, "kl", 0.0),
+        "beta_vae": (10.0, "kl", 0.0),
+        "beta_tcvae": (10.0, "total_correlation", 0.0),
+    }
+    for kind, config in found.items():
+        assert config.model.decoder_reads == "all"
+        assert len(config.model.latent_sizes) == (1 if kind else 4)
+        # About 50 epochs of the images that are left for training.
+        assert config.train.steps % 50 == 0 and config.train.steps * 1024 / 50 > 46_000
+    with pytest.raises(ValueError, match="only one model at once"):
+        config_of(name, "vae,beta_vae")
+
+
+def test_how_stored_images_are_cut_and_fitted_is_in_the_configuration():
+    """docs/data.md says where the numbers are from."""
+    chairs, celeba = config_of("chairs").data, config_of("celeba_vae").data
+    assert (chairs.crop, chairs.fit, celeba.crop, celeba.fit) == (
+        (100, 100, 400, 400),
+        "resize",
+        (40, 15, 148, 148),
+        "resize",
+    )
+    fits = {name: config_of(name).data.fit for name in NAMES if "mnist" in name}
+    padded = {"mnist", "fashion_mnist", "mnist_vae_sigma_offset"}
+    assert fits == {name: "pad" if name in padded else "resize" for name in fits}
+    for name in STORED:
+        assert config_of(name).data.held_out == (0.01 if name == "dsprites" else 0.05)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_small_variants_are_made_for_processors(name):
+    for variant, latent_sizes in {"small": (24, 12, 6), "vae,small": (24,), "small,beta_tcvae": (24,)}.items():
+        config = config_of(name, variant)
+        assert (config.model.network, config.model.latent_sizes) == ("mlp", latent_sizes)
+        assert (config.data.name, config.data.image_size, config.data.fit) == (name, 32, "pad")
+        assert config.train.steps <= 4_000
 
 
 @pytest.mark.parametrize(

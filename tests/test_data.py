@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import data
-from seatbelt_jax.data import sprites, tfds_source
+from seatbelt_jax.data import held_out, sprites, tfds_source, transforms
 
 MOCK = {"name": "mock", "image_size": 16, "channels": 3, "num_images": 50}
 
@@ -17,6 +17,20 @@ def test_mock_images_are_in_range_distinct_and_the_same_every_time():
     assert len(np.unique(np.asarray(images).reshape(45, -1), axis=0)) == 45
     again = data.load(MOCK, (-1.0, 1.0)).train.images(jnp.arange(45))
     np.testing.assert_array_equal(images, again)
+
+
+def test_mock_images_are_grey_unless_channels_say_otherwise():
+    assert data.load({"name": "mock", "image_size": 16}, (-1.0, 1.0)).train.image_shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 10, 1000])
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
+def test_held_out_images_and_the_rest_are_all_and_neither_is_none(size, share):
+    train, held = held_out.training_and_held_out(size, share)
+    assert len(held) == min(max(round(share * size), 1), size - 1)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, held])), np.arange(size))
+    again = held_out.training_and_held_out(size, share)[1]
+    np.testing.assert_array_equal(held, again)
 
 
 def test_sprites_splits_are_disjoint_and_whole():
@@ -70,6 +84,21 @@ def test_batches_from_a_later_step_are_those_of_an_uninterrupted_run(traceable):
     assert whole[0].shape == expected_shape
 
 
+@pytest.mark.parametrize("traceable", [True, False])
+def test_processes_share_each_batch_without_overlap(traceable):
+    images = np.arange(12.0, dtype=np.float32).reshape(12, 1, 1, 1)
+    dataset = data.Dataset("counted", 12, (1, 1, 1), lambda index: images[np.asarray(index)], traceable)
+    settings = {"batch_size": 6, "seed": 0, "start": 0, "stop": 3}
+    whole = data.batches(dataset, **settings)
+    parts = [data.batches(dataset, **settings, shard=(number, 3)) for number in range(3)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert all(len(share) == 2 for share in shares)
+        np.testing.assert_array_equal(np.sort(np.ravel(batch)), np.sort(np.ravel(np.concatenate(shares))))
+    for shard in ((0, 4), (3, 3), (-1, 3)):
+        with pytest.raises(ValueError, match="no part"):
+            data.batches(dataset, **settings, shard=shard)
+
+
 class FakeSource:
     """Random access to examples, as a data source of TensorFlow Datasets gives it."""
 
@@ -113,7 +142,7 @@ def test_grey_images_keep_their_channel():
     ("config", "error", "message"),
     [
         ({"name": "sprite"}, ValueError, "did you mean sprites"),
-        ({"name": "celeb_a", "data_dir": "/nonexistent"}, FileNotFoundError, "tfds build celeb_a"),
+        ({"name": "celeb_a", "data_dir": "/nonexistent"}, FileNotFoundError, "prepare_data.py --dataset=celeb_a"),
         ({"name": "sprites", "image_size": 100}, ValueError, "100"),
         ({"name": "sprites", "size": 3}, ValueError, "unknown data fields size"),
         ({"name": "mock", "num_images": 3}, ValueError, "at least 10"),
@@ -126,7 +155,7 @@ def test_bad_data_sections_are_refused(config, error, message):
 
 def test_a_crop_outside_the_image_is_refused():
     with pytest.raises(ValueError, match="does not fit into an image of"):
-        tfds_source.resize(np.zeros((10, 10, 3), np.uint8), 8, (5, 0, 8, 8), (0.0, 1.0))
+        transforms.prepare(np.zeros((10, 10, 3), np.uint8), 8, (5, 0, 8, 8))
 
 
 @pytest.mark.parametrize("batch_size", [0, 46])

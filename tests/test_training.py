@@ -123,7 +123,7 @@ def test_metrics_hold_every_term_at_the_configured_steps(model, splits, tmp_path
     assert [step for step, _ in seen] == [4, 8]
     found = seen[-1][1]
     assert found.images.shape == found.reconstructions.shape == (6, 8, 8, 1)
-    assert found.samples.shape == (16, 8, 8, 1)
+    assert found.samples.shape == (6, 8, 8, 1)
 
 
 def test_the_logged_rate_is_that_of_the_clock(model, splits, tmp_path):
@@ -180,7 +180,7 @@ def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
         ("optimizer", {"schedule": "linear"}, "one of cosine, constant"),
         ("optimizer", {"weight_decay": -0.5}, "weight_decay must be a finite number >= 0, got -0.5"),
         ("optimizer", {"weight_decay": float("inf")}, "weight_decay must be a finite number >= 0, got inf"),
-        ("train", {"steps": 0}, "train.steps must be a positive whole number"),
+        ("train", {"steps": 0}, "train.steps must be a whole number of at least 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(section, change, message):

@@ -2,6 +2,7 @@
 
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size
+from seatbelt_jax.data.resident import place_on_device
 from seatbelt_jax.data.sources import DataConfig, load, one_factor_pairs
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "check_batch_size",
     "load",
     "one_factor_pairs",
+    "place_on_device",
 ]

@@ -6,7 +6,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
+
+from seatbelt_jax.data.transforms import to_floats
+
+Indices = Int[Array | np.ndarray, " batch"]
+# Images as they are stored, of the size that was asked for, black 0 and white 255.
+Pixels = UInt8[np.ndarray, "batch height width channels"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,23 +30,68 @@ class Dataset:
       labels: indices [batch] -> the class of each image, whole numbers from 0; None where the data have none.
       factors: indices [batch] -> the levels [batch, factor] that each image was generated from; None where they
         are not known.
+      pixels: indices [batch] -> images as bytes, of stored data; None where images are computed.
+      image_range: of `images`; what bytes are scaled to.
+      resident: all pixels, on the device; None where they stay on the host.
     """
 
     name: str
     size: int
     image_shape: tuple[int, int, int]
-    images: Callable[[Int[Array | np.ndarray, " batch"]], Float[Array | np.ndarray, "batch height width channels"]]
+    images: Callable[[Indices], Float[Array | np.ndarray, "batch height width channels"]]
     traceable: bool
-    labels: Callable[[Int[Array | np.ndarray, " batch"]], Int[Array | np.ndarray, " batch"]] | None = None
-    factors: Callable[[Int[Array | np.ndarray, " batch"]], Int[Array | np.ndarray, "batch factor"]] | None = None
+    labels: Callable[[Indices], Int[Array | np.ndarray, " batch"]] | None = None
+    factors: Callable[[Indices], Int[Array | np.ndarray, "batch factor"]] | None = None
+    pixels: Callable[[Indices], Pixels] | None = None
+    image_range: tuple[float, float] = (0.0, 1.0)
+    resident: UInt8[Array, "size height width channels"] | None = None
+
+    @classmethod
+    def from_pixels(
+        cls,
+        name: str,
+        size: int,
+        image_shape: tuple[int, int, int],
+        pixels: Callable[[Indices], Pixels],
+        image_range: tuple[float, float],
+        *,
+        labels: Callable[[Indices], Int[np.ndarray, " batch"]] | None = None,
+        factors: Callable[[Indices], Int[np.ndarray, "batch factor"]] | None = None,
+    ) -> "Dataset":
+        """A host data set of stored images."""
+        return cls(
+            name,
+            size,
+            image_shape,
+            lambda indices: np.asarray(to_floats(pixels(indices), image_range)),
+            traceable=False,
+            labels=labels,
+            factors=factors,
+            pixels=pixels,
+            image_range=image_range,
+        )
+
+    def from_batch(
+        self, batch: Array, resident: UInt8[Array, "size height width channels"] | None
+    ) -> Float[Array, "batch height width channels"]:
+        """The images of what `batches` yields: indices, bytes or floats. A pure JAX function.
+
+        The resident pixels are an argument, because a compiled program would hold a copy of what it closes over.
+        """
+        if resident is not None:
+            return to_floats(resident[batch], self.image_range)
+        if self.traceable:
+            return jnp.asarray(self.images(batch))
+        return to_floats(batch, self.image_range) if self.pixels is not None else batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """A data set's training and validation parts, disjoint."""
+    """A data set's parts, disjoint; a test part where the data set comes with one beside those used in training."""
 
     train: Dataset
     validation: Dataset
+    test: Dataset | None = None
 
 
 def subset(dataset: Dataset, indices: Int[np.ndarray, " size"]) -> Dataset:
@@ -48,13 +99,14 @@ def subset(dataset: Dataset, indices: Int[np.ndarray, " size"]) -> Dataset:
     # A traced index cannot look things up in a NumPy table.
     table = jnp.asarray(indices) if dataset.traceable else indices
 
-    def renumbered(look_up: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda index: look_up(table[index])
+    def renumbered(look_up: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        return None if look_up is None else lambda index: look_up(table[index])
 
     return dataclasses.replace(
         dataset,
         size=len(indices),
-        images=renumbered(dataset.images),
-        labels=renumbered(dataset.labels) if dataset.labels else None,
-        factors=renumbered(dataset.factors) if dataset.factors else None,
+        images=renumbered(dataset.images) or dataset.images,
+        labels=renumbered(dataset.labels),
+        factors=renumbered(dataset.factors),
+        pixels=renumbered(dataset.pixels),
     )

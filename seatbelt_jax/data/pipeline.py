@@ -1,11 +1,11 @@
 """Batches by step number: step t of a seed is the same batch in every run, resumed or not."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 from seatbelt_jax.data.dataset import Dataset
 
@@ -37,27 +37,43 @@ def _permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " size"]:
 class _Batches:
     """Random access to the batches of a host data set, which grain reads ahead."""
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, start: int, stop: int):
-        self._dataset, self._batch_size, self._seed = dataset, batch_size, seed
-        self._start, self._stop = start, stop
+    def __init__(self, dataset: Dataset, indices_of: Callable[[int], Int[np.ndarray, " batch"]], steps: range):
+        self._dataset, self._indices_of, self._steps = dataset, indices_of, steps
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return len(self._steps)
 
-    def __getitem__(self, position: int) -> Float[np.ndarray, "batch height width channels"]:
-        step = self._start + position
-        indices = batch_indices(step, size=self._dataset.size, batch_size=self._batch_size, seed=self._seed)
-        return np.asarray(self._dataset.images(indices))
+    def __getitem__(self, position: int) -> Shaped[np.ndarray, "batch height width channels"]:
+        indices = self._indices_of(self._steps[position])
+        return np.asarray((self._dataset.pixels or self._dataset.images)(indices))
 
 
-def batches(dataset: Dataset, *, batch_size: int, seed: int, start: int, stop: int) -> Iterator:
+def batches(
+    dataset: Dataset, *, batch_size: int, seed: int, start: int, stop: int, shard: tuple[int, int] = (0, 1)
+) -> Iterator:
     """The batches of steps start..stop-1.
 
-    A traceable data set gives indices, for the training step to turn into images on the device; a host
-    data set gives images, read ahead by threads.
+    Each is for `Dataset.from_batch`: of a traceable data set, or one that is resident on the device, indices; of one
+    on the host bytes, or floats where it has no bytes, read ahead by threads. A batch follows from its step alone, so
+    that the step in a checkpoint is all the state that resuming needs.
+
+    Args:
+      batch_size: images of a whole batch.
+      seed: of the shuffling, over all images and anew in each epoch.
+      shard: (number, count) of a process that reads every count-th image of each batch.
+
+    Raises:
+      ValueError: where a batch does not split into so many equal parts.
     """
-    if dataset.traceable:
-        return (batch_indices(step, size=dataset.size, batch_size=batch_size, seed=seed) for step in range(start, stop))
-    source = _Batches(dataset, batch_size, seed, start, stop)
+    number, count = shard
+    if not 0 <= number < count or batch_size % count:
+        raise ValueError(f"a batch of {batch_size} images has no part {number} of {count} equal ones")
+
+    def indices_of(step: int) -> Int[np.ndarray, " batch"]:
+        return batch_indices(step, size=dataset.size, batch_size=batch_size, seed=seed)[number::count]
+
+    if dataset.traceable or dataset.resident is not None:
+        return map(indices_of, range(start, stop))
+    source = _Batches(dataset, indices_of, range(start, stop))
     options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_PREFETCHED_BATCHES)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

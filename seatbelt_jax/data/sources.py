@@ -1,8 +1,10 @@
 """From a configuration's `data` section to training and validation images."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +12,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from seatbelt_jax import sections
-from seatbelt_jax.data import sprites, swiss_roll, tfds_source
+from seatbelt_jax.data import chairs, digits, folder, mat, npz, sprites, swiss_roll, tfds_source
 from seatbelt_jax.data.dataset import Dataset, Splits, subset
+from seatbelt_jax.data.fitting import Fitting
+from seatbelt_jax.data.held_out import training_and_held_out
 
-# One sprite in a hundred is held out; which ones is part of the data set, not of a run's seed.
 _SPRITES_VALIDATION_SHARE = 0.01
-_SPLIT_SEED = 20210312
 # Enough points to see an aggregate posterior by.
 _SWISS_ROLL_VALIDATION_SHARE = 0.2
+# Kinds of files, which the path follows after a colon.
+_ARRAY_FILES = {"npz": npz.load, "mat": mat.load}
+_PICTURE_FOLDERS = {"folder": folder.load, "chairs": chairs.load}
+# What TensorFlow Datasets writes after a colon: mnist:3.0.1.
+_TFDS_VERSION = re.compile(r"[\d.*]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +33,56 @@ class DataConfig:
 
     Attributes:
       name: "sprites" (embedded, drawn on the device), "swiss_roll" (points in space, images of one pixel),
-        "mock" (smooth random images, for trying things out), or the name of an image data set of TensorFlow
-        Datasets.
+        "mock" (smooth random images, for trying things out), "digits" (scikit-learn's), "folder:PATH" (PNG and JPEG
+        files), "chairs:PATH" (the folder of 3D Chairs), "npz:PATH" (arrays, official dSprites and 3D Faces among
+        them), "mat:PATH" (SVHN's files), or the name of an image data set of TensorFlow Datasets. Relative paths
+        start at the working directory, and ~ is the home folder.
       image_size: height and width in pixels; not read for "swiss_roll".
-      channels: "mock" alone: 1 or 3.
+      channels: 1 or 3; "folder" and "chairs" convert pictures to it. 0 is that of a folder's pictures, and otherwise
+        1. Not read elsewhere, but for "mock".
       num_images: "mock" and "swiss_roll" alone: how many; the first tenth of "mock" and the first fifth of
         "swiss_roll" are for validation.
-      crop: TensorFlow Datasets alone: (top, left, height, width) cut out before resizing, in pixels
-        of the original.
+      crop: of stored images: (top, left, height, width) cut out before resizing, in pixels of the original; () or
+        None takes all of them.
+      fit: of stored images: "resize" to image_size, bilinearly with antialiasing, or "pad" with black.
+      held_out: the share of the training images kept for validation where the data set brings no such part.
+      on_corrupt: "folder" and "chairs" alone: what a damaged picture does, "refuse" to open the data set or "skip"
+        that picture; see `picture_files.survey`.
       data_dir: TensorFlow Datasets alone: where they were prepared; its own default if empty.
     """
 
     name: str
     image_size: int = 64
-    channels: int = 1
+    channels: int = 0
     num_images: int = 256
-    crop: tuple[int, int, int, int] | None = None
+    crop: tuple[int, int, int, int] | tuple[()] | None = None
+    fit: Literal["resize", "pad"] = "resize"
+    held_out: float = 0.05
+    on_corrupt: Literal["refuse", "skip"] = "refuse"
     data_dir: str = ""
+
+    def __post_init__(self):
+        sections.check_choice("data.fit", self.fit, ("resize", "pad"))
+        sections.check_choice("data.on_corrupt", self.on_corrupt, ("refuse", "skip"))
+        if self.channels not in (0, 1, 3):
+            raise ValueError(
+                f"data.channels must be 1 for grey, 3 for colours, or 0 for the data's own, got {self.channels!r}"
+            )
+        if not _is_count(self.image_size):
+            raise ValueError(f"data.image_size must be a positive whole number of pixels, got {self.image_size!r}")
+        if self.crop and not (
+            isinstance(self.crop, Sequence)
+            and len(self.crop) == 4
+            and all(isinstance(number, int) and number >= 0 for number in self.crop)
+            and all(_is_count(side) for side in self.crop[2:])
+        ):
+            raise ValueError(f"data.crop must be (top, left, height, width) in whole pixels, got {self.crop!r}")
+        if not 0.0 < self.held_out < 1.0:
+            raise ValueError(f"data.held_out must be a share between 0 and 1, got {self.held_out}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
@@ -63,10 +103,33 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
         return _mock(settings, image_range)
     if settings.name == "swiss_roll":
         return _swiss_roll(settings, image_range)
+    fitting = Fitting(settings.image_size, settings.crop or None, settings.fit, image_range)
+    if settings.name == "digits":
+        return digits.load(fitting, settings.held_out)
+    prefix, colon, path = settings.name.partition(":")
+    if prefix in _ARRAY_FILES:
+        return _ARRAY_FILES[prefix](path, fitting, settings.held_out)
+    if prefix in _PICTURE_FOLDERS:
+        return _PICTURE_FOLDERS[prefix](
+            path, fitting, settings.held_out, channels=settings.channels or None, on_corrupt=settings.on_corrupt
+        )
+    if colon and not _TFDS_VERSION.fullmatch(path):
+        kinds = [*_PICTURE_FOLDERS, *_ARRAY_FILES]
+        near = difflib.get_close_matches(prefix, kinds, n=1)
+        raise ValueError(
+            f"unknown kind of data {prefix!r} in {settings.name!r}; "
+            + (
+                f"did you mean {near[0]}:{path}?"
+                if near
+                else f"there are {', '.join(f'{kind}:PATH' for kind in kinds)}"
+            )
+        )
     return tfds_source.load(
         settings.name,
         image_size=settings.image_size,
-        crop=settings.crop,
+        crop=settings.crop or None,
+        fit=settings.fit,
+        held_out=settings.held_out,
         data_dir=settings.data_dir or None,
         image_range=image_range,
     )
@@ -129,15 +192,14 @@ def _sprite_images(
 
 def _sprites_order() -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
     """Which of the official images are for training, and which for validation."""
-    order = np.random.default_rng(_SPLIT_SEED).permutation(sprites.NUM_SPRITES).astype(np.int32)
-    held_out = round(_SPRITES_VALIDATION_SHARE * sprites.NUM_SPRITES)
-    return order[held_out:], order[:held_out]
+    return training_and_held_out(sprites.NUM_SPRITES, _SPRITES_VALIDATION_SHARE)
 
 
 def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
     """Each image is one random Gaussian blob of a random colour, computed from its number."""
     low, high = image_range
-    shape = (settings.image_size, settings.image_size, settings.channels)
+    channels = settings.channels or 1
+    shape = (settings.image_size, settings.image_size, channels)
     if settings.num_images < 10:
         raise ValueError(f"data.num_images must be at least 10, got {settings.num_images}")
 
@@ -145,7 +207,7 @@ def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
         key_centre, key_width, key_colour = jax.random.split(jax.random.fold_in(jax.random.key(0), index), 3)
         centre = jax.random.uniform(key_centre, (2,))
         width = jax.random.uniform(key_width, (), minval=0.05, maxval=0.3)
-        colour = jax.random.uniform(key_colour, (settings.channels,), minval=0.3)
+        colour = jax.random.uniform(key_colour, (channels,), minval=0.3)
         axis = (jnp.arange(settings.image_size) + 0.5) / settings.image_size
         squared = (axis[:, None] - centre[0]) ** 2 + (axis[None, :] - centre[1]) ** 2
         blob = jnp.exp(-0.5 * squared / width**2)

@@ -1,31 +1,33 @@
 """Image data sets of TensorFlow Datasets, read through their data sources, without TensorFlow."""
 
 import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import Int
 
-from seatbelt_jax.data.dataset import Dataset, Splits
+from seatbelt_jax.data.dataset import Dataset, Indices, Pixels, Splits
+from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.transforms import Crop, Fit, prepare
 
-# The first of these splits that a data set has is used for validation.
-_VALIDATION_SPLITS = ("validation", "test")
+# Data sets of this package, which a mistyped name may have meant.
+EMBEDDED = ("sprites", "digits", "swiss_roll", "mock")
+# What an image was generated from stands in whole numbers beside it.
+_FACTOR_PREFIX = "label_"
+# The order of the official arrays, and of the embedded sprites; other data sets' factors are in alphabetical order.
+_DSPRITES_FACTORS = ("label_shape", "label_scale", "label_orientation", "label_x_position", "label_y_position")
 
 
-def load(
-    name: str,
-    *,
-    image_size: int,
-    crop: tuple[int, int, int, int] | None,
-    data_dir: str | None,
-    image_range: tuple[float, float],
-) -> Splits:
-    """Opens a prepared data set; images are decoded when asked for.
+def open_builder(name: str, data_dir: str | None = None) -> Any:
+    """The builder of an image data set, whether prepared or not.
+
+    Args:
+      name: as TensorFlow Datasets writes it: NAME, NAME/VARIANT or NAME:VERSION.
+      data_dir: where data sets are prepared; None for its own default.
 
     Raises:
-      ValueError: for a name that TensorFlow Datasets does not know or a data set without images.
-      FileNotFoundError: where it is not prepared; says how to.
+      ValueError: for a name, variant or version that it does not know, or a data set without images in bytes.
     """
     # Importing it takes a second, which only those who use it should pay.
     import tensorflow_datasets as tfds
@@ -34,84 +36,174 @@ def load(
     available = tfds.list_builders(with_community_datasets=False)
     base_name = name.split("/")[0].split(":")[0]
     if base_name not in available:
-        near = difflib.get_close_matches(base_name, [*available, "sprites", "swiss_roll", "mock"])
+        near = difflib.get_close_matches(base_name, [*available, *EMBEDDED])
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise ValueError(
-            f"unknown data set {name!r}: it is neither sprites, swiss_roll, mock nor in TensorFlow Datasets{hint}"
+            f"unknown data set {name!r}: it is neither {', '.join(EMBEDDED)} nor in TensorFlow Datasets{hint}"
         )
-    builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (AssertionError, ValueError) as error:
+        # After it come lists of variants, over many lines.
+        reason = str(error).split('}": ')[-1].split(". Here are")[0].strip()
+        raise ValueError(f"TensorFlow Datasets has no {name!r}: {reason}") from error
+    features = builder.info.features
+    image = dict(features.items()).get("image")
+    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"the data set {name!r} has no images of one or three channels in bytes; its features are "
+            f"{', '.join(features)}"
+        )
+    return builder
+
+
+def load(
+    name: str,
+    *,
+    image_size: int,
+    image_range: tuple[float, float],
+    crop: Crop | None = None,
+    fit: Fit = "resize",
+    held_out: float = 0.05,
+    data_dir: str | None = None,
+) -> Splits:
+    """Opens a prepared data set; images are decoded when asked for.
+
+    Validation images are those of its "validation" split, or else a share of the training images, drawn by a
+    permutation that is always the same. Test images are those of its "test" split, or None.
+
+    Args:
+      name: as TensorFlow Datasets writes it.
+      image_size: height and width of the images, in pixels.
+      image_range: what black and white shall be.
+      crop: (top, left, height, width) cut out first, in pixels of the original.
+      fit: how the rest comes to image_size, see `transforms.prepare`.
+      held_out: the share of the training images kept for validation where there is no such split.
+      data_dir: where it was prepared; None for the default of TensorFlow Datasets.
+
+    Raises:
+      ValueError: as `open_builder`, for a data set prepared in a format without random access, and one without
+        training images.
+      FileNotFoundError: where it is not prepared, or files of it are missing; says how to prepare it.
+      OSError: for files that cannot be read.
+    """
+    builder = open_builder(name, data_dir)
+    check_prepared(builder, name, data_dir)
     splits = builder.info.splits
     if "train" not in splits:
-        raise FileNotFoundError(
-            f"the data set {name!r} is not prepared in {builder.data_path}; prepare it once with: "
-            f"pip install -e '.[prepare]' && tfds build {name} --file_format=array_record"
-            + (f" --data_dir={data_dir}" if data_dir else "")
-        )
-    validation = next((split for split in _VALIDATION_SPLITS if split in splits), None)
-    if validation is None:
-        raise ValueError(f"the data set {name!r} has no validation or test split, only {', '.join(splits)}")
-    # To read labels alone, without decoding the images beside them.
-    undecoded = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
-    datasets = [
-        image_dataset(
+        raise ValueError(f"the data set {name!r} has no training images, only {', '.join(splits)}")
+
+    def opened(split: str) -> Dataset:
+        # To read labels alone, without decoding the images beside them.
+        undecoded = builder.as_data_source(split, decoders=_leave_undecoded())
+        return image_dataset(
             name,
             builder.as_data_source(split),
-            label_source=builder.as_data_source(split, decoders=undecoded),
+            label_source=undecoded,
             image_size=image_size,
             crop=crop,
+            fit=fit,
             image_range=image_range,
         )
-        for split in ("train", validation)
-    ]
-    return Splits(*datasets)
+
+    train = opened("train")
+    test = opened("test") if "test" in splits else None
+    if "validation" in splits:
+        return Splits(train, opened("validation"), test)
+    parts = hold_out(train, held_out)
+    return Splits(parts.train, parts.validation, test)
+
+
+def check_prepared(builder: Any, name: str, data_dir: str | None) -> None:
+    """Raises what `load` raises of a data set that is not there whole, or not with random access."""
+    command = f"python launch/prepare_data.py --dataset={name}" + (f" --data_dir={data_dir}" if data_dir else "")
+    if not builder.info.splits:
+        raise FileNotFoundError(
+            f"the data set {name!r} is not prepared in {builder.data_path}; prepare it once with: "
+            f"pip install -e '.[prepare]' && {command}"
+        )
+    if (found := builder.info.file_format.value) != "array_record":
+        raise ValueError(
+            f"the data set {name!r} is prepared in {builder.data_path} as {found}, which cannot be read in random "
+            f"order; remove that folder, or choose another data_dir, and prepare it with: {command}"
+        )
+    files = [file for split in builder.info.splits.values() for file in split.filepaths]
+    if missing := [file for file in files if not file.exists()]:
+        raise FileNotFoundError(
+            f"of the data set {name!r}, {missing[0]} is missing; remove {builder.data_path} and prepare it with: "
+            f"{command}"
+        )
 
 
 def image_dataset(
     name: str,
     source: Any,
     *,
-    label_source: Any = None,
     image_size: int,
-    crop: tuple[int, int, int, int] | None,
     image_range: tuple[float, float],
+    crop: Crop | None = None,
+    fit: Fit = "resize",
+    label_source: Any = None,
 ) -> Dataset:
     """A host data set from a random-access source of examples with an "image" array, uint8 [h, w, c].
 
-    An integer "label" beside the image becomes the data set's labels. They are read from `label_source`, where that
-    gives them at less cost, otherwise from `source`.
+    A whole number "label" beside the image becomes the data set's labels, whole numbers "label_..." its factors. They
+    are read from `label_source`, where that gives them at less cost, otherwise from `source`.
+
+    Raises:
+      ValueError: for examples without images, or images that `transforms.prepare` refuses.
+      OSError: where the first or the last example cannot be read; and, from what is returned, where others cannot.
     """
-    first = source[0]
+    # Of a file that is cut off the end is missing.
+    first, last = _read(name, source, [0, len(source) - 1])
     if "image" not in first:
         raise ValueError(f"the data set {name!r} has no images; its features are {', '.join(first)}")
+    dsprites = name.startswith("dsprites")
+    beside = source if label_source is None else label_source
 
-    def images(indices):
-        examples = source.__getitems__([int(index) for index in indices])
-        return np.stack([resize(example["image"], image_size, crop, image_range) for example in examples])
+    def pixels(indices: Indices) -> Pixels:
+        images = [example["image"] for example in _read(name, source, indices)]
+        # dSprites writes white as 1; should it ever be 255, this does no harm.
+        images = [255 * np.minimum(image, 1) for image in images] if dsprites else images
+        return np.stack([prepare(image, image_size, crop, fit) for image in images])
 
-    def labels(indices):
-        examples = (source if label_source is None else label_source).__getitems__([int(index) for index in indices])
-        return np.array([example["label"] for example in examples], np.int32)
+    def numbers(indices: Indices, keys: Sequence[str]) -> Int[np.ndarray, "batch key"]:
+        examples = _read(name, beside, indices)
+        return np.array([[example[key] for key in keys] for example in examples], np.int32).reshape(-1, len(keys))
 
-    label = np.asarray(first.get("label"))
-    labelled = label.ndim == 0 and np.issubdtype(label.dtype, np.integer)
-    shape = (image_size, image_size, first["image"].shape[-1])
-    return Dataset(name, len(source), shape, images, traceable=False, labels=labels if labelled else None)
+    whole = {key for key, value in first.items() if _is_whole_number(value)}
+    factors = _DSPRITES_FACTORS if dsprites else sorted(key for key in whole if key.startswith(_FACTOR_PREFIX))
+    # A dSprite's class is its shape, as of the embedded sprites.
+    label = _DSPRITES_FACTORS[0] if dsprites else "label"
+    # Refuses a crop or padding that does not fit, before anything else is done.
+    channels = prepare(last["image"], image_size, crop, fit).shape[-1]
+    return Dataset.from_pixels(
+        name,
+        len(source),
+        (image_size, image_size, channels),
+        pixels,
+        image_range,
+        labels=(lambda indices: numbers(indices, (label,))[:, 0]) if label in whole else None,
+        factors=(lambda indices: numbers(indices, factors)) if factors else None,
+    )
 
 
-def resize(
-    image: np.ndarray,
-    size: int,
-    crop: tuple[int, int, int, int] | None,
-    image_range: tuple[float, float],
-) -> Float[np.ndarray, "size size channels"]:
-    """Cuts out `crop` = (top, left, height, width), resizes bilinearly with antialiasing, scales."""
-    if crop is not None:
-        top, left, height, width = crop
-        if top + height > image.shape[0] or left + width > image.shape[1]:
-            raise ValueError(f"crop {tuple(crop)} does not fit into an image of {image.shape[:2]} pixels")
-        image = image[top : top + height, left : left + width]
-    grey = image.shape[-1] == 1
-    picture = Image.fromarray(image[..., 0] if grey else image)
-    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255.0
-    low, high = image_range
-    return (low + (high - low) * pixels).reshape(size, size, -1)
+def _read(name: str, source: Any, indices: Iterable[int]) -> Sequence[Mapping[str, Any]]:
+    try:
+        return source.__getitems__([int(index) for index in indices])
+    # The record reader, the message parser and Pillow each have exceptions of their own for damaged bytes.
+    except Exception as error:
+        raise OSError(
+            f"the files of the data set {name!r} are damaged; remove them and prepare it anew ({error})"
+        ) from error
+
+
+def _leave_undecoded() -> dict[str, Any]:
+    import tensorflow_datasets as tfds
+
+    return {"image": tfds.decode.SkipDecoding()}
+
+
+def _is_whole_number(value: Any) -> bool:
+    number = np.asarray(value)
+    return number.ndim == 0 and np.issubdtype(number.dtype, np.integer)

@@ -56,7 +56,7 @@ def evaluate(
     reconstructions = vae.reconstruct(images)
     error = jnp.linalg.norm((images - reconstructions).reshape(images.shape[0], -1), axis=-1)
     metrics = {**term_means(terms, _ESTIMATOR), "reconstruction_error": jnp.mean(error)}
-    samples = vae.generate(vae.sample_noise(sample_key, _NUM_SHOWN))
+    samples = vae.generate(vae.sample_noise(sample_key, min(_NUM_SHOWN, len(images))))
     return Evaluation(
         metrics=metrics,
         images=images[:_NUM_SHOWN],

@@ -66,10 +66,12 @@ def train(
     # The aggregate posterior of N training images has at most N components in a batch.
     validation = _validation_images(splits.validation, min(schedule.evaluation_images, splits.train.size))
 
-    @functools.partial(jax.jit, in_shardings=(replicated, split), out_shardings=replicated)
-    def step_from_batch(state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
-        images = jnp.asarray(splits.train.images(batch)) if splits.train.traceable else batch
-        return train_step(state, images, keys[_NOISE_STREAM], recipe=recipe)
+    images = data.place_on_device(splits.train, schedule.resident_mib, progress=True)
+    resident = None if images.resident is None else jax.device_put(images.resident, replicated)
+
+    @functools.partial(jax.jit, in_shardings=(replicated, split, replicated), out_shardings=replicated)
+    def step_from_batch(state: TrainState, batch: Array, resident: Array | None) -> tuple[TrainState, Metrics]:
+        return train_step(state, images.from_batch(batch, resident), keys[_NOISE_STREAM], recipe=recipe)
 
     @jax.jit
     def evaluate_variables(variables: Any, step: Array) -> Evaluation:
@@ -91,7 +93,7 @@ def train(
             state = jax.device_put(restore(latest, *saved), replicated)
         start = int(state.step)
         batches = data.batches(
-            splits.train, batch_size=schedule.batch_size, seed=settings.seed, start=start, stop=schedule.steps
+            images, batch_size=schedule.batch_size, seed=settings.seed, start=start, stop=schedule.steps
         )
         with (
             MetricWriter(directory, start=start) as writer,
@@ -101,7 +103,7 @@ def train(
             logged_at, logged_step = time.perf_counter(), start
             try:
                 for step, batch in enumerate(batches, start + 1):
-                    state, metrics = step_from_batch(state, batch)
+                    state, metrics = step_from_batch(state, batch, resident)
                     bar.update()
                     save_now = step == schedule.steps or step % schedule.checkpoint_every == 0
                     if save_now or step % schedule.log_every == 0:

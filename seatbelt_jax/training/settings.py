@@ -48,6 +48,7 @@ class TrainConfig:
       batch_size: images a step; total correlation wants hundreds or more.
       log_every, evaluate_every, checkpoint_every: in steps.
       evaluation_images: validation images per evaluation, fewer where there are not as many.
+      resident_mib: the most, in MiB, that stored images may take on the device to live there; 0 for none.
     """
 
     steps: int
@@ -56,12 +57,14 @@ class TrainConfig:
     evaluate_every: int = 1000
     checkpoint_every: int = 1000
     evaluation_images: int = 1024
+    resident_mib: int = 2048
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"train.{field.name} must be a positive whole number, got {value!r}")
+            least = 0 if field.name == "resident_mib" else 1
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"train.{field.name} must be a whole number of at least {least}, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""Prepares a data set once: python launch/prepare_data.py --dataset=mnist
+
+Downloads a data set of TensorFlow Datasets, or takes its original files from --manual_dir, and writes it for reading
+in random order. This alone needs TensorFlow: pip install -e '.[prepare]'. See docs/data.md.
+"""
+
+import shlex
+import sys
+
+import cli
+from absl import flags
+
+from seatbelt_jax.data import preparing, tfds_source
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("dataset", None, "The name in TensorFlow Datasets: mnist, fashion_mnist, cifar10, celeb_a, ...")
+    flags.DEFINE_string(
+        "manual_dir", None, "A folder with the original files under their original names, to download nothing."
+    )
+    flags.DEFINE_string("data_dir", None, "Where to; by default, as TensorFlow Datasets has it, ~/tensorflow_datasets.")
+    flags.mark_flag_as_required("dataset")
+
+
+def main() -> None:
+    prepare(flags.FLAGS.dataset, flags.FLAGS.data_dir, flags.FLAGS.manual_dir)
+
+
+def prepare(name: str, data_dir: str | None, manual_dir: str | None) -> None:
+    """Prepares the data set if it is not, and says where it is and how to train on it."""
+    if name in tfds_source.EMBEDDED:
+        print(f"{name} needs no preparation")
+        return
+    done = preparing.prepare_data_set(name, data_dir=data_dir, manual_dir=manual_dir, progress=sys.stderr.isatty())
+    sizes = ", ".join(f"{size:,} {split}" for split, size in done.sizes.items())
+    print(f"{name} is prepared {'already, nothing was done' if done.existed else 'now'}: {sizes} images in {done.path}")
+    given = f" --config.data.data_dir={shlex.quote(data_dir)}" if data_dir else ""
+    print(f"to train on it: --config.data.name={name}{given}")
+    for folder in done.leftovers:
+        print(
+            f"left by a preparation that was cut short; nothing reads it, and unless one runs now, remove it: {folder}"
+        )
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.start(main)

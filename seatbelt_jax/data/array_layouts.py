@@ -1,0 +1,118 @@
+"""Which of a file's arrays are the images, labels and factors of which split, by the names that the field uses."""
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from seatbelt_jax.data.dataset import Dataset, Splits
+from seatbelt_jax.data.fitting import Fitting
+from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.image_arrays import as_labels, as_levels, as_pixels, dataset
+
+_IMAGES = ("images", "imgs", "x", "data", "arr_0")
+_LABELS = ("labels", "y")
+# Official dSprites: the levels of colour, which is always white, shape, scale, orientation, x and y.
+_DSPRITES_LATENTS = "latents_classes"
+_DSPRITES_NUM_LATENTS = 6
+_VALIDATION = ("validation", "valid", "val")
+
+# The array with this name; each is read once, whole.
+Read = Callable[[str], Shaped[np.ndarray, "..."]]
+
+
+def splits(name: str, names: Collection[str], read: Read, fitting: Fitting, held_out: float) -> Splits:
+    """The splits that a file of named arrays holds.
+
+    Images are under images, imgs, x, data or arr_0, the first that there is, with labels or y, and factors
+    [size, factor], beside them; or, as Keras has it, under x_train and x_test, and x_validation (or val, valid), with
+    y_train and so on, or as train_images with train_labels. Where no images are for validation, some of those for
+    training are held out.
+
+    Two layouts give factors: dSprites' (imgs with latents_classes; its colour, which never changes, is left out, its
+    shapes are the labels), and an array of images with five axes or more, [identity, azimuth, elevation, light,
+    height, width] in 3D Faces, whose leading axes are the factors, the first of them the labels.
+
+    Args:
+      name: of the file, for messages.
+      names: of its arrays.
+      read: gives one of them.
+      fitting: of the images.
+      held_out: the share of the training images kept for validation where the file brings none.
+
+    Raises:
+      ValueError: where no array has a known name, or one cannot be what its name says.
+      TypeError: where an array holds numbers of the wrong type.
+    """
+    if (images := _first(_IMAGES, names)) is not None:
+        labels = _first(_LABELS, names)
+        everything = _dataset(name, names, read, images, labels, fitting)
+        return hold_out(everything, held_out)
+    train, validation, test = (
+        _part(name, names, read, aliases, fitting) for aliases in (("train",), _VALIDATION, ("test",))
+    )
+    if train is None:
+        raise ValueError(
+            f"{name} holds {_listed(names)}; images must be named {', '.join(_IMAGES)}, or x_train and x_test, or "
+            "train_images and test_images"
+        )
+    for part in (validation, test):
+        if part is not None and part.image_shape != train.image_shape:
+            raise ValueError(
+                f"{name}: images of the splits have {train.image_shape[-1]} and {part.image_shape[-1]} channels"
+            )
+    if validation is None:
+        parts = hold_out(train, held_out)
+        return Splits(parts.train, parts.validation, test)
+    return Splits(train, validation, test)
+
+
+def _part(name: str, names: Collection[str], read: Read, aliases: tuple[str, ...], fitting: Fitting) -> Dataset | None:
+    images = _first([form.format(alias) for form in ("x_{}", "{}_images") for alias in aliases], names)
+    labels = _first([form.format(alias) for form in ("y_{}", "{}_labels") for alias in aliases], names)
+    return None if images is None else _dataset(name, (), read, images, labels, fitting)
+
+
+def _dataset(
+    name: str, beside: Collection[str], read: Read, images: str, labels: str | None, fitting: Fitting
+) -> Dataset:
+    """A split from the arrays with these names, and the factors that may be `beside` them."""
+    array = read(images)
+    what = f"{name}: the array {images!r}"
+    leading: tuple[int, ...] = ()
+    if array.ndim >= 5 and array.size:
+        inner = 3 if array.shape[-1] in (1, 3) else 2
+        leading = array.shape[:-inner]
+        array = array.reshape(-1, *array.shape[-inner:])
+    pixels = as_pixels(array, what)
+    size = len(pixels)
+    factors = None
+    if given := _first((_DSPRITES_LATENTS, "factors"), beside):
+        factors = _factors(read(given), size, f"{name}: the array {given!r}")
+        if given == _DSPRITES_LATENTS and factors.shape[1] == _DSPRITES_NUM_LATENTS:
+            factors = factors[:, 1:]
+    elif leading:
+        factors = _grid(leading)
+    classes = None if factors is None else factors[:, 0]
+    if labels is not None:
+        classes = as_labels(read(labels), size, f"{name}: the array {labels!r}")
+    return dataset(name, pixels, fitting, labels=classes, factors=factors)
+
+
+def _grid(sizes: tuple[int, ...]) -> Int[np.ndarray, "size factor"]:
+    """The levels of all combinations, the last factor changing fastest."""
+    return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=-1).astype(np.int32)
+
+
+def _factors(levels: np.ndarray, size: int, what: str) -> Int[np.ndarray, "size factor"]:
+    if levels.ndim != 2 or levels.shape[1] == 0:
+        raise ValueError(f"{what} has shape {levels.shape}; factors must be [size, factor]")
+    return as_levels(levels, size, what)
+
+
+def _first(wanted: Collection[str], names: Collection[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
+
+
+def _listed(names: Collection[str]) -> str:
+    return f"the arrays {', '.join(sorted(names))}" if names else "no arrays"

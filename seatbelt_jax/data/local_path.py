@@ -1,0 +1,22 @@
+"""A path that a configuration names after a prefix: npz:PATH, folder:PATH."""
+
+import pathlib
+
+
+def existing(path: str, what: str) -> pathlib.Path:
+    """The path, with ~ for the home folder, and relative to the working directory.
+
+    Args:
+      path: as the user gave it.
+      what: that is expected there, for messages.
+
+    Raises:
+      ValueError: for an empty path.
+      FileNotFoundError: where there is nothing.
+    """
+    if not path:
+        raise ValueError(f"data.name lacks the path of the {what}; write it after a colon, as in folder:PATH")
+    found = pathlib.Path(path).expanduser()
+    if not found.exists():
+        raise FileNotFoundError(f"there is no {what} at {path}; relative paths start at {pathlib.Path.cwd()}")
+    return found

@@ -1,0 +1,90 @@
+"""Images in MATLAB files up to version 7: SVHN's cropped digits (Netzer et al. 2011), and others by their names."""
+
+import pathlib
+
+import numpy as np
+from jaxtyping import Shaped
+
+from seatbelt_jax.data import array_layouts
+from seatbelt_jax.data.dataset import Splits
+from seatbelt_jax.data.fitting import Fitting
+from seatbelt_jax.data.local_path import existing
+
+# SVHN's files, beside each other in one folder.
+_SVHN_TRAIN, _SVHN_TEST = "train_32x32.mat", "test_32x32.mat"
+# Of the ten digits SVHN writes 0 as class 10.
+_SVHN_ZERO = 10
+# Cells, structs, objects and functions are none of these.
+_NUMBERS = ("logical", "double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+
+
+def load(path: str, fitting: Fitting, held_out: float) -> Splits:
+    """Opens a .mat file, or a folder with SVHN's train_32x32.mat and test_32x32.mat, read whole into memory.
+
+    SVHN's layout is X [height, width, channels, size] and y [size, 1] with 10 for the digit 0, which becomes 0 here;
+    names of other files are those of `array_layouts.splits`.
+
+    Raises:
+      FileNotFoundError: where there is no such file, or the folder lacks one of the two.
+      ValueError: for a file that is not of MATLAB, or of version 7.3, and as `array_layouts.splits`.
+      TypeError: as `array_layouts.splits`.
+    """
+    file = existing(path, "MATLAB file")
+    if not file.is_dir():
+        return _splits(file, f"mat:{path}", fitting, held_out)
+    for part in (_SVHN_TRAIN, _SVHN_TEST):
+        if not (file / part).is_file():
+            raise FileNotFoundError(f"{path} holds no {part}; give SVHN's two files, or one .mat file")
+    arrays: dict[str, np.ndarray] = {}
+    for part, short in ((_SVHN_TRAIN, "train"), (_SVHN_TEST, "test")):
+        images, labels = _svhn(file / part)
+        arrays |= {f"x_{short}": images, f"y_{short}": labels}
+    return array_layouts.splits(f"mat:{path}", list(arrays), arrays.pop, fitting, held_out)
+
+
+def _splits(file: pathlib.Path, name: str, fitting: Fitting, held_out: float) -> Splits:
+    names = _names(file)
+    if "X" in names:
+        images, labels = _svhn(file)
+        arrays = {"images": images, "labels": labels}
+        return array_layouts.splits(name, list(arrays), arrays.pop, fitting, held_out)
+    return array_layouts.splits(name, names, lambda array: _read(file, array), fitting, held_out)
+
+
+def _svhn(file: pathlib.Path) -> tuple[Shaped[np.ndarray, "size height width channels"], Shaped[np.ndarray, " size"]]:
+    if missing := {"X", "y"} - set(_names(file)):
+        raise ValueError(f"{file} holds no {' and no '.join(sorted(missing))}, as SVHN's files do; is it cut off?")
+    images, labels = _read(file, "X"), _read(file, "y").reshape(-1)
+    if images.ndim != 4:
+        raise ValueError(f"{file}: X has shape {images.shape}; SVHN's is [height, width, channels, size]")
+    return np.ascontiguousarray(np.moveaxis(images, -1, 0)), np.where(labels == _SVHN_ZERO, 0, labels)
+
+
+def _names(file: pathlib.Path) -> tuple[str, ...]:
+    """Names of the arrays of numbers in a file, without reading them."""
+    import scipy.io  # takes a tenth of a second, which only those who use it should pay
+
+    try:
+        return tuple(name for name, _, kind in scipy.io.whosmat(file) if kind in _NUMBERS)
+    except NotImplementedError:
+        raise ValueError(
+            f"{file} is of MATLAB's version 7.3, an HDF5 file; write it anew with save(..., '-v7'), or as npz"
+        ) from None
+    # SciPy's readers raise what their parts raise, of a file that is not of MATLAB.
+    except Exception as error:
+        raise _unreadable(file, error) from None
+
+
+def _read(file: pathlib.Path, name: str) -> Shaped[np.ndarray, "..."]:
+    import scipy.io
+
+    try:
+        return np.asarray(scipy.io.loadmat(file, variable_names=[name])[name])
+    except Exception as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: pathlib.Path, error: Exception) -> Exception:
+    if isinstance(error, MemoryError | PermissionError):
+        return error
+    return ValueError(f"{file} is no MATLAB file, or a damaged one ({error})")

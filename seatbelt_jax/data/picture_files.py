@@ -1,0 +1,188 @@
+"""Pictures in PNG and JPEG files: looked at when a data set is opened, decoded when asked for."""
+
+import dataclasses
+import pathlib
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from seatbelt_jax.data.dataset import Dataset
+from seatbelt_jax.data.fitting import Fitting
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+OnCorrupt = Literal["refuse", "skip"]
+
+# What a file holds decides, not what it is called; other formats' readers, some of which start programs, stay out.
+_FORMATS = ("PNG", "JPEG")
+# What Pillow raises on damaged files, beside OSError.
+_DAMAGES = (SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_NAMED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What was found out about picture files without decoding them.
+
+    Attributes:
+      kept: which files hold pictures, by their places in the list that was given.
+      channels: that all pictures are to have, 1 or 3.
+    """
+
+    kept: Int[np.ndarray, " kept"]
+    channels: int
+
+
+def survey(
+    paths: Sequence[pathlib.Path],
+    fitting: Fitting,
+    *,
+    channels: int | None = None,
+    on_corrupt: OnCorrupt = "refuse",
+) -> Survey:
+    """Looks at every file, so that what can go wrong does before training.
+
+    Args:
+      paths: of the files.
+      fitting: that sizes must suit.
+      channels: 1 turns colours into grey, 3 repeats grey; None takes the pictures' own, which must be one kind.
+      on_corrupt: "refuse" reads the files' headers, and damage further on is an error when the picture is read;
+        "skip" decodes all pictures, and leaves those that are damaged out, with a warning that names some.
+
+    Raises:
+      ValueError: for a file that is no picture or a damaged one, with "refuse"; where none is left; for grey pictures
+        beside coloured ones where `channels` does not say which; or a size that cannot be prepared.
+    """
+    kept: list[int] = []
+    damaged: list[str] = []
+    first_of_channels: dict[int, pathlib.Path] = {}
+    first_of_size: dict[tuple[int, int], pathlib.Path] = {}
+    for place, path in enumerate(tqdm(paths, desc="looking at pictures", unit="file", leave=False, disable=None)):
+        try:
+            size, found = _look(path, decode=on_corrupt == "skip")
+        except CorruptPicture as error:
+            if on_corrupt == "refuse":
+                raise ValueError(f"{error}; remove it, or leave such files out with data.on_corrupt=skip") from None
+            damaged.append(str(error))
+            continue
+        kept.append(place)
+        first_of_channels.setdefault(found, path)
+        first_of_size.setdefault(size, path)
+    if damaged:
+        more = f"; and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+        warnings.warn(
+            f"left out {len(damaged)} of {len(paths)} files: {'; '.join(damaged[:_NAMED])}{more}", stacklevel=2
+        )
+    if not kept:
+        raise ValueError(f"none of {len(paths)} files is a picture")
+    if channels is None:
+        if len(first_of_channels) > 1:
+            raise ValueError(
+                f"{first_of_channels[1]} is grey and {first_of_channels[3]} is coloured; "
+                "say with data.channels=1 or data.channels=3 what all shall be"
+            )
+        (channels,) = first_of_channels
+    for (height, width), path in first_of_size.items():
+        fitting.check(height, width, str(path))
+    return Survey(np.array(kept), channels)
+
+
+class CorruptPicture(ValueError):
+    """A file that is no picture, or a damaged one; the message names it."""
+
+
+def read(path: pathlib.Path, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+    """Decodes a picture.
+
+    What is transparent shows white behind it, 16 bits are rounded to 8, and grey of colours is their luma (ITU-R
+    601). A camera's note on which side is up is not followed.
+
+    Raises CorruptPicture for a file that is no picture, a damaged one, or one beyond Pillow's limit of pixels.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            return _bytes(picture, channels)
+    except (OSError, *_DAMAGES, *_BOMBS) as error:
+        raise _corrupt(path, error) from None
+
+
+def dataset(
+    name: str,
+    paths: Sequence[pathlib.Path],
+    fitting: Fitting,
+    *,
+    channels: int,
+    labels: Int[np.ndarray, " size"] | None = None,
+    factors: Int[np.ndarray, "size factor"] | None = None,
+) -> Dataset:
+    """A host data set of picture files, each decoded and prepared whenever it is asked for."""
+
+    def pixels(indices):
+        return np.stack([fitting(read(paths[int(index)], channels)) for index in indices])
+
+    return Dataset.from_pixels(
+        name,
+        len(paths),
+        (fitting.image_size, fitting.image_size, channels),
+        pixels,
+        fitting.image_range,
+        labels=None if labels is None else lambda indices: labels[np.asarray(indices)],
+        factors=None if factors is None else lambda indices: factors[np.asarray(indices)],
+    )
+
+
+def _look(path: pathlib.Path, *, decode: bool) -> tuple[tuple[int, int], int]:
+    """Height and width, and 1 for grey or 3 for colours."""
+    try:
+        # Pillow warns of so many pixels, and refuses twice as many.
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(path, formats=_FORMATS) as picture,
+        ):
+            channels = 1 if _is_grey(picture) else 3
+            if decode:
+                picture.load()
+            return (picture.height, picture.width), channels
+    except (OSError, *_DAMAGES, *_BOMBS) as error:
+        raise _corrupt(path, error) from None
+
+
+def _corrupt(path: pathlib.Path, error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error  # the file may be whole: it cannot be reached, and the error names it
+    if isinstance(error, _BOMBS):
+        return CorruptPicture(f"{path} has more than the {Image.MAX_IMAGE_PIXELS} pixels that a picture may have")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return CorruptPicture(f"{path} is neither PNG nor JPEG, whatever its name")
+    return CorruptPicture(f"{path} is damaged ({error})")
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    if picture.mode in ("P", "PA") and picture.palette is not None:
+        _, colours = picture.palette.getdata()
+        return not np.ptp(np.frombuffer(colours, np.uint8).reshape(-1, 3), axis=1).any()
+    return picture.mode in ("1", "L", "LA") or _has_16_bits(picture)
+
+
+def _has_16_bits(picture: Image.Image) -> bool:
+    # Of PNG alone; Pillow turns such colours into 8 bits by itself. Which of these modes it is depends on its version.
+    return picture.mode.startswith("I")
+
+
+def _bytes(picture: Image.Image, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+    if _has_16_bits(picture):
+        picture = Image.fromarray(np.rint(np.asarray(picture, np.float32) / 257.0).astype(np.uint8))
+    elif "A" in picture.getbands() or "transparency" in picture.info:
+        background = Image.new("RGBA", picture.size, "white")
+        background.alpha_composite(picture.convert("RGBA"))
+        picture = background
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    return np.asarray(picture).reshape(picture.height, picture.width, channels)

@@ -1,0 +1,176 @@
+"""Folders of pictures, with and without classes and splits; 3D Chairs."""
+
+import os
+
+import numpy as np
+import pytest
+
+from seatbelt_jax import data
+from tests.local_files import eight_pictures, everything, flat, load, save
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return eight_pictures(tmp_path / "pictures")
+
+
+def test_a_folder_gives_its_pictures_once_each_and_the_same_split_every_time(pictures):
+    splits = load(f"folder:{pictures}")
+    assert (splits.train.size, splits.validation.size, splits.test) == (6, 2, None)
+    assert splits.train.image_shape == (8, 8, 1) and splits.train.labels is None and not splits.train.traceable
+    images, _, _ = everything(splits)
+    np.testing.assert_array_equal(images[:, 0, 0, 0], 10.0 * np.arange(8))
+    again = load(f"folder:{pictures}").validation
+    np.testing.assert_array_equal(again.images(np.arange(2)), splits.validation.images(np.arange(2)))
+
+
+def test_pixels_are_bytes_that_become_the_range_asked_for(pictures):
+    save(pictures / "0.png", flat(255))
+    splits = data.load({"name": f"folder:{pictures}", "image_size": 8, "held_out": 0.25, "crop": ()}, (-1.0, 1.0))
+    pixels = splits.train.pixels(np.arange(6))
+    assert pixels.dtype == np.uint8 and pixels.shape == (6, 8, 8, 1)
+    np.testing.assert_allclose(splits.train.images(np.arange(6)), pixels / 127.5 - 1.0, atol=1e-6)
+
+
+def test_subfolders_are_classes_in_the_order_of_their_names(tmp_path):
+    for number, (name, value) in enumerate([("cat", 10), ("cat", 20), ("ant", 30), ("bee", 40)]):
+        save(tmp_path / name / f"{9 - number}.JPG", flat(value))
+    (tmp_path / "abacus").mkdir()  # without pictures, no class
+    images, labels, _ = everything(load(f"folder:{tmp_path}"))
+    np.testing.assert_array_equal(images[:, 0, 0, 0], [10.0, 20.0, 30.0, 40.0])
+    np.testing.assert_array_equal(labels, [2, 2, 0, 1])
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_split_folders_are_the_splits_and_share_their_classes(tmp_path, name):
+    for part, value in (("train", 10), (name, 20), ("test", 30)):
+        save(tmp_path / part / "bee" / "0.png", flat(value))
+        save(tmp_path / part / "cat" / "0.png", flat(value + 1))
+    save(tmp_path / "train" / "ant" / "0.png", flat(9))
+    save(tmp_path / "spare" / "0.png", flat(99))
+    splits = load(f"folder:{tmp_path}")
+    for part, values, labels in (
+        (splits.train, [9, 10, 11], [0, 1, 2]),
+        (splits.validation, [20, 21], [1, 2]),
+        (splits.test, [30, 31], [1, 2]),
+    ):
+        np.testing.assert_array_equal(part.images(np.arange(part.size))[:, 0, 0, 0], values)
+        np.testing.assert_array_equal(part.labels(np.arange(part.size)), labels)
+
+
+def test_without_a_validation_folder_some_of_train_is_held_out(tmp_path):
+    for number in range(4):
+        save(tmp_path / "train" / f"{number}.png", flat(number))
+    save(tmp_path / "test" / "0.png", flat(50))
+    splits = load(f"folder:{tmp_path}")
+    assert (splits.train.size, splits.validation.size, splits.test.size) == (3, 1, 1)
+    assert everything(splits)[0].max() == 3.0
+
+
+def test_other_files_hidden_ones_and_links_that_lead_out_are_not_read(pictures, tmp_path):
+    save(tmp_path / "outside" / "secret.png", flat(200))
+    (pictures / "notes.txt").write_text("not a picture")
+    save(pictures / ".hidden.png", flat(200))
+    save(pictures / ".thumbnails" / "0.png", flat(200))
+    (pictures / "leaves.png").symlink_to(tmp_path / "outside" / "secret.png")
+    (pictures / "folder").symlink_to(tmp_path / "outside")
+    (pictures / "broken.png").symlink_to(pictures / "gone.png")
+    (pictures / "stays.png").symlink_to(pictures / "7.png")
+    os.mkfifo(pictures / "pipe.png")
+    images, labels, _ = everything(load(f"folder:{pictures}"))
+    np.testing.assert_array_equal(images[:, 0, 0, 0], [*(10.0 * np.arange(8)), 70.0])
+    assert labels is None
+
+
+def test_paths_start_at_the_working_directory_or_at_home(pictures, monkeypatch):
+    monkeypatch.chdir(pictures.parent)
+    assert load("folder:pictures").train.size == 6
+    monkeypatch.setenv("HOME", str(pictures.parent))
+    monkeypatch.chdir("/")
+    assert load("folder:~/pictures").train.size == 6
+
+
+def test_folders_that_cannot_be_read_are_refused(pictures, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder at nowhere/at/all; relative paths start at"):
+        load("folder:nowhere/at/all")
+    with pytest.raises(ValueError, match="is a file"):
+        load(f"folder:{pictures}/0.png")
+    with pytest.raises(ValueError, match="lacks the path"):
+        load("folder:")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty holds no pictures: no file that ends in \.png, \.jpg, \.jpeg"):
+        load(f"folder:{tmp_path}/empty")
+    save(tmp_path / "one" / "0.png", flat(0))
+    with pytest.raises(ValueError, match=r"at least 2 images.*got 1"):
+        load(f"folder:{tmp_path}/one")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "0.png").write_text("text")
+    with pytest.warns(UserWarning, match="left out 1"), pytest.raises(ValueError, match="none of 1 files"):
+        load(f"folder:{tmp_path}/text", on_corrupt="skip")
+
+
+def test_ambiguous_folders_are_refused(pictures):
+    save(pictures / "class" / "0.png", flat(0))
+    with pytest.raises(ValueError, match=r"in itself \(0\.png\) and in subfolders \(class\)"):
+        load(f"folder:{pictures}")
+    for part in ("train", "val", "valid"):
+        save(pictures / part / "0.png", flat(0))
+    with pytest.raises(ValueError, match="valid and val"):
+        load(f"folder:{pictures}")
+
+
+def test_parts_of_one_folder_must_be_of_one_kind_but_may_be_without_classes(tmp_path):
+    save(tmp_path / "train" / "ant" / "0.png", flat(1))
+    save(tmp_path / "val" / "0.png", flat(2))
+    splits = load(f"folder:{tmp_path}")
+    assert splits.train.labels(np.array([0])) == 0 and splits.validation.labels is None
+    save(tmp_path / "val" / "0.png", np.full((8, 8, 3), 2))
+    with pytest.raises(ValueError, match=r"/train have 1 channels and those of .*/val 3; say with data\.channels"):
+        load(f"folder:{tmp_path}")
+    assert load(f"folder:{tmp_path}", channels=3).train.image_shape == (8, 8, 3)
+
+
+def test_classes_that_train_has_not_are_refused(tmp_path):
+    save(tmp_path / "train" / "ant" / "0.png", flat(0))
+    save(tmp_path / "val" / "bee" / "0.png", flat(0))
+    with pytest.raises(ValueError, match="classes that train has not: bee"):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_folder_smaller_than_a_batch_is_refused(pictures):
+    with pytest.raises(ValueError, match="batch size 7 does not fit the 6 images"):
+        data.check_batch_size(7, load(f"folder:{pictures}").train)
+
+
+def chair_folder(root):
+    """Two chairs from two sides at two elevations; the grey value counts them."""
+    value = 0
+    for chair in ("b17", "a4"):
+        for elevation in (20, 30):
+            for azimuth in (11, 348):
+                picture = np.full((60, 60, 3), 255, np.uint8)
+                picture[10:50, 10:50] = 10 * value
+                save(root / chair / "renders" / f"image_{value:03}_p0{elevation}_t{azimuth:03}_r096.png", picture)
+                value += 1
+    return root
+
+
+def test_chairs_are_grey_cropped_and_carry_the_factors_of_their_names(tmp_path):
+    root = chair_folder(tmp_path / "rendered_chairs")
+    save(root / "a4" / "renders" / "cover.png", flat(0))
+    save(root / "a4" / "image_000_p020_t011_r096.png", flat(0))
+    (root / "a4" / "renders" / "image_900_p020_t011_r096.png").symlink_to(tmp_path)
+    for path in (root, tmp_path):
+        images, labels, factors = everything(load(f"chairs:{path}", crop=(10, 10, 40, 40)))
+        np.testing.assert_array_equal(images, np.broadcast_to(10.0 * np.arange(8).reshape(8, 1, 1, 1), (8, 8, 8, 1)))
+        np.testing.assert_array_equal(factors[:, 0], [1, 1, 1, 1, 0, 0, 0, 0])
+        np.testing.assert_array_equal(factors[:, 1], [0, 1] * 4)
+        np.testing.assert_array_equal(factors[:, 2], [0, 0, 1, 1] * 2)
+        np.testing.assert_array_equal(labels, factors[:, 0])
+    assert everything(load(f"chairs:{root}"))[0].max() > 250.0  # the white border, without the crop
+    assert load(f"chairs:{root}", channels=3).train.image_shape == (8, 8, 3)
+
+
+def test_a_folder_without_chairs_is_refused(pictures):
+    with pytest.raises(ValueError, match="holds no rendered chairs; there must be rendered_chairs/ID/renders"):
+        load(f"chairs:{pictures}")
