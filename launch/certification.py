@@ -15,7 +15,7 @@ from seatbelt_jax.vae import VAE
 
 # The margins of several latent layers; for one there are those of `bounds.METHODS`.
 MODES: dict[str, Any] = {"hierarchical": "path", "hierarchical_sup": "sup"}
-# Images between two saves of work that the library does not save itself.
+# Images between two saves of what is done.
 _PIECE = 16
 
 
@@ -116,6 +116,8 @@ def certificates(
             key=key,
             methods=methods,
             num_pilot_samples=pilot,
+            # Bounds from the code take seconds an image: each is saved, and seen in the bar.
+            batch_size=_PIECE if all(bounds.METHODS[name].soundness == "first_order" for name in methods) else 1,
             store=store,
             progress=True,
             **options.question,

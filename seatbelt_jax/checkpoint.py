@@ -77,8 +77,8 @@ class Checkpoints:
     def _damaged(self, step: int, error: Exception) -> ValueError:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         return ValueError(
-            f"the checkpoint of step {step} cannot be read ({reason}); it is damaged: remove "
-            f"{self._directory / str(step)} to go on from the one before"
+            f"the checkpoint of step {step} cannot be read ({reason}); if that happens again, "
+            f"it is damaged: remove {self._directory / str(step)} to go on from the one before"
         )
 
 

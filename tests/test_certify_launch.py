@@ -246,7 +246,7 @@ def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, ca
     path = request.getfixturevalue(kind)
     certification = launchers.load("certification")
     monkeypatch.setattr(certification, "_PIECE", 2)
-    options = launcher.Options(images=3 if kind == "two" else 17, samples=20, radius=40.0, minimal_radius=False)
+    options = launcher.Options(images=3, samples=20, radius=40.0, minimal_radius=False)
     launcher.certify(path, options)
     name = "hierarchical" if kind == "two" else "spectral"
     expected = certificate(path, name).radius

@@ -128,7 +128,7 @@ SMOKE = "--config=configs/sprites_vae.py:smoke"
         ([SMOKE, "--config.data.image_size=48"], "got 48x48"),
         ([SMOKE, "--config.train.batch_size=1000"], "batch size 1000 does not fit the 231 images of 'mock'"),
         ([SMOKE, "--config.data.name=mnists"], "unknown data set 'mnists'"),
-        (["--config=configs/celeba_seatbelt.py", "--config.data.data_dir=/nonexistent"], "launch/prepare_data.py --dataset=celeb_a"),
+        (["--config=configs/celeba_seatbelt.py", "--config.data.data_dir=/nonexistent"], "--dataset=celeb_a"),
         ([], "--config"),
     ],
 )
