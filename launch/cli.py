@@ -19,6 +19,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 # Errors of the user's making, or of the machine's: the message says all, a traceback would bury it.
 _EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 _INTERRUPTED = 130
+_ADVICE = "; what is on disk is whole, and the same command goes on or starts anew"
+# After Ctrl-C, the standard error that was.
+_stopping: list[int] = []
 
 
 def start(main: Callable[[], None]) -> None:
@@ -36,9 +39,12 @@ def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except _EXPECTED as error:
-        _fail(f"{error}" or type(error).__name__)
+        # What is broken off in the middle fails in ways of its own: a checkpoint half read looks damaged.
+        if not _stopping:
+            _fail(f"{error}" or type(error).__name__)
+        _interrupted(_ADVICE)
     except KeyboardInterrupt:
-        _interrupted("; what is on disk is whole, and the same command goes on or starts anew")
+        _interrupted(_ADVICE)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -93,11 +99,16 @@ def _raise_interrupt(_: int, frame: FrameType | None) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             return
         frame = frame.f_back
+    if not _stopping:
+        # Threads that still read or write print tracebacks while they are torn down: from now on nobody hears them.
+        _stopping.append(os.dup(sys.stderr.fileno()))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     raise KeyboardInterrupt
 
 
 def _interrupted(advice: str = "") -> NoReturn:
-    print(f"\ninterrupted{advice}", file=sys.stderr, flush=True)
+    sys.stderr.flush()
+    os.write(_stopping[0] if _stopping else sys.stderr.fileno(), f"\ninterrupted{advice}\n".encode())
     sys.stdout.flush()
     # Not sys.exit: a thread that still compiles crashes the interpreter while it is taken down.
     os._exit(_INTERRUPTED)

@@ -174,3 +174,12 @@ def test_chairs_are_grey_cropped_and_carry_the_factors_of_their_names(tmp_path):
 def test_a_folder_without_chairs_is_refused(pictures):
     with pytest.raises(ValueError, match="holds no rendered chairs; there must be rendered_chairs/ID/renders"):
         load(f"chairs:{pictures}")
+
+
+@pytest.mark.parametrize("other", ["eval", "Test", "dev"])
+def test_parts_of_other_names_are_not_taken_for_classes(tmp_path, other):
+    for part in ("train", other):
+        save(tmp_path / part / "0.png", flat(10))
+        save(tmp_path / part / "1.png", flat(20))
+    with pytest.raises(ValueError, match="would be a part, not a class"):
+        load(f"folder:{tmp_path}")

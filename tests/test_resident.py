@@ -9,6 +9,7 @@ import pytest
 
 from configs import sprites_vae
 from seatbelt_jax import data, models, training
+from seatbelt_jax.data.dataset import subset
 
 SIZE = 50
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIZE, 8, 8, 1)).astype(np.uint8)
@@ -39,6 +40,12 @@ def test_what_fits_the_budget_is_placed_on_the_device_and_nothing_else():
     assert data.place_on_device(dataset, 0) is dataset
     sprites = data.load({"name": "sprites", "image_size": 8}, (0.0, 1.0)).train
     assert data.place_on_device(sprites, 10_000) is sprites
+
+
+def test_a_part_of_what_is_on_the_device_has_its_own_images():
+    part = subset(data.place_on_device(stored(), 1), np.array([4, 2]))
+    assert part.resident is None
+    np.testing.assert_array_equal(part.pixels(np.arange(2)), PIXELS[[4, 2]])
 
 
 def test_both_paths_give_the_same_batches_in_the_same_order():

@@ -109,4 +109,5 @@ def subset(dataset: Dataset, indices: Int[np.ndarray, " size"]) -> Dataset:
         labels=renumbered(dataset.labels),
         factors=renumbered(dataset.factors),
         pixels=renumbered(dataset.pixels),
+        resident=None,  # its numbers are the old ones
     )

@@ -35,7 +35,8 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
 
     Raises:
       FileNotFoundError: where there is no such folder.
-      ValueError: where it holds no pictures; some in itself and some in subfolders; more than one part for validation;
+      ValueError: where it holds no pictures; some in itself and some in subfolders; more than one part for validation,
+        or parts of other names;
         grey pictures in one part and coloured ones in another; or classes in one that train has not; and as
         `picture_files.survey`.
     """
@@ -45,6 +46,12 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     parts = {entry.name: entry for entry in _entries(root, root.resolve()) if entry.is_dir()}
     named = [name for name in _VALIDATION if name in parts]
     if _TRAIN not in parts or not (named or _TEST in parts):
+        if of_parts := [name for name in parts if name.lower() in (_TRAIN, *_VALIDATION, _TEST)]:
+            # Taken for classes, they would put the pictures of all parts into training.
+            raise ValueError(
+                f"{path} has the subfolders {', '.join(sorted(parts))}: {', '.join(of_parts)} would be a part, not a "
+                f"class; name them {_TRAIN}, {_VALIDATION[0]} and {_TEST}, {_TRAIN} and one other at least"
+            )
         return hold_out(_part(f"folder:{path}", root, None, fitting, channels, on_corrupt)[0], held_out)
     if len(named) > 1:
         raise ValueError(f"{path} has the subfolders {' and '.join(named)}; one alone can be for validation")
