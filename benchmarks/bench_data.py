@@ -1,6 +1,6 @@
 """Where batches come from, against what training takes.
 
-    python -m benchmarks.bench_data [--images 20000] [--size 32] [--batch 256] [--steps 100]
+    python -m benchmarks.bench_data [--images 20000] [--size 32] [--batch 256] [--steps 70]
 
 Stored images as bytes: on the device (`data.place_on_device`), in memory on the host, and as PNG files that are decoded
 when they are read. Images per second that each path delivers to the device as float32, and images per second of the
