@@ -144,7 +144,7 @@ def test_functions_that_draw_are_refused_everywhere(call):
         call()
 
 
-def evidence(**changes):
+def evidence():
     settings = {
         "key": KEY, "num_samples": 60, "num_pilot_samples": 60, "mirrored": False, "norm": "l2", "batch_size": 400,
         "decode_batch": 64, "chunk_size": 4, "progress": False,

@@ -13,6 +13,8 @@ from seatbelt_jax.bounds.checks import Decode, Encode, Norm
 from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
 from seatbelt_jax.bounds.margin import LipschitzConstants
 
+# From the radius of a ball to constants that hold in it.
+ConstantsIn = Callable[[float], LipschitzConstants]
 # Balls tried for one image: each try narrows the bracket from both sides.
 _TRIES = 8
 # Width of the bracket, relative, at which it is narrow enough.
@@ -45,7 +47,7 @@ class MovementBounds:
 
     def in_ball(
         self, image: Float[ndarray, "*image"], std: Float[ndarray, "latent"], *, with_decoder: bool
-    ) -> Callable[[float], LipschitzConstants]:
+    ) -> ConstantsIn:
         """From the radius of a ball around the image to constants that hold in it; without the decoder's, or with."""
         if self.given is not None:
             given = self.given
@@ -82,7 +84,7 @@ class MovementBounds:
 
 
 def largest_ball(
-    constants_in: Callable[[float], LipschitzConstants],
+    constants_in: ConstantsIn,
     margin_with: Callable[[LipschitzConstants], float],
     reach: float,
 ) -> tuple[float, float]:

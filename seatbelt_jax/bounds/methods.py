@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.ball import MovementBounds, largest_ball
+from seatbelt_jax.bounds.ball import ConstantsIn, MovementBounds, largest_ball
 from seatbelt_jax.bounds.certificate import Soundness
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.confidence import lower_confidence_bound
@@ -125,17 +125,28 @@ def _linear_region(evidence: Evidence, question: Question) -> Claim:
 
 def _lipschitz(evidence: Evidence, question: Question) -> Claim:
     hits, p_lower = _single(evidence, question)
-    balls = [_ball(evidence, question, row, p_lower[row]) for row in range(len(hits))]
+    balls = [
+        _ball(question, p, constants_in)
+        for p, constants_in in zip(p_lower, _constants(evidence, question, with_decoder=False), strict=True)
+    ]
     radius, norm_bound = np.array(balls).T
     return Claim(radius, p_lower, hits, norm_bound)
 
 
 def _hybrid(evidence: Evidence, question: Question) -> Claim:
-    rows = range(len(evidence.images))
-    inner = np.array([_choose_inner_radius(evidence, question, row) for row in rows])
+    constants = _constants(evidence, question, with_decoder=True)
+    inner = np.array(
+        [
+            _choose_inner_radius(question, pilot, constants_in(0.0))
+            for pilot, constants_in in zip(evidence.pilot_distances, constants, strict=True)
+        ]
+    )
     hits = evidence.hits(inner)
     p_lower = lower_confidence_bound(hits, question.num_samples, question.alpha)
-    balls = [_ball(evidence, question, row, p_lower[row], inner[row]) for row in rows]
+    balls = [
+        _ball(question, p, constants_in, question.radius - r)
+        for p, constants_in, r in zip(p_lower, constants, inner, strict=True)
+    ]
     radius, norm_bound = np.array(balls).T
     return Claim(radius, p_lower, hits, norm_bound)
 
@@ -145,16 +156,18 @@ def _single(evidence: Evidence, question: Question) -> tuple[Int[ndarray, "batch
     return hits, lower_confidence_bound(hits, question.num_samples, question.alpha)
 
 
-def _ball(
-    evidence: Evidence, question: Question, row: int, p_lower: float, inner_radius: float | None = None
-) -> tuple[float, float]:
-    """The largest ball that its own constants certify, and the mean's; p_lower is that of the inner radius."""
+def _constants(evidence: Evidence, question: Question, *, with_decoder: bool) -> list[ConstantsIn]:
+    """For each image, from the radius of a ball around it to constants that hold in the ball."""
+    return [
+        question.movement.in_ball(image, std, with_decoder=with_decoder)
+        for image, std in zip(evidence.images, evidence.std, strict=True)
+    ]
+
+
+def _ball(question: Question, p_lower: float, constants_in: ConstantsIn, slack: float = 0.0) -> tuple[float, float]:
+    """The largest ball that its own constants certify, and the mean's; p_lower is that of the radius less the slack."""
     if p_lower <= question.risk:
         return 0.0, np.inf
-    constants_in = question.movement.in_ball(
-        evidence.images[row], evidence.std[row], with_decoder=inner_radius is not None
-    )
-    slack = 0.0 if inner_radius is None else question.radius - inner_radius
 
     def margin_with(constants: LipschitzConstants) -> float:
         return float(r_robustness_margin(p_lower, risk=question.risk, lipschitz=constants, slack=slack))
@@ -163,10 +176,8 @@ def _ball(
     return largest_ball(constants_in, margin_with, margin_with(constants_in(0.0)))
 
 
-def _choose_inner_radius(evidence: Evidence, question: Question, row: int) -> float:
+def _choose_inner_radius(question: Question, pilot: Float[ndarray, "pilot"], constants: LipschitzConstants) -> float:
     """The r' that promises the largest margin by the pilot draws, under the constants at the image."""
-    constants = question.movement.in_ball(evidence.images[row], evidence.std[row], with_decoder=True)(0.0)
-    pilot = evidence.pilot_distances[row]
     radii = question.radius * _INNER_SHARES
     pilot_hits = np.count_nonzero(pilot <= radii[:, None], axis=1)
     promised_hits = pilot_hits * question.num_samples // (len(pilot) + 1)

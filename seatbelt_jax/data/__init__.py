@@ -1,4 +1,4 @@
-"""Images by number: embedded sprites, TensorFlow Datasets, and batches of them."""
+"""Images by number: embedded ones, local files, TensorFlow Datasets; and batches of them."""
 
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size
