@@ -39,10 +39,12 @@ def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except _EXPECTED as error:
-        # What is broken off in the middle fails in ways of its own: a checkpoint half read looks damaged.
+        reason = f"{error}" or type(error).__name__
         if not _stopping:
-            _fail(f"{error}" or type(error).__name__)
-        _interrupted(_ADVICE)
+            _fail(reason)
+        # What is broken off in the middle fails in ways of its own: a checkpoint half read looks damaged. But a last
+        # save may have failed too.
+        _interrupted(f"{_ADVICE}; it broke off with: {' '.join(reason.split())}")
     except KeyboardInterrupt:
         _interrupted(_ADVICE)
 
