@@ -121,7 +121,7 @@ def our_step(problem: Problem) -> Step:
         # Adam's running mean after one step is a tenth of the gradient.
         gradient = jax.tree.map(lambda leaf: 10.0 * leaf, optax.tree.get(after.optimizer, "mu"))
         return {
-            "loss": -float(metrics["objective"]),
+            "loss": float(metrics["loss"]),
             "total_correlation": float(metrics[f"total_correlation_{problem.recipe.objective.estimator}"]),
             "gradient": gradient,
         }

@@ -60,7 +60,7 @@ def train(config: dict, path: pathlib.Path) -> None:
             f"step {step}: ELBO {found.metrics['elbo']:.1f} nats, "
             f"reconstruction error {found.metrics['reconstruction_error']:.2f} on validation images"
         )
-        pictures = {"images": found.images, "reconstructions": found.reconstructions, "samples": found.samples}
+        pictures = found.pictures
         low, high = likelihood.image_range
         storage.write_npz(path / "samples.npz", {**pictures, "step": step, "image_low": low, "image_high": high})
         grid = plots.image_grid(np.stack(list(pictures.values())), likelihood.image_range)

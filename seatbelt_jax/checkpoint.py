@@ -1,13 +1,29 @@
 """Saving and restoring training state: the only file that imports orbax."""
 
+import hashlib
+import os
 import pathlib
+import shutil
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from seatbelt_jax import storage
+
 Shapes = Mapping[str, tuple[int, ...]]
+
+_ITEMS = ("variables", "training")
+# In each checkpoint's folder: file -> SHA-256. Orbax's formats notice missing bytes, but not every changed one.
+_DIGESTS = "digests.json"
+# Orbax's names for what it will rename when it is whole.
+_HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint cannot be read, or holds other bytes than were written."""
 
 
 class Checkpoints:
@@ -17,20 +33,35 @@ class Checkpoints:
     needs to be used, and "training" (the optimiser's state and what else there is), which training needs to go
     on. Orbax writes each to a temporary folder and renames it, so that an interrupted save leaves no checkpoint
     behind.
+
+    Args:
+      directory: of the checkpoints, a folder each.
+      keep: so many of the newest; a save removes older ones.
+      clean: removes what killed saves left half written.
     """
 
-    def __init__(self, directory: pathlib.Path | str, *, keep: int = 2):
+    def __init__(self, directory: pathlib.Path | str, *, keep: int = 2, clean: bool = False):
         self._directory = pathlib.Path(directory).absolute()
+        if clean and jax.process_index() == 0:
+            # Orbax would do so in a thread that a short program outruns.
+            for folder in self._directory.glob(_HALF_WRITTEN):
+                shutil.rmtree(folder)
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
         )
+        self._save_failed = False
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._checkpointer.close()
+        try:
+            self._checkpointer.close()
+        except Exception:
+            # Orbax raises the error of a failed save once more.
+            if not self._save_failed:
+                raise
 
     @property
     def latest_step(self) -> int | None:
@@ -39,8 +70,46 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, step: int, *, variables: Any, training: Any) -> None:
-        """Writes a checkpoint and waits until it is whole on disk."""
-        self._checkpointer.save_checkpointables(step, {"variables": variables, "training": training}, force=True)
+        """Writes a checkpoint and waits until it is whole on disk.
+
+        Raises:
+          OSError: where it cannot be written, as on a full disk; those before it stay as they are.
+        """
+        try:
+            self._checkpointer.save_checkpointables(step, {"variables": variables, "training": training}, force=True)
+        except Exception as error:  # the file formats below orbax raise a dozen kinds
+            self._save_failed = True
+            latest = self.latest_step
+            kept = "nothing was saved before" if latest is None else f"the checkpoint of step {latest} is intact"
+            raise OSError(
+                f"the checkpoint of step {step} could not be written to {self._directory} ({_first_line(error)}); "
+                f"{kept}"
+            ) from error
+        if jax.process_index() == 0:
+            folder = self._directory / str(step)
+            # Killed before this is written, the checkpoint is whole all the same, and is read unchecked.
+            storage.write_json(folder / _DIGESTS, _digests(folder))
+
+    def load_newest(self, *, variables: Any, training: Any) -> tuple[int, Any, Any] | None:
+        """Step and both items of the newest checkpoint that can be read, see `load`; None where there is none.
+
+        A damaged one is set aside, with a warning, in the folder "damaged" beside the directory.
+
+        Raises:
+          DamagedCheckpointError: where there are checkpoints, and none of them can be read.
+          ValueError: where one is of another architecture.
+        """
+        damage = None
+        while (step := self.latest_step) is not None:
+            try:
+                return step, *self.load(step, variables=variables, training=training)
+            except DamagedCheckpointError as error:
+                damage = error
+                kept = self._set_aside(step)
+                warnings.warn(f"{error}; it is now {kept}", stacklevel=2)
+        if damage is not None:
+            raise DamagedCheckpointError(f"{damage}. There is none before it: when called again, it starts anew")
+        return None
 
     def load(self, step: int, *, variables: Any, training: Any) -> tuple[Any, Any]:
         """Restores both items of a checkpoint.
@@ -50,7 +119,8 @@ class Checkpoints:
           variables, training: trees of arrays (or of shapes and dtypes) that say what is expected.
 
         Raises:
-          ValueError: where the checkpoint is damaged, or a shape in it differs from what is expected.
+          DamagedCheckpointError: where the checkpoint cannot be read or is not what was written.
+          ValueError: where a shape in it differs from what is expected.
         """
         expected = {"variables": variables, "training": training}
         loaded = self._load(step, expected)
@@ -61,25 +131,54 @@ class Checkpoints:
         return self._load(step, {"variables": variables})["variables"]
 
     def _load(self, step: int, expected: dict[str, Any]) -> dict[str, Any]:
+        folder = self._directory / str(step)
         try:
+            _check_digests(folder)
             saved = self._checkpointer.checkpointables_metadata(step).metadata
             shapes = _shapes(saved["variables"])
             if not shapes:
                 raise ValueError("it has no parameters")
         except Exception as error:  # orbax and the file formats below it raise a dozen kinds
-            raise self._damaged(step, error) from error
+            raise _damaged(folder, error) from error
         _check_same_shapes(shapes, _shapes(expected["variables"]))
         try:
             return self._checkpointer.load_checkpointables(step, _abstract(expected))
         except Exception as error:
-            raise self._damaged(step, error) from error
+            raise _damaged(folder, error) from error
 
-    def _damaged(self, step: int, error: Exception) -> ValueError:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        return ValueError(
-            f"the checkpoint of step {step} cannot be read ({reason}); if that happens again, "
-            f"it is damaged: remove {self._directory / str(step)} to go on from the one before"
-        )
+    def _set_aside(self, step: int) -> pathlib.Path:
+        aside = self._directory.parent / "damaged"
+        taken = sum(name.startswith(f"{step}") for name in os.listdir(aside)) if aside.is_dir() else 0
+        target = aside / (f"{step}.{taken}" if taken else f"{step}")
+        if jax.process_index() == 0:
+            aside.mkdir(exist_ok=True)
+            (self._directory / str(step)).rename(target)
+        self._checkpointer.reload()
+        return target
+
+
+def _damaged(folder: pathlib.Path, error: Exception) -> DamagedCheckpointError:
+    return DamagedCheckpointError(
+        f"the checkpoint of step {folder.name} in {folder.parent} cannot be read ({_first_line(error)}): it is "
+        "damaged; training sets it aside and goes on from the one before"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+    files = sorted(file for item in _ITEMS for file in (folder / item).rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _check_digests(folder: pathlib.Path) -> None:
+    if (folder / _DIGESTS).exists() and (written := storage.read_json(folder / _DIGESTS)) != (
+        found := _digests(folder)
+    ):
+        changed = sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name))
+        raise ValueError(f"{len(changed)} of its files are not as they were written, {changed[0]} first")
 
 
 def _abstract(tree: Any) -> Any:

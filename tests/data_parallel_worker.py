@@ -11,6 +11,7 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from unittest import mock
@@ -22,7 +23,7 @@ import optax
 
 from seatbelt_jax import data, models, training
 from seatbelt_jax.checkpoint import Checkpoints
-from seatbelt_jax.training import loop, step
+from seatbelt_jax.training import step, trainer
 from seatbelt_jax.training.parallel import data_parallel
 from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.state import create
@@ -138,7 +139,7 @@ def compare_steps(model_config, objective):
     old = jax.device_get(before.variables)
     change = [jax.tree.map(np.subtract, new.variables["batch_stats"], old["batch_stats"]) for new in (all_of_them, one)]
     found = {
-        "loss": relative(metrics["objective"], one_metrics["objective"]),
+        "loss": relative(metrics["loss"], one_metrics["loss"]),
         "gradient": relative(all_of_them.optimizer.trace, one.optimizer.trace),
         "gradient, worst array": worst_array(all_of_them.optimizer.trace, one.optimizer.trace),
         "running averages": relative(*change),
@@ -201,7 +202,7 @@ def measure_split(objective):
 
 
 def interrupt(step, evaluation):
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def compare_runs(folder):
@@ -210,7 +211,7 @@ def compare_runs(folder):
     model = models.build({**MLP, "latent_sizes": (3, 2)}, splits.train.image_shape)
 
     def train(name, devices, on_evaluation=None, **changes):
-        with mock.patch.object(loop, "data_parallel", lambda: data_parallel(jax.devices()[:devices])):
+        with mock.patch.object(trainer, "data_parallel", lambda: data_parallel(jax.devices()[:devices])):
             settings = make_settings(FACTOR_VAE, **changes)
             return jax.device_get(training.train(model, splits, settings, folder / name, on_evaluation=on_evaluation))
 

@@ -1,11 +1,13 @@
+import resource
 import shutil
 
 import chex
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError
 
 
 def state(value=0.0):
@@ -34,22 +36,94 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["2", "3"]
 
 
-@pytest.mark.parametrize("damage", ["no variables", "no metadata", "truncated arrays"])
-def test_a_damaged_checkpoint_is_said_to_be_damaged(damage, tmp_path):
+def arrays(folder):
+    """The files that the numbers are in."""
+    return [file for file in folder.rglob("*") if file.is_file() and file.parent.name == "d"]
+
+
+def damage(checkpoint, kind):
+    """Breaks the variables of a checkpoint."""
+    folder = checkpoint / "variables"
+    if kind == "no variables":
+        shutil.rmtree(folder)
+    elif kind == "no metadata":
+        (folder / "_METADATA").unlink()
+    elif kind == "truncated arrays":
+        for file in arrays(folder):
+            file.write_bytes(file.read_bytes()[:8])
+    else:
+        file = max(arrays(folder), key=lambda file: file.stat().st_size)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("digests", [True, False])
+@pytest.mark.parametrize("kind", ["no variables", "no metadata", "truncated arrays", "one bit"])
+def test_a_damaged_checkpoint_is_said_to_be_damaged(kind, digests, tmp_path):
     variables, optimizer = state()
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, variables=variables, training=optimizer)
-        folder = tmp_path / "1" / "variables"
-        if damage == "no variables":
-            shutil.rmtree(folder)
-        elif damage == "no metadata":
-            (folder / "_METADATA").unlink()
-        else:
-            for file in folder.rglob("*"):
-                if file.is_file() and file.parent.name == "d":
-                    file.write_bytes(file.read_bytes()[:8])
-        with pytest.raises(ValueError, match=r"checkpoint of step 1 cannot be read .* it is damaged: remove"):
+        if not digests:
+            if kind == "one bit":
+                pytest.skip("some changed bits only the digests tell")
+            (tmp_path / "1" / "digests.json").unlink()
+        damage(tmp_path / "1", kind)
+        with pytest.raises(DamagedCheckpointError, match=r"checkpoint of step 1 .* cannot be read .* it is damaged"):
             checkpoints.load_variables(1, variables)
+
+
+@pytest.mark.parametrize("kind", ["truncated arrays", "one bit"])
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_is_taken(kind, tmp_path):
+    directory = tmp_path / "checkpoints"
+    with Checkpoints(directory) as checkpoints:
+        for step in (1, 2):
+            variables, optimizer = state(float(step))
+            checkpoints.save(step, variables=variables, training=optimizer)
+    damage(directory / "2", kind)
+    files = {file.name for file in (directory / "2").rglob("*")}
+    empty, fresh = state()
+    with Checkpoints(directory) as checkpoints:
+        with pytest.warns(UserWarning, match=r"step 2 .* damaged.* it is now .*damaged/2$"):
+            step, variables, _ = checkpoints.load_newest(variables=empty, training=fresh)
+        assert step == checkpoints.latest_step == 1
+        chex.assert_trees_all_equal(variables, state(1.0)[0])
+        # The same step can be saved again, and be damaged again.
+        variables, optimizer = state(2.0)
+        checkpoints.save(2, variables=variables, training=optimizer)
+        damage(directory / "2", kind)
+        with pytest.warns(UserWarning, match=r"damaged/2.1$"):
+            checkpoints.load_newest(variables=empty, training=fresh)
+    assert {file.name for file in (tmp_path / "damaged" / "2").rglob("*")} == files
+    damage(directory / "1", kind)
+    with Checkpoints(directory) as checkpoints:
+        with (
+            pytest.warns(UserWarning, match="step 1"),
+            pytest.raises(DamagedCheckpointError, match="none before it: when called again, it starts anew"),
+        ):
+            checkpoints.load_newest(variables=empty, training=fresh)
+        assert checkpoints.load_newest(variables=empty, training=fresh) is None
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before_it(tmp_path):
+    empty, fresh = state()
+    with Checkpoints(tmp_path, clean=True) as checkpoints:
+        variables, optimizer = state(1.0)
+        checkpoints.save(1, variables=variables, training=optimizer)
+        noise = {"params": {"dense": {"kernel": jax.random.normal(jax.random.key(0), (100, 100))}}}
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Files larger than this cannot be written, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, unlimited[1]))
+        try:
+            with pytest.raises(OSError, match=r"step 2 could not be written .*; the checkpoint of step 1 is intact"):
+                checkpoints.save(2, variables=noise, training=optimizer)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    with Checkpoints(tmp_path, clean=True) as checkpoints:
+        assert [folder.name for folder in tmp_path.iterdir()] == ["1"]
+        step, variables, _ = checkpoints.load_newest(variables=empty, training=fresh)
+        assert step == 1
+        chex.assert_trees_all_equal(variables, state(1.0)[0])
 
 
 def test_another_architecture_is_refused_by_name_and_shapes(tmp_path):

@@ -93,7 +93,7 @@ def test_a_run_is_the_same_on_any_number_of_devices(found, run):
 
 
 def test_a_run_on_all_devices_resumes_to_the_very_metrics_of_an_uninterrupted_one(found):
-    assert found["runs"]["interrupted_at"] == 3
+    assert found["runs"]["interrupted_at"] == 4
     assert found["runs"]["resumed_rows_are_the_same"]
 
 

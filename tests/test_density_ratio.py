@@ -1,4 +1,5 @@
 import math
+import signal
 
 import chex
 import jax
@@ -163,7 +164,7 @@ def test_each_network_follows_its_own_loss_alone(model):
 
     # What the VAE is told is the discriminator's estimate, at beta - 1.
     np.testing.assert_allclose(metrics["total_correlation_density_ratio"], jnp.mean(estimate), rtol=1e-5)
-    np.testing.assert_allclose(metrics["objective"], metrics["elbo"] - 4.0 * jnp.mean(estimate), rtol=1e-5)
+    np.testing.assert_allclose(-metrics["loss"], metrics["elbo"] - 4.0 * jnp.mean(estimate), rtol=1e-5)
     assert abs(jnp.mean(estimate) - metrics["total_correlation_mss"]) > 1e-3
 
     # The discriminator moves by Adam at its own rate, down its own loss.
@@ -186,13 +187,14 @@ def test_an_interrupted_run_resumes_with_its_discriminator(model, splits, tmp_pa
     whole = train(model, splits, tmp_path / "whole")
 
     def interrupt(step, evaluation):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(model, splits, tmp_path / "broken", interrupt)
     with Checkpoints(tmp_path / "broken" / "checkpoints") as checkpoints:
-        assert checkpoints.latest_step == 2
-        halfway = checkpoints.load(2, variables=whole.variables, training=whole.training)[1]["discriminator"]
+        halfway_step = checkpoints.latest_step
+        assert 2 < halfway_step < whole.step
+        halfway = checkpoints.load(halfway_step, variables=whole.variables, training=whole.training)[1]["discriminator"]
     resumed = train(model, splits, tmp_path / "broken")
     chex.assert_trees_all_equal(resumed, whole)
     fresh = create(make_recipe(model, training.parse_settings(CONFIG), 54), jax.random.key(0)).discriminator
@@ -226,4 +228,4 @@ def test_without_a_discriminator_there_is_nothing_of_it(model):
     assert recipe.density_ratio is None
     state = jax.eval_shape(lambda key: create(recipe, key), jax.random.key(0))
     assert state.discriminator is None
-    assert set(state.training) == {"optimizer"}
+    assert "discriminator" not in state.training

@@ -290,7 +290,7 @@ def test_a_bfloat16_step_is_close_to_the_one_in_float32():
         )(start)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((after.variables, after.optimizer, metrics)))
         assert {leaf.dtype for leaf in jax.tree.leaves(after.variables)} == {jnp.dtype("float32")}
-        losses.append(metrics["objective"])
+        losses.append(metrics["loss"])
         gradients.append(metrics["gradient_norm"])
     # bfloat16 has 8 bits: a unit of its last place is 0.4 % of a hidden value.
     assert losses[0] != losses[1]

@@ -114,4 +114,4 @@ def test_the_metrics_tell_the_annealed_beta_that_the_objective_was_made_with(tmp
     # The row of step 1 is of the step that was taken at step 0.
     np.testing.assert_allclose([row["beta"] for row in rows], [1.0, 1.5, 2.0, 2.5, 3.0, 3.0], rtol=1e-6)
     expected = [row["log_likelihood"] - row["beta"] * row["kl_1"] for row in rows]
-    np.testing.assert_allclose([row["objective"] for row in rows], expected, rtol=1e-5)
+    np.testing.assert_allclose([-row["loss"] for row in rows], expected, rtol=1e-5)

@@ -1,4 +1,7 @@
+import dataclasses
+import functools
 import json
+import signal
 import time
 
 import chex
@@ -7,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import data, models, training
+from seatbelt_jax import data, models, storage, training
 from seatbelt_jax.checkpoint import Checkpoints
-from seatbelt_jax.training import recipe, state, step
+from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
 from tests.reference import adam
@@ -45,15 +48,18 @@ def model(splits):
 
 
 class Interruption:
-    """Ctrl-C at the first evaluation."""
+    """Ctrl-C in the first evaluation: noted, as a signal is, or breaking the evaluation off."""
 
-    def __init__(self):
+    def __init__(self, *, breaks_off=False):
+        self.breaks_off = breaks_off
         self.struck = False
 
     def __call__(self, step, evaluation):
         if not self.struck:
             self.struck = True
-            raise KeyboardInterrupt
+            if self.breaks_off:
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
 
 def train(model, splits, directory, on_evaluation=None, **changes):
@@ -61,28 +67,82 @@ def train(model, splits, directory, on_evaluation=None, **changes):
     return training.train(model, splits, settings, directory, on_evaluation=on_evaluation)
 
 
-def test_an_interrupted_run_resumes_to_the_very_state_of_an_uninterrupted_one(model, splits, tmp_path):
-    whole = train(model, splits, tmp_path / "whole")
+def rows(path):
+    """All that does not depend on the clock."""
+    return [
+        {key: value for key, value in row.items() if key != "images_per_second"} for row in training.read_metrics(path)
+    ]
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [1, 3])
+def test_an_interrupted_run_resumes_to_the_very_state_of_an_uninterrupted_one(
+    model, splits, tmp_path, steps_per_dispatch
+):
+    changes = {"steps_per_dispatch": steps_per_dispatch, "checkpoint_every": 8, "steps": 12}
+    whole = train(model, splits, tmp_path / "whole", **changes)
     interruption = Interruption()
     with pytest.raises(KeyboardInterrupt):
-        train(model, splits, tmp_path / "broken", interruption)
+        train(model, splits, tmp_path / "broken", interruption, **changes)
     with Checkpoints(tmp_path / "broken" / "checkpoints") as checkpoints:
-        assert checkpoints.latest_step == 4
-    resumed = train(model, splits, tmp_path / "broken", interruption)
+        # The evaluation of step 4 and the chunk after it are whole, and saved though no checkpoint was due.
+        assert checkpoints.latest_step == (5 if steps_per_dispatch == 1 else 6)
+    resumed = train(model, splits, tmp_path / "broken", interruption, **changes)
     chex.assert_trees_all_equal(resumed, whole)
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+    assert [row["step"] for row in rows(tmp_path / "broken") if row["split"] == "validation"] == [4, 8, 12]
 
-    def rows(name):
-        kept = training.read_metrics(tmp_path / name)
-        return [{key: value for key, value in row.items() if key != "images_per_second"} for row in kept]
 
-    # Interrupted in the evaluation of step 4, which is made again: every row, once.
-    assert rows("broken") == rows("whole")
-    assert [row["step"] for row in rows("broken") if row["split"] == "validation"] == [4, 8]
+def test_chunks_end_where_something_is_written_wherever_they_begin():
+    schedule = settings.TrainConfig(steps=20, batch_size=1, log_every=6, evaluate_every=10, checkpoint_every=9)
+    ends = list(chunks.chunk_ends(0, schedule, 4))
+    assert ends == [4, 6, 8, 9, 10, 12, 16, 18, 20]
+    for place, end in enumerate(ends, 1):
+        assert list(chunks.chunk_ends(end, schedule, 4)) == ends[place:]
+
+
+def test_many_steps_in_one_dispatch_are_the_same_steps(model, splits, tmp_path):
+    one = train(model, splits, tmp_path / "one", steps_per_dispatch=1)
+    many = train(model, splits, tmp_path / "many", steps_per_dispatch=5)
+    chex.assert_trees_all_close(many, one, rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(rows(tmp_path / "many"), rows(tmp_path / "one"), strict=True):
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose(
+            [ours[name] for name in ours if name != "split"],
+            [theirs[name] for name in ours if name != "split"],
+            rtol=1e-3,
+            atol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_delivered_after_the_checkpoint(number, model, splits, tmp_path):
+    heard = []
+    before = signal.signal(number, lambda *_: heard.append(latest_step(tmp_path)))
+    try:
+        state = train(model, splits, tmp_path, lambda step, found: signal.raise_signal(number))
+    finally:
+        assert signal.signal(number, before) is not before
+    assert heard == [5] and int(state.step) == 5
+
+
+def test_a_second_interrupt_does_not_wait(model, splits, tmp_path):
+    def strike_twice(step, found):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, splits, tmp_path, strike_twice)
+    assert latest_step(tmp_path) == 3
+
+
+def latest_step(path):
+    with Checkpoints(path / "checkpoints") as checkpoints:
+        return checkpoints.latest_step
 
 
 def test_an_interrupted_last_evaluation_is_made_up_for(model, splits, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(model, splits, tmp_path, Interruption(), evaluate_every=8)
+        train(model, splits, tmp_path, Interruption(breaks_off=True), evaluate_every=8)
     assert all(row["split"] == "train" for row in training.read_metrics(tmp_path))
     seen = []
     train(model, splits, tmp_path, lambda step, found: seen.append(step), evaluate_every=8)
@@ -119,7 +179,7 @@ def test_metrics_hold_every_term_at_the_configured_steps(model, splits, tmp_path
     assert {"elbo", "log_likelihood", "kl_1", "kl_2", "total_correlation_mws", "gradient_norm"} <= rows[0].keys()
     last = rows[0]
     np.testing.assert_allclose(last["elbo"], last["log_likelihood"] - last["kl_1"] - last["kl_2"], rtol=1e-5)
-    np.testing.assert_allclose(last["objective"], last["elbo"] - (2.0 - 1.0) * last["total_correlation_mws"], rtol=1e-5)
+    np.testing.assert_allclose(-last["loss"], last["elbo"] - (2.0 - 1.0) * last["total_correlation_mws"], rtol=1e-5)
     assert [step for step, _ in seen] == [4, 8]
     found = seen[-1][1]
     assert found.images.shape == found.reconstructions.shape == (6, 8, 8, 1)
@@ -127,12 +187,21 @@ def test_metrics_hold_every_term_at_the_configured_steps(model, splits, tmp_path
 
 
 def test_the_logged_rate_is_that_of_the_clock(model, splits, tmp_path):
-    began = time.perf_counter()
-    train(model, splits, tmp_path, steps=300, log_every=10, evaluate_every=300, checkpoint_every=300)
-    elapsed = time.perf_counter() - began
-    rows = [row for row in training.read_metrics(tmp_path) if row["split"] == "train"]
-    accounted = sum(10 * 16 / row["images_per_second"] for row in rows)
-    # All steps, with their compilation; not the fresh parameters, the checkpoint and the evaluation.
+    called = []
+    train(
+        model,
+        splits,
+        tmp_path,
+        lambda *_: called.append(time.perf_counter()),
+        steps=600,
+        log_every=10,
+        evaluate_every=300,
+        checkpoint_every=600,
+    )
+    written = [row for row in training.read_metrics(tmp_path) if row["split"] == "train" and row["step"] > 300]
+    accounted = sum(10 * 16 / row["images_per_second"] for row in written)
+    # Between the two evaluations lie 300 steps, a checkpoint, and the rest of one evaluation.
+    elapsed = called[1] - called[0]
     assert 0.2 * elapsed < accounted < elapsed
 
 
@@ -142,21 +211,89 @@ def test_training_improves_the_elbo(model, splits, tmp_path):
     assert rows[-1]["elbo"] > rows[0]["elbo"] + 100.0
 
 
-def test_divergence_stops_with_the_last_good_checkpoint_intact(model, splits, tmp_path):
-    train(model, splits, tmp_path, steps=3)
-    before = training.read_metrics(tmp_path)
-    poisoned = data.Dataset(
-        splits.train.name,
-        splits.train.size,
-        splits.train.image_shape,
-        lambda index: jax.numpy.nan * splits.train.images(index),
+def poisoned(splits, bad):
+    """The splits with NaN in the training images whose numbers `bad` picks."""
+    images = splits.train.images
+    broken = dataclasses.replace(
+        splits.train,
+        images=lambda index: jnp.where(bad(index)[:, None, None, None], jnp.nan, images(index)),
         traceable=True,
     )
-    with pytest.raises(training.NonFiniteLossError, match=r"is nan at step 4; the checkpoint of step 3 is intact"):
-        train(model, data.Splits(poisoned, splits.validation), tmp_path)
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        assert checkpoints.latest_step == 3
-    assert training.read_metrics(tmp_path) == before
+    return dataclasses.replace(splits, train=broken)
+
+
+def test_a_step_that_is_not_finite_is_counted_and_changes_nothing(model, splits):
+    made = recipe.make_recipe(model, training.parse_settings(config()), 54)
+    start = state.create(made, jax.random.key(0))
+    take = jax.jit(functools.partial(step.train_step, recipe=made))
+    images = splits.train.images(np.arange(16))
+    key = jax.random.key(1)
+    first, _ = take(start, images, key)
+    skipped, metrics = take(first, images.at[3, 2, 1, 0].set(jnp.inf), key)
+    assert (int(skipped.step), int(skipped.skipped), int(skipped.skipped_in_a_row)) == (2, 1, 1)
+    assert int(metrics["skipped_steps"]) == 1
+    chex.assert_trees_all_equal((skipped.variables, skipped.optimizer), (first.variables, first.optimizer))
+    third, metrics = take(skipped, images, key)
+    assert (int(third.step), int(third.skipped), int(third.skipped_in_a_row)) == (3, 1, 0)
+    assert np.isfinite(metrics["loss"])
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(third.variables, first.variables)
+
+
+def test_training_goes_on_over_steps_that_are_not_finite(model, splits, tmp_path):
+    # One bad image of 54: some of the batches of 16 hold it.
+    final = train(model, poisoned(splits, lambda index: index == 7), tmp_path, log_every=1)
+    written = [row for row in training.read_metrics(tmp_path) if row["split"] == "train"]
+    bad = [row["step"] for row in written if row["loss"] is None]
+    assert 0 < len(bad) < 8 and int(final.skipped) == len(bad)
+    assert [row["skipped_steps"] for row in written] == [sum(step <= row["step"] for step in bad) for row in written]
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(final.variables))
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [1, 4])
+def test_divergence_stops_and_keeps_what_reproduces_it(model, splits, tmp_path, steps_per_dispatch):
+    changes = {
+        "steps_per_dispatch": steps_per_dispatch,
+        "max_skipped_in_a_row": 3,
+        "log_every": 20,
+        "evaluate_every": 20,
+        "checkpoint_every": 20,
+        "steps": 20,
+    }
+    train(model, splits, tmp_path, steps=6)
+    before = rows(tmp_path)
+    with pytest.raises(training.DivergenceError, match=r"step 7, images is .* of step 6 is intact"):
+        train(model, poisoned(splits, lambda index: index >= 0), tmp_path, **changes)
+    assert latest_step(tmp_path) == 6 and rows(tmp_path) == before
+
+    made = recipe.make_recipe(model, training.parse_settings(config(**changes)), 54)
+    fresh = state.create(made, jax.random.key(0))
+    with Checkpoints(tmp_path / "diverged") as checkpoints:
+        kept = state.restore(*checkpoints.load_newest(variables=fresh.variables, training=fresh.training))
+    assert (int(kept.step), int(kept.skipped)) == (6, 0)
+    batch = storage.read_npz(tmp_path / "diverged" / "batch_6.npz")["images"]
+    after, metrics = step.train_step(kept, batch, jax.random.key(1), recipe=made)
+    assert int(after.skipped) == 1 and np.isnan(metrics["loss"])
+
+
+def test_the_first_term_that_is_not_finite_is_named(model, splits):
+    made = recipe.make_recipe(model, training.parse_settings(config()), 54)
+    start = state.create(made, jax.random.key(0))
+    images, key = splits.train.images(np.arange(16)), jax.random.key(1)
+
+    def broken(change):
+        def leaf(path, value):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            return value.at[(0,) * value.ndim].set(change[1]) if name.endswith(change[0]) else value
+
+        return dataclasses.replace(start, variables=jax.tree_util.tree_map_with_path(leaf, start.variables))
+
+    assert divergence.first_non_finite(start, images, key, made) is None
+    assert divergence.first_non_finite(start, images.at[0].set(jnp.nan), key, made) == "images"
+    found = divergence.first_non_finite(broken(("log_std.bias", jnp.nan)), images, key, made)
+    assert found.startswith("parameter ") and found.endswith("log_std.bias")
+    # exp(200) is finite in no float32: the sample it scales is the first that is not.
+    assert divergence.first_non_finite(broken(("log_std.bias", 200.0)), images, key, made) == "latents of layer 1"
 
 
 def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):

@@ -33,6 +33,10 @@ class Evaluation:
     reconstructions: Float[Array, "shown height width channels"]
     samples: Float[Array, "shown height width channels"]
 
+    @property
+    def pictures(self) -> dict[str, Float[Array, "shown height width channels"]]:
+        return {"images": self.images, "reconstructions": self.reconstructions, "samples": self.samples}
+
 
 def evaluate(
     vae: VAE, images: Float[Array, "batch height width channels"], key: PRNGKeyArray, *, dataset_size: int

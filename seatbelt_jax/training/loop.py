@@ -1,35 +1,24 @@
 """The training loop: steps, logs, evaluations and checkpoints of one run."""
 
-import functools
-import math
+import itertools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.models import Model
-from seatbelt_jax.training.evaluation import Evaluation, evaluate
-from seatbelt_jax.training.parallel import check_divisible, data_parallel
-from seatbelt_jax.training.recipe import make_recipe
+from seatbelt_jax.training.divergence import DivergenceError
+from seatbelt_jax.training.evaluation import Evaluation
+from seatbelt_jax.training.profiling import Profile
 from seatbelt_jax.training.settings import Settings
-from seatbelt_jax.training.state import TrainState, create, restore
-from seatbelt_jax.training.step import Metrics, train_step
+from seatbelt_jax.training.state import TrainState
+from seatbelt_jax.training.stopping import StopRequest
+from seatbelt_jax.training.trainer import Trainer
 from seatbelt_jax.training.writers import MetricWriter
-
-# Streams of randomness that a run's seed is split into.
-_INIT_STREAM, _NOISE_STREAM, _EVALUATION_STREAM = range(3)
-
-
-class NonFiniteLossError(ArithmeticError):
-    """Training produced NaN or infinity."""
 
 
 def train(
@@ -39,10 +28,13 @@ def train(
     directory: pathlib.Path,
     *,
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
+    profile: bool = False,
 ) -> TrainState:
     """Trains a model, from its newest checkpoint where there is one, to the configured step.
 
-    Each batch is split over all local devices.
+    Each batch is split over all devices. However often it is killed and called again, it ends with the same bits as if
+    it had never been interrupted, on devices that compute the same bits twice. SIGTERM and Ctrl-C save between two
+    steps and are then delivered again.
 
     Args:
       model: architecture and likelihood.
@@ -50,98 +42,84 @@ def train(
       settings: from `parse_settings`.
       directory: the run's; checkpoints/, metrics.jsonl and events/ are written there.
       on_evaluation: called with the step and each evaluation, to draw pictures or to print.
+      profile: writes a trace of a few steps to profile/.
 
     Raises:
       ValueError: where a batch does not fit the data or the number of devices, or a checkpoint not the model.
-      NonFiniteLossError: where a metric is no longer finite; the checkpoints stay as they were.
-      KeyboardInterrupt: passed on after a checkpoint has been written.
+      DamagedCheckpointError: where there are checkpoints and none of them can be read.
+      DivergenceError: where too many steps in a row were not finite; the checkpoints stay as they were.
+      OSError: where something cannot be written; the newest checkpoint stays as it was.
+      KeyboardInterrupt: on Ctrl-C, after a checkpoint has been written.
     """
     schedule = settings.train
-    data.check_batch_size(schedule.batch_size, splits.train)
-    split, replicated = data_parallel()
-    check_divisible(schedule.batch_size)
-    keys = jax.random.split(jax.random.key(settings.seed), 3)
-    recipe = make_recipe(model, settings, splits.train.size)
-    state = jax.device_put(create(recipe, keys[_INIT_STREAM]), replicated)
-    # The aggregate posterior of N training images has at most N components in a batch.
-    validation = _validation_images(splits.validation, min(schedule.evaluation_images, splits.train.size))
+    trainer = Trainer(model, splits, settings)
+    state = trainer.create()
+    stop = StopRequest()
 
-    images = data.place_on_device(splits.train, schedule.resident_mib, progress=True)
-    resident = None if images.resident is None else jax.device_put(images.resident, replicated)
-
-    @functools.partial(jax.jit, in_shardings=(replicated, split, replicated), out_shardings=replicated)
-    def step_from_batch(state: TrainState, batch: Array, resident: Array | None) -> tuple[TrainState, Metrics]:
-        return train_step(state, images.from_batch(batch, resident), keys[_NOISE_STREAM], recipe=recipe)
-
-    @jax.jit
-    def evaluate_variables(variables: Any, step: Array) -> Evaluation:
-        key = jax.random.fold_in(keys[_EVALUATION_STREAM], step)
-        return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
-
-    def evaluate_if_due(step: int, state: TrainState, writer: MetricWriter) -> None:
+    def evaluate_if_due(step: int, state: TrainState) -> None:
         is_due = step == schedule.steps or (step > 0 and step % schedule.evaluate_every == 0)
         if is_due and not writer.has(step, "validation"):
-            found = jax.device_get(evaluate_variables(state.variables, state.step))
+            found = trainer.evaluate(state)
             if on_evaluation is not None:
                 on_evaluation(step, found)
+            writer.write_pictures(step, found.pictures, model.likelihood.image_range)
             # Last: an evaluation interrupted before it is whole is made again.
-            writer.write(step, "validation", _to_floats(found.metrics))
+            writer.write(step, "validation", found.metrics)
 
-    with Checkpoints(directory / "checkpoints") as checkpoints:
-        if (latest := checkpoints.latest_step) is not None:
-            saved = checkpoints.load(latest, variables=state.variables, training=state.training)
-            state = jax.device_put(restore(latest, *saved), replicated)
+    with Checkpoints(directory / "checkpoints", clean=True) as checkpoints:
+        saved = checkpoints.load_newest(variables=state.variables, training=state.training)
+        if saved is not None:
+            state = trainer.restore(*saved)
         start = int(state.step)
-        batches = data.batches(
-            images, batch_size=schedule.batch_size, seed=settings.seed, start=start, stop=schedule.steps
-        )
         with (
             MetricWriter(directory, start=start) as writer,
             tqdm(total=schedule.steps, initial=start, unit="step", disable=None) as bar,
+            Profile(directory / "profile" if profile else None, start=start) as profiled,
         ):
-            evaluate_if_due(start, state, writer)
-            logged_at, logged_step = time.perf_counter(), start
-            try:
-                for step, batch in enumerate(batches, start + 1):
-                    state, metrics = step_from_batch(state, batch, resident)
-                    bar.update()
+            evaluate_if_due(start, state)
+            chunks = trainer.chunks(start)
+            if first := next(chunks, None):
+                # While signals still do what they always do: there is nothing to lose yet, and it can take minutes.
+                trainer.compile(state, first[1])
+                chunks = itertools.chain([first], chunks)
+            step = logged_step = start
+            logged_at = time.perf_counter()
+            metrics = None
+            with stop:
+                for end, batches in chunks:
+                    before = metrics
+                    state, metrics = trainer.take(state, batches, end - step)
+                    bar.update(end - step)
+                    step = end
+                    # One chunk is computed while the next is prepared, and no more wait: signals are heeded soon.
+                    jax.block_until_ready(before)
+                    profiled.after(step, metrics)
                     save_now = step == schedule.steps or step % schedule.checkpoint_every == 0
-                    if save_now or step % schedule.log_every == 0:
-                        row = _to_floats(metrics)
-                        _check_finite(step, row, checkpoints.latest_step)
+                    log_now = save_now or step % schedule.log_every == 0
+                    stop_now = stop.signal is not None
+                    look_now = log_now or stop_now or (before is not None and trainer.has_diverged(before))
+                    if look_now and trainer.has_diverged(metrics):
+                        found = trainer.report_divergence(state, directory / "diverged")
+                        latest = checkpoints.latest_step
+                        kept = (
+                            "nothing was saved yet" if latest is None else f"the checkpoint of step {latest} is intact"
+                        )
+                        raise DivergenceError(
+                            f"{found}; {kept}; try a lower optimizer.learning_rate or set optimizer.max_gradient_norm"
+                        )
+                    if log_now:
                         now = time.perf_counter()
-                        row["images_per_second"] = (step - logged_step) * schedule.batch_size / (now - logged_at)
-                        writer.write(step, "train", row)
-                        bar.set_postfix(elbo=f"{row['elbo']:.1f}", refresh=False)
+                        rate = (step - logged_step) * schedule.batch_size / (now - logged_at)
+                        row = writer.write(step, "train", {**metrics, "images_per_second": rate})
+                        skipped = {"skipped": int(row["skipped_steps"])} if row["skipped_steps"] else {}
+                        bar.set_postfix(elbo=f"{row['elbo']:.1f}", **skipped, refresh=False)
                         logged_at, logged_step = now, step
-                    if save_now:
+                    if save_now or stop_now:
                         checkpoints.save(step, variables=state.variables, training=state.training)
+                    if stop_now:
+                        break
                     evaluating_since = time.perf_counter()
-                    evaluate_if_due(step, state, writer)
+                    evaluate_if_due(step, state)
                     logged_at += time.perf_counter() - evaluating_since
-            except KeyboardInterrupt:
-                step = int(state.step)
-                if step > (checkpoints.latest_step or 0):
-                    _check_finite(step, _to_floats(metrics), checkpoints.latest_step)
-                    checkpoints.save(step, variables=state.variables, training=state.training)
-                raise
+    stop.deliver()
     return state
-
-
-def _validation_images(dataset: data.Dataset, number: int) -> Float[Array, "batch height width channels"]:
-    indices = np.arange(min(number, dataset.size), dtype=np.int32)
-    return jnp.asarray(dataset.images(indices))
-
-
-def _to_floats(metrics: Mapping[str, Array]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _check_finite(step: int, row: Mapping[str, float], saved: int | None) -> None:
-    for name, value in row.items():
-        if not math.isfinite(value):
-            kept = f"the checkpoint of step {saved} is intact" if saved else "nothing was saved yet"
-            raise NonFiniteLossError(
-                f"training diverged: {name} is {value} at step {step}; {kept}; try a lower "
-                "optimizer.learning_rate or set optimizer.max_gradient_norm"
-            )

@@ -21,19 +21,24 @@ class TrainState:
       variables: Flax's collections, "params" and, with BatchNorm, "batch_stats".
       optimizer: optax's state.
       discriminator: of the estimator "density_ratio", None for the others.
+      skipped: steps that were not applied, because they were not finite.
+      skipped_in_a_row: of these, the newest ones without a step between them that was applied.
     """
 
     step: Int[Array, ""]
     variables: Any
     optimizer: Any
     discriminator: DiscriminatorState | None
+    skipped: Int[Array, ""]
+    skipped_in_a_row: Int[Array, ""]
 
     @property
     def training(self) -> dict[str, Any]:
         """What training needs to go on, beside the variables."""
-        if self.discriminator is None:
-            return {"optimizer": self.optimizer}
-        return {"optimizer": self.optimizer, "discriminator": self.discriminator}
+        fields = {"optimizer": self.optimizer, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        if self.discriminator is not None:
+            fields["discriminator"] = self.discriminator
+        return fields
 
 
 def create(recipe: Recipe, key: PRNGKeyArray) -> TrainState:
@@ -42,9 +47,15 @@ def create(recipe: Recipe, key: PRNGKeyArray) -> TrainState:
     discriminator = None
     if recipe.density_ratio is not None:
         discriminator = recipe.density_ratio.create(jax.random.fold_in(key, 1))
-    return TrainState(jnp.zeros((), jnp.int32), variables, recipe.optimizer.init(variables["params"]), discriminator)
+    optimizer = recipe.optimizer.init(variables["params"])
+    # One array each: a step is given the state's buffers to write into, none of them twice.
+    return TrainState(_zero(), variables, optimizer, discriminator, skipped=_zero(), skipped_in_a_row=_zero())
 
 
 def restore(step: int, variables: Any, training: dict[str, Any]) -> TrainState:
     """The state of a checkpoint: its step, its variables and what `TrainState.training` gave."""
-    return TrainState(jnp.asarray(step, jnp.int32), variables, training["optimizer"], training.get("discriminator"))
+    return TrainState(jnp.asarray(step, jnp.int32), variables, **{"discriminator": None, **training})
+
+
+def _zero() -> Int[Array, ""]:
+    return jnp.zeros((), jnp.int32)

@@ -1,11 +1,13 @@
 """One optimiser step, pure: (state, images, key) -> (state, metrics)."""
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from seatbelt_jax import elbo
 from seatbelt_jax.total_correlation import Estimator
@@ -15,7 +17,7 @@ from seatbelt_jax.training.state import TrainState
 from seatbelt_jax.vae import Latents, sample_noise
 
 Images = Float[Array, "batch height width channels"]
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Array]
 
 
 class Aside(NamedTuple):
@@ -35,6 +37,8 @@ class Aside(NamedTuple):
 def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: Recipe) -> tuple[TrainState, Metrics]:
     """Takes one step up the objective.
 
+    A step whose loss, gradient, running averages or discriminator's step are not finite is counted and not applied.
+
     Args:
       state: before the step.
       images: one batch in the likelihood's range. Sharded over devices, it is still one batch: means,
@@ -46,10 +50,11 @@ def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: 
     step_key = jax.random.fold_in(key, state.step)
     noise = sample_noise(step_key, recipe.model.latent_sizes, images.shape[0])
     params = state.variables["params"]
-    (_, aside), gradient = jax.value_and_grad(loss, has_aux=True)(params, state, images, noise, recipe)
+    (value, aside), gradient = jax.value_and_grad(loss, has_aux=True)(params, state, images, noise, recipe)
     updates, optimizer = recipe.optimizer.update(gradient, state.optimizer, params)
     variables = {**state.variables, **aside.updated, "params": optax.apply_updates(params, updates)}
     metrics = {**aside.metrics, "gradient_norm": optax.tree.norm(gradient)}
+    watched = [value, metrics["gradient_norm"], aside.updated]
     discriminator = state.discriminator
     if recipe.density_ratio is not None and discriminator is not None:
         # The discriminator learns from the latents that it has just judged. The keys of the layers' noise are those
@@ -57,7 +62,17 @@ def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: 
         discriminator, metrics["discriminator_loss"] = recipe.density_ratio.step(
             discriminator, aside.latents[-1], jax.random.fold_in(step_key, len(noise))
         )
-    return TrainState(state.step + 1, variables, optimizer, discriminator), metrics
+        watched += [metrics["discriminator_loss"], discriminator.parameters]
+    is_finite = _all_finite(watched)
+    taken = TrainState(state.step, variables, optimizer, discriminator, state.skipped, jnp.zeros_like(state.skipped))
+    passed_over = dataclasses.replace(state, skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1)
+    kept = jax.tree.map(functools.partial(jnp.where, is_finite), taken, passed_over)
+    metrics |= {"skipped_steps": kept.skipped, "skipped_in_a_row": kept.skipped_in_a_row}
+    return dataclasses.replace(kept, step=state.step + 1), metrics
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def loss(
@@ -95,7 +110,7 @@ def loss(
         )
     )
     weights = {"beta": beta, **{f"capacity_{layer}": nats for layer, nats in enumerate(capacity, 1)}}
-    return -value, Aside({"objective": value, **weights, **metrics}, forward.encoding.latents, updated)
+    return -value, Aside({"loss": -value, **weights, **metrics}, forward.encoding.latents, updated)
 
 
 def term_means(terms: elbo.ElboTerms, estimator: Estimator) -> Metrics:

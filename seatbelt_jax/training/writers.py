@@ -1,9 +1,13 @@
 """Metrics to metrics.jsonl, one JSON object a line, and to TensorBoard events."""
 
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 from tensorboardX import SummaryWriter
 
 from seatbelt_jax import storage
@@ -37,13 +41,28 @@ class MetricWriter:
         """Whether the row of this step is already there."""
         return (step, split) in self._written
 
-    def write(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
-        """Writes one row, on disk before this returns."""
-        self._file.write(json.dumps({"step": step, "split": split, **metrics}) + "\n")
+    def write(self, step: int, split: str, metrics: Mapping[str, ArrayLike]) -> dict[str, float]:
+        """Writes one row, on disk before this returns, and returns its numbers.
+
+        What is not finite is null in metrics.jsonl: JSON has no word for it.
+        """
+        numbers = {name: float(np.asarray(value)) for name, value in metrics.items()}
+        row = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        self._file.write(json.dumps({"step": step, "split": split, **row}) + "\n")
         self._file.flush()
         self._written.add((step, split))
-        for name, value in metrics.items():
+        for name, value in numbers.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
+        return numbers
+
+    def write_pictures(
+        self, step: int, pictures: Mapping[str, Float[ArrayLike, "..."]], image_range: tuple[float, float]
+    ) -> None:
+        """Writes pictures [shown, height, width, channels] in `image_range`, for TensorBoard alone."""
+        low, high = image_range
+        for name, images in pictures.items():
+            shown = np.nan_to_num(np.clip((np.asarray(images) - low) / (high - low), 0.0, 1.0))
+            self._events.add_images(name, shown, step, dataformats="NHWC")
 
 
 def read_metrics(directory: pathlib.Path) -> list[dict]:

@@ -1,0 +1,78 @@
+"""Steps that are not finite: which of its terms is to blame, and what is kept to see it happen again."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from seatbelt_jax import storage
+from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.training.recipe import Recipe
+from seatbelt_jax.training.state import TrainState
+from seatbelt_jax.training.step import Images, loss
+from seatbelt_jax.vae import sample_noise
+
+
+class DivergenceError(ArithmeticError):
+    """Too many steps in a row were not finite."""
+
+
+def first_non_finite(state: TrainState, images: Images, key: PRNGKeyArray, recipe: Recipe) -> str | None:
+    """The first thing a step computes that is NaN or infinite, by name; None where all is finite.
+
+    In order: the images, the parameters, each layer's posterior and latents, what is decoded, the terms of the
+    objective, the loss, the gradient of each parameter.
+    """
+    noise = sample_noise(jax.random.fold_in(key, state.step), recipe.model.latent_sizes, images.shape[0])
+    params = state.variables["params"]
+    forward, _ = jax.jit(recipe.model.forward_train)(state.variables, images, noise)
+    (_, aside), gradient = jax.jit(
+        lambda params: jax.value_and_grad(loss, has_aux=True)(params, state, images, noise, recipe)
+    )(params)
+    layers = list(zip(forward.encoding.posteriors, forward.encoding.latents, strict=True))
+    computed: list[tuple[str, Any]] = [("images", images), ("parameter", params)]
+    for layer, (posterior, latents) in enumerate(layers, 1):
+        computed += [(f"posterior of layer {layer}", posterior), (f"latents of layer {layer}", latents)]
+    # The sums of the other terms come last.
+    terms = sorted(aside.metrics.items(), key=lambda term: (term[0] in ("elbo", "loss"), term[0] == "loss"))
+    computed += [("decoded images", forward.decoded), *terms, ("gradient of", gradient)]
+    for name, tree in computed:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            if not bool(jnp.all(jnp.isfinite(leaf))):
+                return f"{name} {jax.tree_util.keystr(path, simple=True, separator='.')}".strip()
+    return None
+
+
+def keep_for_reproduction(
+    directory: pathlib.Path, state: TrainState, images: Array, key: PRNGKeyArray, recipe: Recipe, *, steps: int
+) -> str:
+    """Saves what the first of a row of non-finite steps started from, and says what went wrong.
+
+    Args:
+      directory: a checkpoint of the state before that step and its batch, batch_STEP.npz, are written there.
+      state: before that step: those that are not applied change nothing.
+      images: the batch of that step, as the model is given it.
+      key, recipe: as `training.step.train_step` takes them.
+      steps: how many were not finite.
+    """
+    step = int(state.step)
+    term = first_non_finite(state, images, key, recipe) or "nothing, when it is computed once more,"
+    with Checkpoints(directory, clean=True) as checkpoints:
+        if checkpoints.latest_step != step:
+            checkpoints.save(step, variables=state.variables, training=state.training)
+    storage.write_npz(directory / f"batch_{step}.npz", {"images": images})
+    return (
+        f"training diverged: {steps} steps in a row were not finite and not applied. In the first of them, step "
+        f"{step + 1}, {term} is the first term that is not finite; its batch and the state before it are in {directory}"
+    )
+
+
+def before_row(state: TrainState) -> TrainState:
+    """The state before the newest row of steps that were not applied."""
+    row = state.skipped_in_a_row
+    return dataclasses.replace(
+        state, step=state.step - row, skipped=state.skipped - row, skipped_in_a_row=jnp.zeros_like(row)
+    )

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM during training: noted, and heeded between two steps."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_HEEDED = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """While it is entered, notes SIGINT and SIGTERM in place of what they do otherwise.
+
+    A step gives its state's memory away to the next one: broken off between the two, there would be nothing to save. A
+    second Ctrl-C does what Ctrl-C did before. Outside the main thread, where Python has no signals, nothing is noted.
+
+    Attributes:
+      signal: the first that came, None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _HEEDED}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def deliver(self) -> None:
+        """Sends the noted signal again, to whom it was meant for; once what is to be saved has been saved."""
+        if self.signal is not None:
+            signal.raise_signal(self.signal)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[signal.SIGINT]
+        if self.signal is not None and number == signal.SIGINT and callable(before):
+            before(number, frame)
+        self.signal = number

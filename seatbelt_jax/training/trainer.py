@@ -1,0 +1,125 @@
+"""What a run computes, compiled: its first state, chunks of steps, evaluations."""
+
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+
+from seatbelt_jax import data
+from seatbelt_jax.models import Model
+from seatbelt_jax.training import chunks, divergence
+from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.parallel import check_divisible, data_parallel
+from seatbelt_jax.training.recipe import make_recipe
+from seatbelt_jax.training.settings import Settings
+from seatbelt_jax.training.state import TrainState, create, restore
+from seatbelt_jax.training.step import Metrics, train_step
+
+# Streams of randomness that a run's seed is split into.
+_INIT_STREAM, _NOISE_STREAM, _EVALUATION_STREAM = range(3)
+
+
+class Trainer:
+    """One model on one data set, on all devices; no files.
+
+    Args:
+      model: architecture and likelihood.
+      splits: training and validation images in the likelihood's range.
+      settings: from `parse_settings`.
+
+    Raises:
+      ValueError: where a batch does not fit the data or the number of devices.
+    """
+
+    def __init__(self, model: Model, splits: data.Splits, settings: Settings):
+        self._settings, self._schedule = settings, settings.train
+        data.check_batch_size(self._schedule.batch_size, splits.train)
+        check_divisible(self._schedule.batch_size)
+        split, self._replicated = data_parallel()
+        self._keys = jax.random.split(jax.random.key(settings.seed), 3)
+        self._recipe = make_recipe(model, settings, splits.train.size)
+        self._images = data.place_on_device(splits.train, self._schedule.resident_mib, progress=True)
+        resident = self._images.resident
+        self._resident = None if resident is None else jax.device_put(resident, self._replicated)
+        on_device = self._images.traceable or resident is not None
+        self._longest = chunks.steps_per_dispatch(self._schedule, on_device=on_device)
+
+        batches_split = NamedSharding(split.mesh, PartitionSpec(None, *split.spec))
+        # The state's memory becomes that of the next one.
+        self._take: Any = jax.jit(
+            self._take_chunk,
+            donate_argnums=0,
+            in_shardings=(self._replicated, batches_split, None, self._replicated),
+            out_shardings=self._replicated,
+        )
+        # The aggregate posterior of N training images has at most N components in a batch.
+        shown = min(self._schedule.evaluation_images, splits.train.size, splits.validation.size)
+        validation = jnp.asarray(splits.validation.images(np.arange(shown, dtype=np.int32)))
+
+        @jax.jit
+        def evaluate_variables(variables: Any, step: Array) -> Evaluation:
+            key = jax.random.fold_in(self._keys[_EVALUATION_STREAM], step)
+            return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
+
+        self._evaluate: Any = evaluate_variables
+
+    def create(self) -> TrainState:
+        """The state at step 0."""
+        return jax.device_put(create(self._recipe, self._keys[_INIT_STREAM]), self._replicated)
+
+    def restore(self, step: int, variables: Any, training: Any) -> TrainState:
+        """The state of a checkpoint."""
+        return jax.device_put(restore(step, variables, training), self._replicated)
+
+    def chunks(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(end, batches) of the chunks that follow step `start`, see `training.chunks`."""
+        ends = chunks.chunk_ends(start, self._schedule, self._longest)
+        return chunks.chunks(self._batches(start), start, ends, self._longest)
+
+    def take(self, state: TrainState, batches: np.ndarray, count: int) -> tuple[TrainState, Metrics]:
+        """Takes the `count` steps of a chunk. Uses `state` up; does not wait for the result."""
+        return self._take(state, batches, np.int32(count), self._resident)
+
+    def compile(self, state: TrainState, batches: np.ndarray) -> None:
+        """Compiles what `take` and `evaluate` need, which can take minutes, ahead of their first call."""
+        self._take = self._take.lower(state, batches, np.int32(1), self._resident).compile()
+        self._evaluate = self._evaluate.lower(state.variables, state.step).compile()
+
+    def evaluate(self, state: TrainState) -> Evaluation:
+        """Looks at the model on validation images; waits for the result."""
+        return jax.device_get(self._evaluate(state.variables, state.step))
+
+    def has_diverged(self, metrics: Metrics) -> bool:
+        """Whether, at a step with these metrics, too many in a row had not been finite; waits for the step."""
+        return int(metrics["skipped_in_a_row"]) >= self._schedule.max_skipped_in_a_row
+
+    def report_divergence(self, state: TrainState, directory: pathlib.Path) -> str:
+        """Keeps in `directory` what the newest steps that were not finite started from, and says what it was."""
+        row = int(state.skipped_in_a_row)
+        state = divergence.before_row(state)
+        images = self._images.from_batch(jnp.asarray(next(self._batches(int(state.step)))), self._resident)
+        return divergence.keep_for_reproduction(
+            directory, state, images, self._keys[_NOISE_STREAM], self._recipe, steps=row
+        )
+
+    def _take_chunk(
+        self, state: TrainState, batches: Array, count: Array, resident: Array | None
+    ) -> tuple[TrainState, Metrics]:
+        step = functools.partial(self._step, resident)
+        return chunks.take_chunk(step, state, batches, count)
+
+    def _step(self, resident: Array | None, state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
+        images: Float[Array, "batch height width channels"] = self._images.from_batch(batch, resident)
+        return train_step(state, images, self._keys[_NOISE_STREAM], recipe=self._recipe)
+
+    def _batches(self, start: int) -> Iterator[np.ndarray]:
+        schedule = self._schedule
+        return data.batches(
+            self._images, batch_size=schedule.batch_size, seed=self._settings.seed, start=start, stop=schedule.steps
+        )
