@@ -15,6 +15,7 @@ from typing import Any
 import cli
 import jax
 import numpy as np
+import run_data
 from absl import flags
 
 from seatbelt_jax import attacks, data, metrics, run, storage
@@ -132,7 +133,7 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     step = opened.latest_step
     vae = opened.load_vae(step)
     objective, threat = _objective(vae, options), _threat(options)
-    sources, targets, numbers = _pairs(opened.config["data"], vae.likelihood.image_range, options)
+    sources, targets, numbers = _pairs(opened, vae.likelihood.image_range, options)
     folder, name = opened.path / "attacks", _name(objective, threat, options)
     unfinished = storage.Folder(folder / f".{name}")
     if unfinished.path.exists():
@@ -232,15 +233,15 @@ def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options
 
 
 def _pairs(
-    config: Any, image_range: tuple[float, float], options: Options
+    opened: run.Run, image_range: tuple[float, float], options: Options
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Sources, targets, and what the tables say of them: their numbers, and labels where there are any."""
     how, number, seed = options.pairs_by, options.pairs, options.seed
     if how.startswith("factor:"):
         factor = how.removeprefix("factor:")
-        found = data.one_factor_pairs(config, image_range, factor, number, seed)
+        found = data.one_factor_pairs(opened.config["data"], image_range, factor, number, seed)
         return *found[:2], dict(zip(("source_index", "target_index"), found[2:], strict=True))
-    images = data.load(config, image_range).validation
+    images = run_data.splits_of(opened, image_range).validation
     if how in ("label", "all_labels"):
         if images.labels is None:
             raise ValueError(f"--pairs_by={how}: {images.name} has no labels; choose pairs by seed or by number")

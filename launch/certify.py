@@ -15,10 +15,11 @@ import certification
 import cli
 import numpy as np
 import report
+import run_data
 from absl import flags
 from certification import MODES, Functions, Options
 
-from seatbelt_jax import bounds, data, plots, run, storage
+from seatbelt_jax import bounds, plots, run, storage
 
 # Images certified where no number is given and there are as many.
 _IMAGES = 50
@@ -104,7 +105,7 @@ def _task(opened: run.Run, options: Options) -> Task:
     vae = opened.load_vae(step)
     functions = certification.functions_of(vae)
     methods = _methods(opened, functions.depth, options)
-    validation = data.load(opened.config["data"], vae.likelihood.image_range).validation
+    validation = run_data.splits_of(opened, vae.likelihood.image_range).validation
     count = min(_IMAGES, validation.size) if options.images is None else options.images
     if count > validation.size:
         raise ValueError(f"there are {validation.size} validation images, not {count}; give --images={validation.size}")

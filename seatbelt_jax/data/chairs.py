@@ -47,7 +47,7 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     kept = [paths[place] for place in found.kept]
     factors = _factors(kept)
     everything = picture_files.dataset(
-        f"chairs:{path}", kept, fitting, channels=found.channels, labels=factors[:, 0], factors=factors
+        f"chairs:{path}", root, kept, fitting, channels=found.channels, labels=factors[:, 0], factors=factors
     )
     return hold_out(everything, held_out)
 

@@ -89,6 +89,7 @@ def _part(
     found = picture_files.survey(paths, fitting, channels=channels, on_corrupt=on_corrupt)
     everything = picture_files.dataset(
         name,
+        root,
         [paths[place] for place in found.kept],
         fitting,
         channels=found.channels,
