@@ -34,8 +34,8 @@ class Dataset:
       pixels: indices [batch] -> images as bytes, of stored data; None where images are computed.
       image_range: of `images`; what bytes are scaled to.
       resident: all pixels, on the device; None where they stay on the host.
-      digest: of what is stored, before it is fitted to the model, and of its order; see `digest_of`. None where it is not
-        known.
+      digest: of what is stored, before it is fitted to the model, and of its order; see `digest_of`. None where it is
+        not known.
     """
 
     name: str

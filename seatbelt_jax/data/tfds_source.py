@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from seatbelt_jax.data.dataset import Dataset, Indices, Pixels, Splits
 from seatbelt_jax.data.digest import digest_of, sample
-from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.held_out import in_parts
 from seatbelt_jax.data.transforms import Crop, Fit, prepare
 
 # Data sets of this package, which a mistyped name may have meant.
@@ -110,12 +110,8 @@ def load(
             image_range=image_range,
         )
 
-    train = opened("train")
-    test = opened("test") if "test" in splits else None
-    if "validation" in splits:
-        return Splits(train, opened("validation"), test)
-    parts = hold_out(train, held_out)
-    return Splits(parts.train, parts.validation, test)
+    validation, test = (opened(split) if split in splits else None for split in ("validation", "test"))
+    return in_parts(opened("train"), validation, test, held_out)
 
 
 def check_prepared(builder: Any, name: str, data_dir: str | None) -> None:
@@ -211,10 +207,8 @@ def _digest(name: str, source: Any, beside: Any, numbers: Sequence[str]) -> str:
         # JPEG is stored as it came, and read not quite alike everywhere; PNG is packed when it is prepared, by one
         # program or the next, and read alike.
         is_jpeg = isinstance(stored["image"], bytes) and stored["image"].startswith(_JPEG)
-        parts += [
-            stored["image"] if is_jpeg else example["image"],
-            np.array([stored[key] for key in numbers], np.int64),
-        ]
+        parts.append(stored["image"] if is_jpeg else example["image"])
+        parts.append(np.array([stored[key] for key in numbers], np.int64))
     return digest_of(len(source), *parts)
 
 
