@@ -5,7 +5,7 @@ runs/NAME/
   checkpoints/           orbax
   metrics.jsonl, events/ learning curves
   samples.npz            validation images, reconstructions and samples, the newest
-  attacks/, certificates/, figures/, report.html
+  attacks/, certificates/, figures/, report.html; certificates_test/, figures_test/ of test images
 """
 
 import dataclasses

@@ -5,11 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from configs import sprites_vae
 from seatbelt_jax import data
 from seatbelt_jax.data.digest import digest_of, sample
-from tests import launchers, prepared
-from tests.local_files import eight_pictures, flat, load, noise, save
+from tests import prepared
+from tests.local_files import eight_pictures, load, noise, save
 
 
 def test_digests_are_those_of_other_machines_and_differ_with_the_data():
@@ -77,23 +76,3 @@ def test_parts_of_one_data_set_differ_and_computed_images_have_digests_too():
         digests = [part["digest"] for part in splits.record.values()]
         assert None not in digests and len(set(digests)) == 2
         assert splits.record == data.load({"name": name, "image_size": 32}, (-1.0, 1.0)).record
-
-
-def test_no_launcher_goes_on_from_a_run_whose_pictures_have_changed(pictures, tmp_path):
-    config = sprites_vae.get_config("smoke").to_dict()
-    config["data"] = {"name": f"folder:{pictures}", "image_size": 8, "held_out": 0.25}
-    config["model"] |= {"latent_sizes": (2,), "network": "mlp", "widths": (4,), "hidden_sizes": (4,)}
-    config["train"] |= {"steps": 1, "batch_size": 4, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1}
-    path = tmp_path / "run"
-    train, attack, certify = (launchers.load(name) for name in ("train", "attack", "certify"))
-    train.train(config, path)
-    save(pictures / "8.png", flat(80))
-    for go_on in (
-        lambda: train.train(config, path),
-        lambda: attack.attack(path, attack.Options(pairs=1)),
-        lambda: certify.certify(path, certify.Options(images=1)),
-    ):
-        with pytest.raises(ValueError, match=r"data of .*run are not what they were .* train had 6 images and has 7"):
-            go_on()
-    (pictures / "8.png").unlink()
-    train.train(config, path)
