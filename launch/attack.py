@@ -1,8 +1,8 @@
 """Attacks a trained run: python launch/attack.py --run=runs/NAME [--attack=output_l2] [--threat=l2_ball] ...
 
-By default the attack of Willetts et al. 2021, Eq. 10: latent, KL, all layers, 10 pairs of validation images under 50
-penalties 2^-20 .. 2^20. Writes attacks/NAME.npz, NAME.csv and NAME_summary.csv into the run, NAME after the attack.
-Interrupted and started again, it goes on where it was.
+By default the attack of Willetts et al. 2021, Eq. 10: latent, KL, all layers, 10 pairs of validation images (or, with
+--split=test, of test images) under 50 penalties 2^-20 .. 2^20. Writes attacks/NAME.npz, NAME.csv and NAME_summary.csv
+into the run, NAME after the attack. Interrupted and started again, it goes on where it was.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Any
 import cli
 import jax
 import numpy as np
+import run_data
 from absl import flags
 
 from seatbelt_jax import attacks, data, metrics, run, storage
@@ -63,6 +64,7 @@ class Options:
     start_std: float = 0.0
     restarts: int = 0
     exchanges: int = 2
+    split: str = "validation"
     pairs: int = 10
     pairs_by: str = "seed"
     seed: int = 0
@@ -96,7 +98,8 @@ def define_flags() -> None:
     flags.DEFINE_float("start_std", default.start_std, "Noise of the first start, in pixel units.", lower_bound=0.0)
     flags.DEFINE_integer("restarts", default.restarts, "Further starts, with noise; the best is kept.", lower_bound=0)
     flags.DEFINE_integer("exchanges", default.exchanges, "Rounds of starts from other budgets' attacks.", lower_bound=0)
-    flags.DEFINE_integer("pairs", default.pairs, "Pairs of validation images; by all_labels, sources a label.", 1)
+    flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
+    flags.DEFINE_integer("pairs", default.pairs, "Pairs of images; by all_labels, sources a label.", 1)
     flags.DEFINE_string(
         "pairs_by",
         default.pairs_by,
@@ -132,7 +135,7 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     step = opened.latest_step
     vae = opened.load_vae(step)
     objective, threat = _objective(vae, options), _threat(options)
-    sources, targets, numbers = _pairs(opened.config["data"], vae.likelihood.image_range, options)
+    sources, targets, numbers = _pairs(opened, vae.likelihood.image_range, options)
     folder, name = opened.path / "attacks", _name(objective, threat, options)
     unfinished = storage.Folder(folder / f".{name}")
     if unfinished.path.exists():
@@ -156,6 +159,7 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     columns = _columns(result)
     rows = [
         {
+            "split": options.split,
             **{name: column[row["pair"]] for name, column in numbers.items()},
             **row,
             **{name: column.flat[lane] for name, column in columns.items()},
@@ -164,14 +168,15 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
         for lane, row in enumerate(result.rows())
     ]
     replaces = " (in place of earlier ones)" if (folder / f"{name}.npz").exists() else ""
-    made_by = {"step": step, "options": json.dumps(dataclasses.asdict(options))}
+    made_by = {"step": step, "split": options.split, "options": json.dumps(dataclasses.asdict(options))}
     summary = metrics.summarise(result)
     storage.write_npz(folder / f"{name}.npz", {**result.to_arrays(), **numbers, **made_by})
     storage.write_csv(folder / f"{name}.csv", rows)
     storage.write_csv(folder / f"{name}_summary.csv", _summary_rows(summary))
     unfinished.remove()
     print(
-        f"{opened.path}: {result.status.size} attacks, median Delta {summary['median_objective']:.4g} {result.unit}, "
+        f"{opened.path}: {result.status.size} attacks on {options.split} images, "
+        f"median Delta {summary['median_objective']:.4g} {result.unit}, "
         f"median ||d|| {summary['median_distortion_l2']:.3g}; {folder / f'{name}.npz'}{replaces}"
     )
     if threat.name.endswith("ball"):
@@ -226,21 +231,23 @@ def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options
         parts.append(options.solver)
     if options.pairs_by != "seed" and not _numbered(options):
         parts.append(options.pairs_by.replace(":", "_"))
+    if options.split != Options.split:
+        parts.append(options.split)
     if options.name:
         parts.append(options.name)
     return "_".join(parts)
 
 
 def _pairs(
-    config: Any, image_range: tuple[float, float], options: Options
+    opened: run.Run, image_range: tuple[float, float], options: Options
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Sources, targets, and what the tables say of them: their numbers, and labels where there are any."""
     how, number, seed = options.pairs_by, options.pairs, options.seed
     if how.startswith("factor:"):
         factor = how.removeprefix("factor:")
-        found = data.one_factor_pairs(config, image_range, factor, number, seed)
+        found = data.one_factor_pairs(opened.config["data"], image_range, factor, number, seed)
         return *found[:2], dict(zip(("source_index", "target_index"), found[2:], strict=True))
-    images = data.load(config, image_range).validation
+    images = run_data.unseen(opened, image_range, options.split)
     if how in ("label", "all_labels"):
         if images.labels is None:
             raise ValueError(f"--pairs_by={how}: {images.name} has no labels; choose pairs by seed or by number")
@@ -326,6 +333,7 @@ def _check_unread(options: Options, given: set[str]) -> None:
     reading |= {
         "penalties": (penalty and not options.budgets, f"penalties other than --budgets, not with --threat={threat}"),
         "pixel_limit": (penalty, f"a penalty, not with --threat={threat}"),
+        "split": (not options.pairs_by.startswith("factor:"), "pairs of stored images, not with sprites"),
         "pairs": (not _numbered(options), "pairs drawn at random; those of --pairs_by are given by their numbers"),
     }
     for name, (is_read, companions) in reading.items():

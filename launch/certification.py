@@ -24,6 +24,7 @@ class Options:
     """What is done to a run; the flags of launch/certify.py say what each means."""
 
     methods: tuple[str, ...] = ()
+    split: str = "validation"
     images: int | None = None
     radius: float = 4.0
     samples: int = 2000

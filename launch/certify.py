@@ -2,7 +2,8 @@
 
 By default by every method of first order that the depth of the model has. Writes certificates/METHOD.npz and
 minimal_radius.npz into each run, with --empirical also empirical_margin.npz, and tables beside them; and figures/ into
-the run or, of several, beside the runs. Interrupted and started again, it goes on where it was.
+the run or, of several, beside the runs; of test images (--split=test) into certificates_test/ and figures_test/.
+Interrupted and started again, it goes on where it was.
 """
 
 import dataclasses
@@ -15,10 +16,11 @@ import certification
 import cli
 import numpy as np
 import report
+import run_data
 from absl import flags
 from certification import MODES, Functions, Options
 
-from seatbelt_jax import bounds, data, plots, run, storage
+from seatbelt_jax import bounds, plots, run, storage
 
 # Images certified where no number is given and there are as many.
 _IMAGES = 50
@@ -29,7 +31,8 @@ def define_flags() -> None:
     default = Options()
     flags.DEFINE_multi_string("run", None, "A run directory; give it again for each further run.", required=True)
     flags.DEFINE_list("methods", [], f"Some of {', '.join(_KNOWN)}; by default those of first order, the path alone.")
-    flags.DEFINE_integer("images", None, "Validation images to certify, from the first; 50 by default.", lower_bound=1)
+    flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
+    flags.DEFINE_integer("images", None, "Images to certify, from the first; 50 by default.", lower_bound=1)
     flags.DEFINE_float("radius", default.radius, "r: how far a reconstruction may move, L2 in pixel units.")
     flags.DEFINE_integer("samples", default.samples, "Posterior draws per image.", lower_bound=1)
     flags.DEFINE_float("alpha", default.alpha, "Probability, per image, that a confidence bound fails.")
@@ -60,7 +63,7 @@ def certify(
     """
     opened = [run.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)]
     report.check_comparable(opened)
-    folder = _figures_folder(opened, output)
+    folder = _figures_folder(opened, output, options.split)
     tasks = [_task(one, options) for one in opened]
     names = report.names_of([one.path for one in opened])
     shown = [_certify(task, name, options) for task, name in zip(tasks, names, strict=True)]
@@ -77,12 +80,14 @@ class Task(NamedTuple):
 
     Attributes:
       step: of the model.
+      split: whose images are certified.
       methods, images: by which, and what is certified.
       earlier: certificates of this step that stay, by their files' names.
     """
 
     opened: run.Run
     step: int | None
+    split: str
     functions: Functions
     methods: tuple[str, ...]
     images: np.ndarray
@@ -90,7 +95,7 @@ class Task(NamedTuple):
 
     @property
     def folder(self) -> pathlib.Path:
-        return self.opened.path / "certificates"
+        return self.opened.path / _of_split("certificates", self.split)
 
     @property
     def unfinished(self) -> storage.Folder:
@@ -104,15 +109,16 @@ def _task(opened: run.Run, options: Options) -> Task:
     vae = opened.load_vae(step)
     functions = certification.functions_of(vae)
     methods = _methods(opened, functions.depth, options)
-    validation = data.load(opened.config["data"], vae.likelihood.image_range).validation
-    count = min(_IMAGES, validation.size) if options.images is None else options.images
-    if count > validation.size:
-        raise ValueError(f"there are {validation.size} validation images, not {count}; give --images={validation.size}")
+    part = run_data.unseen(opened, vae.likelihood.image_range, options.split)
+    count = min(_IMAGES, part.size) if options.images is None else options.images
+    if count > part.size:
+        raise ValueError(f"there are {part.size} {options.split} images, not {count}; give --images={part.size}")
     if options.empirical > count:
         raise ValueError(f"--empirical={options.empirical} is of the images certified, which are {count}")
-    images = np.asarray(validation.images(np.arange(count, dtype=np.int32)))
-    earlier = _earlier_certificates(opened, step, [_file_name(method, options.norm) for method in methods])
-    return Task(opened, step, functions, methods, images, earlier)
+    images = np.asarray(part.images(np.arange(count, dtype=np.int32)))
+    names = [_file_name(method, options.norm) for method in methods]
+    earlier = _earlier_certificates(opened.path / _of_split("certificates", options.split), step, names)
+    return Task(opened, step, options.split, functions, methods, images, earlier)
 
 
 def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
@@ -139,10 +145,10 @@ def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
     return chosen
 
 
-def _earlier_certificates(opened: run.Run, step: int | None, replaced: list[str]) -> dict[str, bounds.Certificate]:
+def _earlier_certificates(folder: pathlib.Path, step: int | None, replaced: list[str]) -> dict[str, bounds.Certificate]:
     found = {}
     for name in (_file_name(method, norm) for norm in plots.NORMS for method in _KNOWN):
-        file = opened.path / "certificates" / f"{name}.npz"
+        file = folder / f"{name}.npz"
         if name not in replaced and file.exists() and (arrays := storage.read_npz(file)).get("step") == step:
             try:
                 found[name] = bounds.Certificate.from_arrays(arrays)
@@ -151,14 +157,14 @@ def _earlier_certificates(opened: run.Run, step: int | None, replaced: list[str]
     return found
 
 
-def _figures_folder(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pathlib.Path:
+def _figures_folder(opened: Sequence[run.Run], output: str | pathlib.Path | None, split: str) -> pathlib.Path:
     if output is not None:
         if pathlib.Path(output).exists() and not pathlib.Path(output).is_dir():
             raise ValueError(f"--output={output} is a file; name a directory for the figures")
         return pathlib.Path(output)
     if len({one.path.absolute().parent for one in opened}) > 1:
         raise ValueError("the runs are in different directories; say where the figures go with --output=DIRECTORY")
-    return (opened[0].path if len(opened) == 1 else opened[0].path.parent) / "figures"
+    return (opened[0].path if len(opened) == 1 else opened[0].path.parent) / _of_split("figures", split)
 
 
 def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
@@ -169,7 +175,7 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     certificates = certification.certificates(task.functions, task.methods, task.images, options, store)
     _write_certificates(task, certificates, options)
     for certificate in certificates.values():
-        print(f"{path}: {_told(certificate)}")
+        print(f"{path}: {_told(certificate, task.split)}")
     minimal, empirical = None, None
     if options.minimal_radius:
         minimal = certification.minimal_radius(task.functions, task.images, options)
@@ -195,6 +201,11 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     )
 
 
+def _of_split(folder: str, split: str) -> str:
+    """Results on test images stay apart from those on validation images, which reports show."""
+    return folder if split == Options.split else f"{folder}_{split}"
+
+
 def _file_name(result: str, norm: str) -> str:
     """Margins in another norm stand beside those in L2."""
     return result if norm == "l2" else f"{result}_{norm}"
@@ -203,10 +214,10 @@ def _file_name(result: str, norm: str) -> str:
 def _write(
     task: Task, name: str, arrays: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], options: Options
 ) -> None:
-    made_by = {"step": task.step, "options": json.dumps(dataclasses.asdict(options))}
+    made_by = {"step": task.step, "split": task.split, "options": json.dumps(dataclasses.asdict(options))}
     storage.write_npz(task.folder / f"{name}.npz", {**arrays, **made_by})
     if rows:
-        storage.write_csv(task.folder / f"{name}.csv", rows)
+        storage.write_csv(task.folder / f"{name}.csv", [{"split": task.split, **row} for row in rows])
 
 
 def _write_certificates(task: Task, certificates: Mapping[str, bounds.Certificate], options: Options) -> None:
@@ -214,7 +225,8 @@ def _write_certificates(task: Task, certificates: Mapping[str, bounds.Certificat
     made = {_file_name(method, options.norm): certificate for method, certificate in certificates.items()}
     for name, certificate in made.items():
         _write(task, name, certificate.to_arrays(), [], options)
-    rows = [row for certificate in (made | dict(task.earlier)).values() for row in certificate.rows()]
+    standing = made | dict(task.earlier)
+    rows = [{"split": task.split, **row} for certificate in standing.values() for row in certificate.rows()]
     storage.write_csv(task.folder / "margins.csv", rows)
 
 
@@ -233,10 +245,10 @@ def _minimal_rows(found: bounds.MinimalRobustRadius) -> list[dict[str, Any]]:
     ]
 
 
-def _told(certificate: bounds.Certificate) -> str:
+def _told(certificate: bounds.Certificate, split: str) -> str:
     return (
-        f"{certificate.method} margin ({certificate.soundness.replace('_', ' ')}) of {certificate.n} images at r = "
-        f"{certificate.reconstruction_radius:g}: median {np.median(certificate.radius):.4g}, mean "
+        f"{certificate.method} margin ({certificate.soundness.replace('_', ' ')}) of {certificate.n} {split} images at "
+        f"r = {certificate.reconstruction_radius:g}: median {np.median(certificate.radius):.4g}, mean "
         f"{certificate.mean_margin:.4g} ({plots.NORMS[certificate.norm]}, pixel units); abstained on "
         f"{certificate.abstained.sum()}; at most {certificate.expected_failures:.3g} bounds expected to fail"
     )

@@ -14,6 +14,7 @@ import cli
 import jax
 import jax.numpy as jnp
 import numpy as np
+import run_data
 import train
 from absl import flags
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -74,7 +75,7 @@ def reproduce(experiments: Mapping[str, dict], root: pathlib.Path) -> list[dict[
         rows.append({"model": name, "beta": opened.config["objective"]["beta"], **measures})
     storage.write_csv(root / "measures.csv", rows)
 
-    validation = data.load(opened.config["data"], opened.load_vae().likelihood.image_range).validation
+    validation = run_data.splits_of(opened, opened.load_vae().likelihood.image_range).validation
     numbers = jnp.arange(validation.size)
     picture = plots.swiss_roll_figure(
         np.asarray(validation.images(numbers)).reshape(-1, 3),
@@ -98,7 +99,7 @@ def _measure(opened: run.Run) -> tuple[plots.RollModel, dict[str, float]]:
     the training points, with the posteriors of all of them as its components.
     """
     vae = opened.load_vae()
-    splits = data.load(opened.config["data"], vae.likelihood.image_range)
+    splits = run_data.splits_of(opened, vae.likelihood.image_range)
     keys = jax.random.split(jax.random.key(_SEED))
     points, encoding, reconstructions, terms = _explain(vae, splits.validation, keys[0])
     _, _, _, train_terms = _explain(vae, splits.train, keys[1])

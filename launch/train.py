@@ -43,7 +43,7 @@ def train(config: dict, path: pathlib.Path) -> None:
     model = models.build(config["model"], splits.train.image_shape)
     training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)
-    opened = run.prepare(path, config, splits.train.image_shape)
+    opened = run.prepare(path, config, splits.train.image_shape, splits.record)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
     if opened.latest_step == settings.train.steps:
         state = "is trained"

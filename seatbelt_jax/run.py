@@ -1,11 +1,11 @@
 """A run directory: the resolved configuration, checkpoints, metrics and results of one model.
 
 runs/NAME/
-  config.json            configuration, image shape, versions, git revision, device
+  config.json            configuration, image shape, sizes and digests of the data, versions, git revision, device
   checkpoints/           orbax
   metrics.jsonl, events/ learning curves
   samples.npz            validation images, reconstructions and samples, the newest
-  attacks/, certificates/, figures/, report.html
+  attacks/, certificates/, figures/, report.html; certificates_test/, figures_test/ of test images
 """
 
 import dataclasses
@@ -34,12 +34,14 @@ class Run:
       config: the configuration it was made with.
       image_shape: (height, width, channels).
       provenance: versions, git revision, device and date.
+      data: of each part, its size and digest when the run was made; empty in runs that do not say.
     """
 
     path: pathlib.Path
     config: Mapping[str, Any]
     image_shape: tuple[int, int, int]
     provenance: Mapping[str, Any]
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,6 +58,23 @@ class Run:
             return None
         with Checkpoints(self.path / "checkpoints") as checkpoints:
             return checkpoints.latest_step
+
+    def check_data(self, found: Mapping[str, Any]) -> None:
+        """Refuses other data than the run was made with: what it did not train on may be what it trained on.
+
+        Parts that the run knows nothing of may be new.
+
+        Args:
+          found: `data.Splits.record` of what was opened now.
+
+        Raises:
+          ValueError: says of each part what was and what is.
+        """
+        if changes := _data_changes(self.data, found):
+            raise ValueError(
+                f"the data of {self.path} are not what they were when it was made: {'; '.join(changes)}; put them back "
+                "as they were, or train on these in another --workdir"
+            )
 
     def load_vae(self, step: int | None = None) -> VAE:
         """The model with the parameters of the checkpoint of `step`, the newest by default.
@@ -76,30 +95,39 @@ class Run:
             return model.bind(checkpoints.load_variables(step, expected))
 
 
-def prepare(path: storage.Path, config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Run:
-    """Makes a run directory, or takes an existing one of the same configuration.
+def prepare(
+    path: storage.Path,
+    config: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    data: Mapping[str, Any] | None = None,
+) -> Run:
+    """Makes a run directory, or takes an existing one of the same configuration and data.
 
-    A run that has not saved anything yet has nothing to lose: it takes the new configuration.
+    `data` is `data.Splits.record`; without it nothing is known of the data, and nothing compared.
+
+    A run that has not saved anything yet has nothing to lose: it takes the new ones.
 
     Raises:
-      ValueError: where the directory belongs to another configuration; names every difference.
+      ValueError: where the directory belongs to another configuration or to other data; names every difference.
     """
     path = pathlib.Path(path)
     config = _plain(config)
     if (path / "config.json").exists():
         existing = open(path)
         differences = _differences(existing.config, config)
-        if not differences:
+        if not (differences or _data_changes(existing.data, data or {})):
             return existing
         has_results = any((path / name).exists() for name in ("attacks", "certificates"))
         if existing.latest_step is not None or has_results:
+            if not differences:
+                existing.check_data(data or {})
             raise ValueError(
                 f"{path} was made with another configuration: {'; '.join(differences)}; "
                 "give another --workdir, or the configuration it was made with"
             )
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not a run directory; give another --workdir")
-    record = {"config": config, "image_shape": list(image_shape), "provenance": _provenance()}
+    record = {"config": config, "image_shape": list(image_shape), "data": data or {}, "provenance": _provenance()}
     storage.write_json(path / "config.json", record)
     return open(path)
 
@@ -121,7 +149,8 @@ def open(path: storage.Path) -> Run:
         raise ValueError(f"{file} lacks {', '.join(missing)}; it is damaged or of another program")
     if missing := [name for name in ("data", "model") if not _mapping(_mapping(record["config"]).get(name))]:
         raise ValueError(f"the configuration in {file} lacks {', '.join(missing)}; it is damaged")
-    return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"])
+    parts = _mapping(record.get("data"))
+    return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"], parts)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -147,6 +176,17 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         elif before != after:
             differences.append(f"{name} was {before!r} and is {after!r}")
     return differences
+
+
+def _data_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    changes = []
+    for name in old if new else ():
+        before, after = _mapping(old[name]), _mapping(new.get(name))
+        if before.get("size") != after.get("size"):
+            changes.append(f"{name} had {before.get('size')} images and has {after.get('size', 'none')}")
+        elif before.get("digest") != after.get("digest"):
+            changes.append(f"{name} has as many images, {before.get('size')}, but others or in another order")
+    return changes
 
 
 def _provenance() -> dict[str, Any]:

@@ -161,8 +161,9 @@ def test_svhn_files_give_digits_from_zero(tmp_path):
     test_images, test_digits = svhn(tmp_path / "test_32x32.mat", 3, first=5)
     splits = load(f"mat:{tmp_path}", image_size=32)
     assert [part.size for part in (splits.train, splits.validation, splits.test)] == [9, 3, 3]
-    np.testing.assert_array_equal(splits.test.images(np.arange(3)), test_images)
-    np.testing.assert_array_equal(splits.test.labels(np.arange(3)), test_digits)
+    found = splits.test.labels(np.arange(3))
+    assert set(found) == set(test_digits)
+    np.testing.assert_array_equal(splits.test.images(np.arange(3)), test_images[found - 5])
 
 
 def test_other_matlab_files_go_by_the_names_of_their_arrays(tmp_path):

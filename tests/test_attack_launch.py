@@ -79,7 +79,7 @@ def test_sprites_that_differ_in_one_factor(launcher, run_path, capsys):
     assert len(rows) == 4 and rows[0]["penalty"] == "0.1" and "flags" in rows[0]
     named = attacks.diagnose(result).names(1, 0)
     assert rows[2]["flags"] == ";".join(named)
-    assert "4 attacks, median Delta" in capsys.readouterr().out
+    assert "4 attacks on validation images, median Delta" in capsys.readouterr().out
 
 
 def test_maximum_damage_by_number_in_balls(launcher, run_path, capsys, monkeypatch):

@@ -131,7 +131,7 @@ def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
     assert arrays["step"] == 4
     assert launcher.Options(**(told | {"methods": tuple(told["methods"])})) == options
     out = capsys.readouterr().out
-    assert f"{one}: moving_std margin (first order) of 3 images at r = 40: median" in out
+    assert f"{one}: moving_std margin (first order) of 3 validation images at r = 40: median" in out
     assert "(L2, pixel units); abstained on 0; at most 0.03 bounds expected to fail" in out
     assert not (one / "certificates" / ".unfinished").exists()
 
@@ -301,7 +301,7 @@ def command(launcher, monkeypatch):
         values = flags.FlagValues()
         with monkeypatch.context() as patched:
             patched.setattr(launcher.flags, "FLAGS", values)
-            for name in ("string", "multi_string", "integer", "float", "list", "bool"):
+            for name in ("string", "multi_string", "integer", "float", "enum", "list", "bool"):
                 define = getattr(flags, f"DEFINE_{name}")
                 patched.setattr(
                     launcher.flags, f"DEFINE_{name}", lambda *a, d=define, **k: d(*a, flag_values=values, **k)

@@ -54,8 +54,36 @@ def test_split_folders_are_the_splits_and_share_their_classes(tmp_path, name):
         (splits.validation, [20, 21], [1, 2]),
         (splits.test, [30, 31], [1, 2]),
     ):
-        np.testing.assert_array_equal(part.images(np.arange(part.size))[:, 0, 0, 0], values)
-        np.testing.assert_array_equal(part.labels(np.arange(part.size)), labels)
+        found = part.images(np.arange(part.size))[:, 0, 0, 0]
+        assert dict(zip(found, part.labels(np.arange(part.size)), strict=True)) == dict(
+            zip(values, labels, strict=True)
+        )
+
+
+def test_the_first_images_of_a_part_with_classes_are_of_several(tmp_path):
+    for part in ("train", "val", "test"):
+        for place, name in enumerate(("ant", "bee")):
+            for number in range(20):
+                save(tmp_path / part / name / f"{number:02}.png", flat(100 * place + number))
+    splits = load(f"folder:{tmp_path}")
+    for part in (splits.validation, splits.test):
+        values, labels = part.images(np.arange(40))[:, 0, 0, 0], part.labels(np.arange(40))
+        np.testing.assert_array_equal(labels, values // 100)
+        assert len(set(values)) == 40 and 2 <= labels[:10].sum() <= 8
+    np.testing.assert_array_equal(
+        load(f"folder:{tmp_path}").test.labels(np.arange(40)), splits.test.labels(np.arange(40))
+    )
+
+
+def test_pictures_deeper_than_classes_are_left_out_with_their_number(pictures):
+    save(pictures / "2026" / "may" / "0.png", flat(200))
+    save(pictures / "2026" / "june" / "trip" / "1.png", flat(200))
+    (pictures / "2026" / "june" / "notes.txt").write_text("not a picture")
+    with pytest.warns(UserWarning, match=r"2 lie deeper .* as .*2026/june/trip/1\.png; move them"):
+        assert everything(load(f"folder:{pictures}"))[0].max() == 70.0
+    with pytest.raises(ValueError, match=r"2026 holds no pictures: 1 lie deeper"):
+        (pictures / "2026" / "may" / "0.png").unlink()
+        load(f"folder:{pictures}/2026")
 
 
 def test_without_a_validation_folder_some_of_train_is_held_out(tmp_path):
@@ -77,7 +105,9 @@ def test_other_files_hidden_ones_and_links_that_lead_out_are_not_read(pictures, 
     (pictures / "broken.png").symlink_to(pictures / "gone.png")
     (pictures / "stays.png").symlink_to(pictures / "7.png")
     os.mkfifo(pictures / "pipe.png")
-    images, labels, _ = everything(load(f"folder:{pictures}"))
+    with pytest.warns(UserWarning, match=r"left out 3 links \(broken\.png, folder, leaves\.png\) that lead out"):
+        splits = load(f"folder:{pictures}")
+    images, labels, _ = everything(splits)
     np.testing.assert_array_equal(images[:, 0, 0, 0], [*(10.0 * np.arange(8)), 70.0])
     assert labels is None
 
@@ -159,14 +189,17 @@ def test_chairs_are_grey_cropped_and_carry_the_factors_of_their_names(tmp_path):
     root = chair_folder(tmp_path / "rendered_chairs")
     save(root / "a4" / "renders" / "cover.png", flat(0))
     save(root / "a4" / "image_000_p020_t011_r096.png", flat(0))
-    (root / "a4" / "renders" / "image_900_p020_t011_r096.png").symlink_to(tmp_path)
+    (link := root / "a4" / "renders" / "image_900_p020_t011_r096.png").symlink_to(tmp_path)
     for path in (root, tmp_path):
-        images, labels, factors = everything(load(f"chairs:{path}", crop=(10, 10, 40, 40)))
+        with pytest.warns(UserWarning, match=r"left out 1 link \(a4/renders/image_900"):
+            splits = load(f"chairs:{path}", crop=(10, 10, 40, 40))
+        images, labels, factors = everything(splits)
         np.testing.assert_array_equal(images, np.broadcast_to(10.0 * np.arange(8).reshape(8, 1, 1, 1), (8, 8, 8, 1)))
         np.testing.assert_array_equal(factors[:, 0], [1, 1, 1, 1, 0, 0, 0, 0])
         np.testing.assert_array_equal(factors[:, 1], [0, 1] * 4)
         np.testing.assert_array_equal(factors[:, 2], [0, 0, 1, 1] * 2)
         np.testing.assert_array_equal(labels, factors[:, 0])
+    link.unlink()
     assert everything(load(f"chairs:{root}"))[0].max() > 250.0  # the white border, without the crop
     assert load(f"chairs:{root}", channels=3).train.image_shape == (8, 8, 3)
 

@@ -93,3 +93,31 @@ def test_a_run_without_a_checkpoint_says_how_to_train_it(tmp_path):
     opened = run.prepare(tmp_path / "a", CONFIG, SHAPE)
     with pytest.raises(FileNotFoundError, match="has no checkpoint yet; train it first"):
         opened.load_vae()
+
+
+def test_other_data_are_refused_with_what_changed(tmp_path):
+    record = {"train": {"size": 6, "digest": "a"}, "validation": {"size": 2, "digest": "b"}}
+    run.prepare(tmp_path / "a", CONFIG, SHAPE, record)
+    grown = {**record, "train": {"size": 7, "digest": "c"}}
+    # A run that has not saved anything yet takes them.
+    assert run.prepare(tmp_path / "a", CONFIG, SHAPE, grown).data == grown
+    save_something(opened := run.prepare(tmp_path / "a", CONFIG, SHAPE, record))
+    opened.check_data({**record, "test": {"size": 1, "digest": "d"}})
+    for changed, told in (
+        (grown, r"train had 6 images and has 7; put them back"),
+        ({**record, "validation": {"size": 2, "digest": "c"}}, "validation has as many images, 2, but others or in"),
+        ({"train": record["train"]}, "validation had 2 images and has none"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            run.prepare(tmp_path / "a", CONFIG, SHAPE, changed)
+        with pytest.raises(ValueError, match=told):
+            opened.check_data(changed)
+    assert run.prepare(tmp_path / "a", CONFIG, SHAPE, record).data == record
+
+
+def test_a_run_that_does_not_say_what_its_data_were_goes_on(tmp_path):
+    save_something(run.prepare(tmp_path / "a", CONFIG, SHAPE))
+    record = storage.read_json(tmp_path / "a" / "config.json")
+    del record["data"]
+    storage.write_json(tmp_path / "a" / "config.json", record)
+    run.prepare(tmp_path / "a", CONFIG, SHAPE, {"train": {"size": 7, "digest": "c"}})

@@ -42,7 +42,7 @@ def places(dataset):
 def test_the_test_split_stays_apart_and_validation_images_are_held_out(mnist):
     splits = data.load(mnist, (-1.0, 1.0))
     assert (splits.train.size, splits.validation.size, splits.test.size) == (36, 4, 10)
-    np.testing.assert_array_equal(places(splits.test), np.arange(100, 110))
+    np.testing.assert_array_equal(np.sort(places(splits.test)), np.arange(100, 110))
     train, validation = places(splits.train), places(splits.validation)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), np.arange(40))
     # Not the first or the last ones, and the same in every process.
@@ -61,19 +61,19 @@ def test_by_default_a_twentieth_of_the_training_images_is_held_out(mnist):
 
 def test_labels_stay_with_their_images(mnist):
     splits = data.load(mnist, (0.0, 1.0))
-    for dataset in (splits.train, splits.validation):
-        np.testing.assert_array_equal(dataset.labels(np.arange(dataset.size)), places(dataset) % 10)
-    np.testing.assert_array_equal(splits.test.labels(np.array([3, 0])), [8, 5])
+    for dataset, first in ((splits.train, 0), (splits.validation, 0), (splits.test, 5)):
+        np.testing.assert_array_equal(dataset.labels(np.arange(dataset.size)), (places(dataset) + first) % 10)
     assert splits.train.factors is None
 
 
 def test_the_very_pixels_are_read_and_padded_or_resized(mnist):
     splits = data.load({**mnist, "image_size": 32, "fit": "pad"}, (-1.0, 1.0))
-    image = splits.test.images(np.array([1]))
+    (which,) = np.flatnonzero(places(data.load(mnist, (-1.0, 1.0)).test) == 101)
+    image = splits.test.images(np.array([which]))
     assert image.shape == (1, 32, 32, 1) and image.dtype == np.float32
     expected = np.pad(grey("test", 1), [(2, 2), (2, 2), (0, 0)]) / 127.5 - 1.0
     np.testing.assert_allclose(image[0], expected, atol=1e-6)
-    resized = data.load({**mnist, "image_size": 32}, (0.0, 1.0)).test.images(np.array([1]))
+    resized = data.load({**mnist, "image_size": 32}, (0.0, 1.0)).test.images(np.array([which]))
     by_pillow = Image.fromarray(grey("test", 1)[..., 0]).resize((32, 32), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(resized[0, ..., 0], np.asarray(by_pillow) / 255.0, atol=1e-6)
 
@@ -125,7 +125,7 @@ def test_colour_images_of_32_pixels_are_read_as_they_are(name, tmp_path):
     splits = data.load({"name": name, "data_dir": str(tmp_path), "image_size": 32, "held_out": 0.5}, (0.0, 1.0))
     assert (splits.train.size, splits.validation.size, splits.test.size) == (3, 3, 3)
     np.testing.assert_array_equal(splits.test.pixels(np.array([2]))[0], image)
-    np.testing.assert_array_equal(splits.test.labels(np.arange(3)), [5, 6, 7])
+    assert set(splits.test.labels(np.arange(3))) == {5, 6, 7}
 
 
 def test_other_builders_give_their_labelled_factors_in_alphabetical_order(tmp_path):

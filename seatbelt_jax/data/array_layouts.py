@@ -7,7 +7,7 @@ from jaxtyping import Int, Shaped
 
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.fitting import Fitting
-from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.held_out import hold_out, in_parts
 from seatbelt_jax.data.image_arrays import as_labels, as_levels, as_pixels, dataset
 
 _IMAGES = ("images", "imgs", "x", "data", "arr_0")
@@ -27,7 +27,7 @@ def splits(name: str, names: Collection[str], read: Read, fitting: Fitting, held
     Images are under images, imgs, x, data or arr_0, the first that there is, with labels or y, and factors
     [size, factor], beside them; or, as Keras has it, under x_train and x_test, and x_validation (or val, valid), with
     y_train and so on, or as train_images with train_labels. Where no images are for validation, some of those for
-    training are held out.
+    training are held out; see `in_parts` also of the order of the others.
 
     Two layouts give factors: dSprites' (imgs with latents_classes; its colour, which never changes, is left out, its
     shapes are the labels), and an array of images with five axes or more, [identity, azimuth, elevation, light,
@@ -61,10 +61,7 @@ def splits(name: str, names: Collection[str], read: Read, fitting: Fitting, held
             raise ValueError(
                 f"{name}: images of the splits have {train.image_shape[-1]} and {part.image_shape[-1]} channels"
             )
-    if validation is None:
-        parts = hold_out(train, held_out)
-        return Splits(parts.train, parts.validation, test)
-    return Splits(train, validation, test)
+    return in_parts(train, validation, test, held_out)
 
 
 def _part(name: str, names: Collection[str], read: Read, aliases: tuple[str, ...], fitting: Fitting) -> Dataset | None:

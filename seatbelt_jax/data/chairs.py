@@ -14,6 +14,7 @@ from seatbelt_jax.data import picture_files
 from seatbelt_jax.data.dataset import Splits
 from seatbelt_jax.data.fitting import Fitting
 from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.inside import Inside
 from seatbelt_jax.data.local_path import existing
 from seatbelt_jax.data.picture_files import OnCorrupt
 
@@ -36,9 +37,10 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     root = existing(path, "folder")
     if (root / _FOLDER).is_dir():
         root = root / _FOLDER
-    paths = sorted(
-        file for file in root.glob("*/renders/*.png") if _NAME.fullmatch(file.name) and _is_inside(file, root)
-    )
+    inside = Inside(root)
+    named = (file for file in root.glob("*/renders/*.png") if _NAME.fullmatch(file.name))
+    paths = sorted(file for file in named if inside.holds(file) and file.is_file())
+    inside.warn_of_links()
     if not paths:
         raise ValueError(
             f"{path} holds no rendered chairs; there must be {_FOLDER}/ID/renders/image_*_pNNN_tNNN_*.png in it"
@@ -47,7 +49,7 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     kept = [paths[place] for place in found.kept]
     factors = _factors(kept)
     everything = picture_files.dataset(
-        f"chairs:{path}", kept, fitting, channels=found.channels, labels=factors[:, 0], factors=factors
+        f"chairs:{path}", root, kept, fitting, channels=found.channels, labels=factors[:, 0], factors=factors
     )
     return hold_out(everything, held_out)
 
@@ -60,8 +62,3 @@ def _factors(paths: list[pathlib.Path]) -> Int[np.ndarray, "size 3"]:
         [int(name["elevation"]) for name in names if name],
     )
     return np.stack([np.unique(levels, return_inverse=True)[1] for levels in values], axis=-1).astype(np.int32)
-
-
-def _is_inside(file: pathlib.Path, root: pathlib.Path) -> bool:
-    """Whether a file is one, and no link that leads out of the folder."""
-    return file.is_file() and file.resolve().is_relative_to(root.resolve())

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from seatbelt_jax.data.digest import digest_of
 from seatbelt_jax.data.transforms import to_floats
 
 Indices = Int[Array | np.ndarray, " batch"]
@@ -33,6 +34,8 @@ class Dataset:
       pixels: indices [batch] -> images as bytes, of stored data; None where images are computed.
       image_range: of `images`; what bytes are scaled to.
       resident: all pixels, on the device; None where they stay on the host.
+      digest: of what is stored, before it is fitted to the model, and of its order; see `digest_of`. None where it is
+        not known.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Dataset:
     pixels: Callable[[Indices], Pixels] | None = None
     image_range: tuple[float, float] = (0.0, 1.0)
     resident: UInt8[Array, "size height width channels"] | None = None
+    digest: str | None = None
 
     @classmethod
     def from_pixels(
@@ -57,6 +61,7 @@ class Dataset:
         *,
         labels: Callable[[Indices], Int[np.ndarray, " batch"]] | None = None,
         factors: Callable[[Indices], Int[np.ndarray, "batch factor"]] | None = None,
+        digest: str | None = None,
     ) -> "Dataset":
         """A host data set of stored images."""
         return cls(
@@ -69,6 +74,7 @@ class Dataset:
             factors=factors,
             pixels=pixels,
             image_range=image_range,
+            digest=digest,
         )
 
     def from_batch(
@@ -93,6 +99,12 @@ class Splits:
     validation: Dataset
     test: Dataset | None = None
 
+    @property
+    def record(self) -> dict[str, dict[str, Any]]:
+        """What tells later whether the data are still the same: size and digest of each part, for JSON."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: {"size": part.size, "digest": part.digest} for name, part in parts.items() if part is not None}
+
 
 def subset(dataset: Dataset, indices: Int[np.ndarray, " size"]) -> Dataset:
     """The images with these numbers, numbered anew from 0."""
@@ -110,4 +122,5 @@ def subset(dataset: Dataset, indices: Int[np.ndarray, " size"]) -> Dataset:
         factors=renumbered(dataset.factors),
         pixels=renumbered(dataset.pixels),
         resident=None,  # its numbers are the old ones
+        digest=None if dataset.digest is None else digest_of(dataset.digest, np.asarray(indices)),
     )

@@ -2,7 +2,8 @@
 
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -10,7 +11,8 @@ from jaxtyping import Int
 from seatbelt_jax.data import picture_files
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.fitting import Fitting
-from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.held_out import hold_out, in_parts
+from seatbelt_jax.data.inside import Inside
 from seatbelt_jax.data.local_path import existing
 from seatbelt_jax.data.picture_files import OnCorrupt
 
@@ -25,7 +27,8 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     a folder, and the classes are those of train; anything beside them is not read. Otherwise, and where there is no
     part for validation, some of the training images are held out for it. A part may be without classes.
 
-    Not read: other files, names that begin with a dot, and symbolic links that lead out of the folder.
+    Not read: other files, names that begin with a dot; and, with a warning that counts them, pictures in subfolders of
+    subfolders, and symbolic links that lead out of the folder.
 
     Args:
       path: of the folder.
@@ -36,14 +39,24 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     Raises:
       FileNotFoundError: where there is no such folder.
       ValueError: where it holds no pictures; some in itself and some in subfolders; more than one part for validation,
-        or parts of other names;
-        grey pictures in one part and coloured ones in another; or classes in one that train has not; and as
-        `picture_files.survey`.
+        or parts of other names; grey pictures in one part and coloured ones in another; or classes in one that train
+        has not; and as `picture_files.survey`.
     """
     root = existing(path, "folder")
     if not root.is_dir():
         raise ValueError(f"{path} is a file; folder: goes on with the path of a folder of pictures")
-    parts = {entry.name: entry for entry in _entries(root, root.resolve()) if entry.is_dir()}
+    inside = Inside(root)
+    try:
+        return _splits(path, inside, fitting, held_out, channels, on_corrupt)
+    finally:
+        inside.warn_of_links()
+
+
+def _splits(
+    path: str, inside: Inside, fitting: Fitting, held_out: float, channels: int | None, on_corrupt: OnCorrupt
+) -> Splits:
+    root = inside.root
+    parts = {entry.name: entry for entry in inside.entries(root) if entry.is_dir()}
     named = [name for name in _VALIDATION if name in parts]
     if _TRAIN not in parts or not (named or _TEST in parts):
         if of_parts := [name for name in parts if name.lower() in (_TRAIN, *_VALIDATION, _TEST)]:
@@ -52,12 +65,12 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
                 f"{path} has the subfolders {', '.join(sorted(parts))}: {', '.join(of_parts)} would be a part, not a "
                 f"class; name them {_TRAIN}, {_VALIDATION[0]} and {_TEST}, {_TRAIN} and one other at least"
             )
-        return hold_out(_part(f"folder:{path}", root, None, fitting, channels, on_corrupt)[0], held_out)
+        return hold_out(_part(f"folder:{path}", root, inside, None, fitting, channels, on_corrupt)[0], held_out)
     if len(named) > 1:
         raise ValueError(f"{path} has the subfolders {' and '.join(named)}; one alone can be for validation")
-    train, classes = _part(f"folder:{path}/{_TRAIN}", parts[_TRAIN], None, fitting, channels, on_corrupt)
+    train, classes = _part(f"folder:{path}/{_TRAIN}", parts[_TRAIN], inside, None, fitting, channels, on_corrupt)
     validation, test = (
-        _part(f"folder:{path}/{name}", parts[name], classes, fitting, channels, on_corrupt)[0]
+        _part(f"folder:{path}/{name}", parts[name], inside, classes, fitting, channels, on_corrupt)[0]
         if name in parts
         else None
         for name in ((named or [""])[0], _TEST)
@@ -68,27 +81,31 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
                 f"pictures of {train.name} have {train.image_shape[-1]} channels and those of {part.name} "
                 f"{part.image_shape[-1]}; say with data.channels=1 or data.channels=3 what all shall be"
             )
-    if validation is None:
-        held = hold_out(train, held_out)
-        return Splits(held.train, held.validation, test)
-    return Splits(train, validation, test)
+    return in_parts(train, validation, test, held_out)
 
 
 def _part(
     name: str,
     root: pathlib.Path,
+    inside: Inside,
     classes: Sequence[str] | None,
     fitting: Fitting,
     channels: int | None,
     on_corrupt: OnCorrupt,
 ) -> tuple[Dataset, Sequence[str]]:
     """The pictures of one folder, and its classes; those of `train` where they are given."""
-    paths, labels, classes = _pictures(root, classes)
+    paths, labels, classes = _pictures(root, inside, classes)
+    deeper = _deeper(root)
+    left_out = f"{len(deeper)} lie deeper than in one subfolder for each class, as {deeper[0]}" if deeper else ""
     if not paths:
-        raise ValueError(f"{root} holds no pictures: no file that ends in {', '.join(picture_files.SUFFIXES)}")
+        reason = left_out or f"no file that ends in {', '.join(picture_files.SUFFIXES)}"
+        raise ValueError(f"{root} holds no pictures: {reason}")
+    if left_out:
+        warnings.warn(f"{root}: left out pictures: {left_out}; move them, or open a folder further down", stacklevel=2)
     found = picture_files.survey(paths, fitting, channels=channels, on_corrupt=on_corrupt)
     everything = picture_files.dataset(
         name,
+        root,
         [paths[place] for place in found.kept],
         fitting,
         channels=found.channels,
@@ -98,40 +115,41 @@ def _part(
 
 
 def _pictures(
-    root: pathlib.Path, classes: Sequence[str] | None
+    root: pathlib.Path, inside: Inside, classes: Sequence[str] | None
 ) -> tuple[list[pathlib.Path], Int[np.ndarray, " size"] | None, Sequence[str]]:
     """Paths, their labels unless there are no subfolders, and the classes in the order of their numbers."""
-    within = root.resolve()
-    entries = list(_entries(root, within))
+    entries = inside.entries(root)
     beside = [entry for entry in entries if _is_picture(entry)]
-    inside = {
+    of_class = {
         entry.name: pictures
         for entry in entries
-        if entry.is_dir() and (pictures := [file for file in _entries(entry, within) if _is_picture(file)])
+        if entry.is_dir() and (pictures := [file for file in inside.entries(entry) if _is_picture(file)])
     }
-    if beside and inside:
+    if beside and of_class:
         raise ValueError(
-            f"{root} holds pictures in itself ({beside[0].name}) and in subfolders ({next(iter(inside))}); "
+            f"{root} holds pictures in itself ({beside[0].name}) and in subfolders ({next(iter(of_class))}); "
             "it must be one or the other, because subfolders are classes"
         )
     if classes is None:
-        classes = list(inside)
-    elif unknown := set(inside) - set(classes):
+        classes = list(of_class)
+    elif unknown := set(of_class) - set(classes):
         raise ValueError(f"{root} has classes that train has not: {', '.join(sorted(unknown))}")
     if beside:
         return beside, None, classes
-    labels = [classes.index(name) for name, pictures in inside.items() for _ in pictures]
-    return [path for pictures in inside.values() for path in pictures], np.array(labels, np.int32), classes
+    labels = [classes.index(name) for name, pictures in of_class.items() for _ in pictures]
+    return [path for pictures in of_class.values() for path in pictures], np.array(labels, np.int32), classes
 
 
-def _entries(folder: pathlib.Path, within: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What a folder holds, by name; nothing hidden, and no links that lead out of the folder `within`."""
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name, entry.is_symlink()) for entry in entries if not entry.name.startswith("."))
-    for name, is_link in names:
-        entry = folder / name
-        if not is_link or entry.resolve().is_relative_to(within):
-            yield entry
+def _deeper(root: pathlib.Path) -> list[pathlib.Path]:
+    """Pictures in subfolders of subfolders, and further down; no links are followed."""
+    found: list[pathlib.Path] = []
+    for where, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folder = pathlib.Path(where)
+        if len(folder.relative_to(root).parts) >= 2:
+            files = (folder / name for name in sorted(names) if not name.startswith("."))
+            found += [file for file in files if _is_picture(file)]
+    return found
 
 
 def _is_picture(entry: pathlib.Path) -> bool:

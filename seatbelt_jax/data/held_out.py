@@ -16,7 +16,7 @@ def training_and_held_out(size: int, share: float) -> tuple[Int[np.ndarray, " tr
     """
     if size < 2:
         raise ValueError(f"there must be at least 2 images, one to train on and one held out; got {size}")
-    order = np.random.default_rng(_SPLIT_SEED).permutation(size).astype(np.int32)
+    order = _permutation(size)
     held_out = min(max(round(share * size), 1), size - 1)
     return order[held_out:], order[:held_out]
 
@@ -28,3 +28,20 @@ def hold_out(everything: Dataset, share: float) -> Splits:
     except ValueError as error:
         raise ValueError(f"{everything.name}: {error}") from None
     return Splits(train=subset(everything, train), validation=subset(everything, validation))
+
+
+def in_parts(train: Dataset, validation: Dataset | None, test: Dataset | None, share: float) -> Splits:
+    """Splits a data set that comes in parts; where none is for validation, it holds out a share of the training images.
+
+    Images for validation and test are put into a fixed random order: evaluation, attacks and certificates take the
+    first of them, which of a part that is read class by class would be of one class.
+    """
+    validation, test = (None if part is None else subset(part, _permutation(part.size)) for part in (validation, test))
+    if validation is None:
+        parts = hold_out(train, share)
+        return Splits(parts.train, parts.validation, test)
+    return Splits(train, validation, test)
+
+
+def _permutation(size: int) -> Int[np.ndarray, " size"]:
+    return np.random.default_rng(_SPLIT_SEED).permutation(size).astype(np.int32)

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 from seatbelt_jax.data.dataset import Dataset
+from seatbelt_jax.data.digest import digest_of
 from seatbelt_jax.data.fitting import Fitting
 
 # Floats are checked and rounded this many images at a time, to hold no second array of floats.
@@ -111,4 +112,5 @@ def dataset(
         fitting.image_range,
         labels=None if labels is None else lambda indices: labels[np.asarray(indices)],
         factors=None if factors is None else lambda indices: factors[np.asarray(indices)],
+        digest=digest_of(pixels, labels, factors),
     )

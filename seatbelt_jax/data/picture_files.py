@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from seatbelt_jax.data.dataset import Dataset
+from seatbelt_jax.data.digest import digest_of
 from seatbelt_jax.data.fitting import Fitting
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -116,6 +117,7 @@ def read(path: pathlib.Path, channels: int) -> UInt8[np.ndarray, "height width c
 
 def dataset(
     name: str,
+    root: pathlib.Path,
     paths: Sequence[pathlib.Path],
     fitting: Fitting,
     *,
@@ -123,7 +125,11 @@ def dataset(
     labels: Int[np.ndarray, " size"] | None = None,
     factors: Int[np.ndarray, "size factor"] | None = None,
 ) -> Dataset:
-    """A host data set of picture files, each decoded and prepared whenever it is asked for."""
+    """A host data set of picture files below `root`, each decoded and prepared whenever it is asked for.
+
+    Its digest is of the names and sizes of the files, not of what is in them.
+    """
+    listed = (part for path in paths for part in (path.relative_to(root).as_posix(), path.stat().st_size))
 
     def pixels(indices):
         return np.stack([fitting(read(paths[int(index)], channels)) for index in indices])
@@ -136,6 +142,7 @@ def dataset(
         fitting.image_range,
         labels=None if labels is None else lambda indices: labels[np.asarray(indices)],
         factors=None if factors is None else lambda indices: factors[np.asarray(indices)],
+        digest=digest_of(*listed, labels, factors),
     )
 
 

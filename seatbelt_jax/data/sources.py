@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from seatbelt_jax import sections
 from seatbelt_jax.data import chairs, digits, folder, mat, npz, sprites, swiss_roll, tfds_source
 from seatbelt_jax.data.dataset import Dataset, Splits, subset
+from seatbelt_jax.data.digest import digest_of
 from seatbelt_jax.data.fitting import Fitting
 from seatbelt_jax.data.held_out import training_and_held_out
 
@@ -178,6 +179,7 @@ def _sprites(size: int, image_range: tuple[float, float]) -> Splits:
         traceable=True,
         labels=lambda index: sprites.factors_from_index(index)[..., sprites.FACTOR_NAMES.index("shape")],
         factors=sprites.factors_from_index,
+        digest=digest_of("sprites", sprites.NUM_SPRITES),
     )
     train, validation = _sprites_order()
     return Splits(train=subset(everything, train), validation=subset(everything, validation))
@@ -213,7 +215,8 @@ def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
         blob = jnp.exp(-0.5 * squared / width**2)
         return low + (high - low) * blob[..., None] * colour
 
-    everything = Dataset("mock", settings.num_images, shape, jax.vmap(one), traceable=True)
+    digest = digest_of("mock", settings.num_images)
+    everything = Dataset("mock", settings.num_images, shape, jax.vmap(one), traceable=True, digest=digest)
     indices = np.arange(settings.num_images, dtype=np.int32)
     held_out = settings.num_images // 10
     return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))
@@ -230,7 +233,8 @@ def _swiss_roll(settings: DataConfig, image_range: tuple[float, float]) -> Split
         points = swiss_roll.points(swiss_roll.coordinates_from_index(index))
         return (low + (high - low) * 0.5 * (points + 1.0)).reshape(-1, *swiss_roll.POINT_SHAPE)
 
-    everything = Dataset("swiss_roll", size, swiss_roll.POINT_SHAPE, images, traceable=True)
+    digest = digest_of("swiss_roll", size)
+    everything = Dataset("swiss_roll", size, swiss_roll.POINT_SHAPE, images, traceable=True, digest=digest)
     indices = np.arange(size, dtype=np.int32)
     held_out = round(_SWISS_ROLL_VALIDATION_SHARE * size)
     return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))

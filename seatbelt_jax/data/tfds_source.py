@@ -8,11 +8,15 @@ import numpy as np
 from jaxtyping import Int
 
 from seatbelt_jax.data.dataset import Dataset, Indices, Pixels, Splits
-from seatbelt_jax.data.held_out import hold_out
+from seatbelt_jax.data.digest import digest_of, sample
+from seatbelt_jax.data.held_out import in_parts
 from seatbelt_jax.data.transforms import Crop, Fit, prepare
 
 # Data sets of this package, which a mistyped name may have meant.
 EMBEDDED = ("sprites", "digits", "swiss_roll", "mock")
+# Examples by which a change of the files is noticed.
+_LOOKED_AT = 64
+_JPEG = b"\xff\xd8"
 # What an image was generated from stands in whole numbers beside it.
 _FACTOR_PREFIX = "label_"
 # The order of the official arrays, and of the embedded sprites; other data sets' factors are in alphabetical order.
@@ -106,12 +110,8 @@ def load(
             image_range=image_range,
         )
 
-    train = opened("train")
-    test = opened("test") if "test" in splits else None
-    if "validation" in splits:
-        return Splits(train, opened("validation"), test)
-    parts = hold_out(train, held_out)
-    return Splits(parts.train, parts.validation, test)
+    validation, test = (opened(split) if split in splits else None for split in ("validation", "test"))
+    return in_parts(opened("train"), validation, test, held_out)
 
 
 def check_prepared(builder: Any, name: str, data_dir: str | None) -> None:
@@ -185,6 +185,7 @@ def image_dataset(
         image_range,
         labels=(lambda indices: numbers(indices, (label,))[:, 0]) if label in whole else None,
         factors=(lambda indices: numbers(indices, factors)) if factors else None,
+        digest=_digest(name, source, beside, sorted(whole)),
     )
 
 
@@ -196,6 +197,19 @@ def _read(name: str, source: Any, indices: Iterable[int]) -> Sequence[Mapping[st
         raise OSError(
             f"the files of the data set {name!r} are damaged; remove them and prepare it anew ({error})"
         ) from error
+
+
+def _digest(name: str, source: Any, beside: Any, numbers: Sequence[str]) -> str:
+    """Of a sample of the images and the whole numbers beside them."""
+    places = sample(len(source), _LOOKED_AT)
+    parts: list[bytes | np.ndarray] = []
+    for stored, example in zip(_read(name, beside, places), _read(name, source, places), strict=True):
+        # JPEG is stored as it came, and read not quite alike everywhere; PNG is packed when it is prepared, by one
+        # program or the next, and read alike.
+        is_jpeg = isinstance(stored["image"], bytes) and stored["image"].startswith(_JPEG)
+        parts.append(stored["image"] if is_jpeg else example["image"])
+        parts.append(np.array([stored[key] for key in numbers], np.int64))
+    return digest_of(len(source), *parts)
 
 
 def _leave_undecoded() -> dict[str, Any]:

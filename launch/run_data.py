@@ -1,0 +1,28 @@
+"""The images of a run's data, for launchers that go on from it."""
+
+from seatbelt_jax import data, run
+
+# What training did not read.
+UNSEEN = ("validation", "test")
+
+
+def splits_of(opened: run.Run, image_range: tuple[float, float]) -> data.Splits:
+    """A run's data, which are still those it was made with.
+
+    Raises:
+      ValueError: where they have changed since; and as `data.load`.
+    """
+    splits = data.load(opened.config["data"], image_range)
+    opened.check_data(splits.record)
+    return splits
+
+
+def unseen(opened: run.Run, image_range: tuple[float, float], split: str) -> data.Dataset:
+    """One of `UNSEEN`; raises as `splits_of`, and ValueError for another name, or test images where there are none."""
+    if split not in UNSEEN:
+        raise ValueError(f"--split={split} is none of {', '.join(UNSEEN)}")
+    splits = splits_of(opened, image_range)
+    images = splits.validation if split == "validation" else splits.test
+    if images is None:
+        raise ValueError(f"{splits.train.name} has no test images; take those of --split=validation")
+    return images

@@ -1,0 +1,108 @@
+"""What launchers read of a run's data after training: the parts it did not see, and none that have changed."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import sprites_vae
+from seatbelt_jax import run, storage
+from tests import launchers
+from tests.local_files import noise
+
+IMAGES = noise(12, 8, 8)
+
+
+def write(folder, training, **others):
+    np.savez(folder / "a.npz", x_train=IMAGES[:training], x_test=IMAGES[8:], y_test=np.arange(4), **others)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tiny model after one step, on six images; two are for validation, four for tests."""
+    folder = tmp_path_factory.mktemp("runs")
+    write(folder, 8)
+    config = sprites_vae.get_config("smoke").to_dict()
+    config["data"] = {"name": f"npz:{folder}/a.npz", "image_size": 8, "held_out": 0.25}
+    config["model"] |= {"latent_sizes": (2,), "network": "mlp", "widths": (4,), "hidden_sizes": (4,)}
+    config["train"] |= {"steps": 1, "batch_size": 4, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1}
+    launchers.load("train").train(config, folder / "run")
+    return folder, config
+
+
+@pytest.fixture
+def path(trained, tmp_path):
+    return shutil.copytree(trained[0] / "run", tmp_path / "run")
+
+
+def attack(path, **options):
+    launcher = launchers.load("attack")
+    launcher.attack(path, launcher.Options(**{"budgets": (1.0,), "iterations": 2, "pairs": 1} | options))
+
+
+def certify(path, **options):
+    launcher = launchers.load("certify")
+    chosen = {"methods": ("spectral",), "samples": 30, "images": 2, "radius": 40.0, "minimal_radius": False} | options
+    launcher.certify(path, launcher.Options(**chosen))
+
+
+def splits_named(file):
+    with file.open() as opened:
+        return {row["split"] for row in csv.DictReader(opened)}
+
+
+def test_no_launcher_goes_on_from_a_run_whose_data_have_changed(trained, path):
+    folder, config = trained
+    train = launchers.load("train").train
+    write(folder, 7)
+    try:
+        for go_on in (train, lambda _, path: attack(path), lambda _, path: certify(path)):
+            with pytest.raises(
+                ValueError, match=r"data of .*run are not what they were .* train had 6 images and has 5"
+            ):
+                go_on(config, path)
+    finally:
+        write(folder, 8)
+    train(config, path)
+
+
+def test_attacks_are_on_validation_images_or_on_test_images(trained, path, capsys):
+    attack(path)
+    attack(path, split="test")
+    splits = launchers.load("run_data").splits_of(run.open(path), (-1.0, 1.0))
+    for split, name in (("validation", "latent_kl_all"), ("test", "latent_kl_all_test")):
+        arrays = storage.read_npz(path / "attacks" / f"{name}.npz")
+        assert arrays["split"] == split and splits_named(path / "attacks" / f"{name}.csv") == {split}
+        part = getattr(splits, split)
+        np.testing.assert_array_equal(arrays["sources"], part.images(arrays["source_index"]))
+        np.testing.assert_array_equal(arrays["targets"], part.images(arrays["target_index"]))
+    assert "1 attacks on test images" in capsys.readouterr().out
+    # Labels of the test part alone.
+    assert "source_label" in arrays
+
+
+def test_certificates_of_test_images_stand_apart(path, capsys):
+    certify(path)
+    certify(path, split="test", images=4)
+    for split, folder, number in (("validation", "certificates", 2), ("test", "certificates_test", 4)):
+        arrays = storage.read_npz(path / folder / "spectral.npz")
+        assert arrays["split"] == split and arrays["radius"].shape == (number,)
+        assert splits_named(path / folder / "margins.csv") == {split}
+    assert "of 4 test images at r = 40" in capsys.readouterr().out
+    assert (path / "figures_test").is_dir()
+    with pytest.raises(ValueError, match="there are 4 test images, not 5"):
+        certify(path, split="test", images=5)
+
+
+def test_parts_that_are_not_there_are_refused(trained, path):
+    with pytest.raises(ValueError, match="--split=train is none of validation, test"):
+        attack(path, split="train")
+    with pytest.raises(ValueError, match="--split goes with pairs of stored images"):
+        attack(path, split="test", pairs_by="factor:shape")
+    record = storage.read_json(path / "config.json")
+    record["config"]["data"] = {"name": "mock", "image_size": 8}
+    storage.write_json(path / "config.json", record | {"data": {}})
+    for go_on in (attack, certify):
+        with pytest.raises(ValueError, match="mock has no test images; take those of --split=validation"):
+            go_on(path, split="test")
