@@ -112,7 +112,7 @@ def test_a_step_of_the_smoke_variant_has_the_shapes_of_its_state(name):
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
         lambda leaf: (leaf.shape, leaf.dtype), before
     )
-    assert {"objective", "elbo", "beta", "gradient_norm"} <= metrics.keys()
+    assert {"loss", "elbo", "beta", "gradient_norm", "skipped_steps"} <= metrics.keys()
     assert all(metric.shape == () for metric in metrics.values())
 
 
