@@ -1,4 +1,4 @@
-"""What every launcher shares: flags to a function, errors as one line, Ctrl-C without a traceback."""
+"""What every launcher shares: flags to a function, errors in one line, signals without a traceback, a compile cache."""
 
 import difflib
 import logging as stdlib_logging
@@ -18,10 +18,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 # Errors of the user's making, or of the machine's: the message says all, a traceback would bury it.
 _EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 _ADVICE = "; what is on disk is whole, and the same command goes on or starts anew"
 # After Ctrl-C, the standard error that was.
 _stopping: list[int] = []
+
+
+# What took longer than a second to compile is there for the next command. JAX reads this when it is imported.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "seatbelt_jax", "xla")),
+)
 
 
 def start(main: Callable[[], None]) -> None:
@@ -36,6 +43,7 @@ def start(main: Callable[[], None]) -> None:
 def _run(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, _raise_interrupt)
     signal.signal(signal.SIGALRM, _raise_interrupt)
+    signal.signal(signal.SIGTERM, lambda *_: _stopped("terminated", _TERMINATED, _ADVICE))
     try:
         main()
     except _EXPECTED as error:
@@ -109,11 +117,15 @@ def _raise_interrupt(_: int, frame: FrameType | None) -> None:
 
 
 def _interrupted(advice: str = "") -> NoReturn:
+    _stopped("interrupted", _INTERRUPTED, advice)
+
+
+def _stopped(how: str, status: int, advice: str) -> NoReturn:
     sys.stderr.flush()
-    os.write(_stopping[0] if _stopping else sys.stderr.fileno(), f"\ninterrupted{advice}\n".encode())
+    os.write(_stopping[0] if _stopping else sys.stderr.fileno(), f"\n{how}{advice}\n".encode())
     sys.stdout.flush()
     # Not sys.exit: a thread that still compiles crashes the interpreter while it is taken down.
-    os._exit(_INTERRUPTED)
+    os._exit(status)
 
 
 # Launchers import this file before the packages that take seconds, and Ctrl-C in these seconds ends at once: as an

@@ -4,6 +4,7 @@ The same command again goes on from the newest checkpoint.
 """
 
 import pathlib
+from typing import get_args
 
 import cli
 import numpy as np
@@ -12,6 +13,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from seatbelt_jax import data, models, plots, run, storage, training
+from seatbelt_jax.checkpoint import Origin, OriginKind
 
 
 def define_flags() -> None:
@@ -23,17 +25,35 @@ def define_flags() -> None:
         lock_config=True,
     )
     flags.DEFINE_string("workdir", None, "The run directory; by default runs/ and the name of the config.")
+    flags.DEFINE_string(
+        "fork", None, "A run whose newest checkpoint this one goes on from, under its own configuration and --workdir."
+    )
+    flags.DEFINE_string("warm_start", None, "A run whose newest parameters this one begins with, at step 0.")
+    flags.DEFINE_bool(
+        "profile", False, "Write a trace of a few steps to the run's profile/, for TensorBoard or Perfetto."
+    )
     flags.mark_flag_as_required("config")
 
 
 def main() -> None:
     file = config_flags.get_config_filename(flags.FLAGS["config"])
-    path = flags.FLAGS.workdir or f"runs/{pathlib.Path(file).stem}"
-    train(flags.FLAGS.config.to_dict(), pathlib.Path(path))
+    path = pathlib.Path(flags.FLAGS.workdir or f"runs/{pathlib.Path(file).stem}")
+    train(flags.FLAGS.config.to_dict(), path, origin=_origin(path), profile=flags.FLAGS.profile)
 
 
-def train(config: dict, path: pathlib.Path) -> None:
-    """Trains `config` in the run directory `path`, from its newest checkpoint where there is one."""
+def _origin(path: pathlib.Path) -> Origin | None:
+    if flags.FLAGS.fork and flags.FLAGS.warm_start:
+        raise ValueError("--fork and --warm_start exclude each other: a run begins with one other run's checkpoint")
+    for kind in get_args(OriginKind):
+        if (other := flags.FLAGS[kind].value) is not None:
+            if path.resolve() == pathlib.Path(other).resolve():
+                raise ValueError(f"--{kind}={other} is the run directory itself; give another --workdir")
+            return run.newest_of(other, kind)
+    return None
+
+
+def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, profile: bool = False) -> None:
+    """Trains `config` in the run directory `path`, from its newest checkpoint, else from `origin`."""
     # Everything is checked before the first file is written.
     settings = training.parse_settings(config)
     likelihood = models.make_likelihood(config["model"])
@@ -43,8 +63,11 @@ def train(config: dict, path: pathlib.Path) -> None:
     model = models.build(config["model"], splits.train.image_shape)
     training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)
-    opened = run.prepare(path, config, splits.train.image_shape, splits.record)
+    opened = run.prepare(path, config, splits.train.image_shape, splits.record, origin)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
+    if opened.latest_step is None and opened.origin is not None:
+        words = {"fork": "goes on from step {0.step} of {0.run}", "warm_start": "starts with the parameters of {0.run}"}
+        state = words[opened.origin.kind].format(opened.origin)
     if opened.latest_step == settings.train.steps:
         state = "is trained"
     print(
@@ -66,7 +89,7 @@ def train(config: dict, path: pathlib.Path) -> None:
         grid = plots.image_grid(np.stack(list(pictures.values())), likelihood.image_range)
         storage.write_bytes(path / "figures" / f"reconstructions_{step:08d}.png", grid)
 
-    training.train(model, splits, settings, opened.path, on_evaluation=show)
+    training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=show, profile=profile)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Saving and restoring training state: the only file that imports orbax."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
 import shutil
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -14,6 +15,8 @@ from orbax.checkpoint import v1 as ocp
 from seatbelt_jax import storage
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+OriginKind = Literal["fork", "warm_start"]
 
 _ITEMS = ("variables", "training")
 # In each checkpoint's folder: file -> SHA-256. Orbax's formats notice missing bytes, but not every changed one.
@@ -24,6 +27,21 @@ _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
 
 class DamagedCheckpointError(ValueError):
     """A checkpoint cannot be read, or holds other bytes than were written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint of another run that a run begins with.
+
+    Attributes:
+      run: the other run's directory.
+      step: of the checkpoint.
+      kind: "fork" takes everything, and goes on from that step; "warm_start" takes the variables alone, to step 0.
+    """
+
+    run: str
+    step: int
+    kind: OriginKind
 
 
 class Checkpoints:
@@ -135,12 +153,13 @@ class Checkpoints:
         try:
             _check_digests(folder)
             saved = self._checkpointer.checkpointables_metadata(step).metadata
-            shapes = _shapes(saved["variables"])
-            if not shapes:
+            shapes = {name: _shapes(saved[name]) for name in expected}
+            if not shapes["variables"]:
                 raise ValueError("it has no parameters")
         except Exception as error:  # orbax and the file formats below it raise a dozen kinds
             raise _damaged(folder, error) from error
-        _check_same_shapes(shapes, _shapes(expected["variables"]))
+        for name, tree in expected.items():
+            _check_same_shapes(name, shapes[name], _shapes(tree))
         try:
             return self._checkpointer.load_checkpointables(step, _abstract(expected))
         except Exception as error:
@@ -195,11 +214,15 @@ def _shapes(tree: Any) -> Shapes:
     return {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _check_same_shapes(saved: Shapes, expected: Shapes) -> None:
-    """Names the first parameter in which a checkpoint is not of the expected architecture."""
+def _check_same_shapes(item: str, saved: Shapes, expected: Shapes) -> None:
+    """Names the first array in which a checkpoint is not of the expected architecture or optimiser."""
+    what, remedy = {
+        "variables": ("of another architecture", "use the run's own configuration"),
+        "training": ("of another optimiser", "use the run's own configuration, or take its parameters alone"),
+    }[item]
     for name in sorted(expected.keys() | saved.keys()):
         if saved.get(name) != expected.get(name):
             raise ValueError(
-                f"the checkpoint is of another architecture: {name} is {saved.get(name, 'absent')} in the "
-                f"checkpoint and {expected.get(name, 'absent')} in the model; use the run's own configuration"
+                f"the checkpoint is {what}: {name} is {saved.get(name, 'absent')} in the "
+                f"checkpoint and {expected.get(name, 'absent')} here; {remedy}"
             )

@@ -1,7 +1,7 @@
 """A run directory: the resolved configuration, checkpoints, metrics and results of one model.
 
 runs/NAME/
-  config.json            configuration, image shape, sizes and digests of the data, versions, git revision, device
+  config.json            configuration, image shape, sizes and digests of the data, origin, versions, revision, device
   checkpoints/           orbax
   metrics.jsonl, events/ learning curves
   samples.npz            validation images, reconstructions and samples, the newest
@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from seatbelt_jax import models, storage
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind
 from seatbelt_jax.vae import VAE
 
 _RECORDED_PACKAGES = ("seatbelt-jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "orbax-checkpoint", "numpy")
@@ -35,6 +35,7 @@ class Run:
       image_shape: (height, width, channels).
       provenance: versions, git revision, device and date.
       data: of each part, its size and digest when the run was made; empty in runs that do not say.
+      origin: the checkpoint of another run that it began with, None where it began with fresh parameters.
     """
 
     path: pathlib.Path
@@ -42,6 +43,7 @@ class Run:
     image_shape: tuple[int, int, int]
     provenance: Mapping[str, Any]
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:
@@ -95,27 +97,45 @@ class Run:
             return model.bind(checkpoints.load_variables(step, expected))
 
 
+def newest_of(path: storage.Path, kind: OriginKind) -> Origin:
+    """The newest checkpoint of the run `path`, for another run to begin with.
+
+    Raises:
+      FileNotFoundError: where there is no run, or nothing has been saved in it yet.
+    """
+    step = open(path).latest_step
+    if step is None:
+        raise FileNotFoundError(f"{path} has no checkpoint yet that another run could begin with")
+    return Origin(str(path), step, kind)
+
+
 def prepare(
     path: storage.Path,
     config: Mapping[str, Any],
     image_shape: tuple[int, int, int],
     data: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
 ) -> Run:
     """Makes a run directory, or takes an existing one of the same configuration and data.
 
     `data` is `data.Splits.record`; without it nothing is known of the data, and nothing compared.
 
-    A run that has not saved anything yet has nothing to lose: it takes the new ones.
+    A run that has not saved anything yet has nothing to lose: it takes the new ones. One that has goes on from its own
+    checkpoints, and from no newer one of its origin.
 
     Raises:
-      ValueError: where the directory belongs to another configuration or to other data; names every difference.
+      ValueError: where the directory belongs to another configuration or to other data, and names every difference; or
+        where it had another origin.
     """
     path = pathlib.Path(path)
     config = _plain(config)
     if (path / "config.json").exists():
         existing = open(path)
         differences = _differences(existing.config, config)
-        if not (differences or _data_changes(existing.data, data or {})):
+        if existing.latest_step is not None and origin is not None:
+            _check_same_origin(path, existing.origin, origin)
+            origin = existing.origin
+        if not (differences or _data_changes(existing.data, data or {})) and origin in (None, existing.origin):
             return existing
         has_results = any((path / name).exists() for name in ("attacks", "certificates"))
         if existing.latest_step is not None or has_results:
@@ -123,11 +143,18 @@ def prepare(
                 existing.check_data(data or {})
             raise ValueError(
                 f"{path} was made with another configuration: {'; '.join(differences)}; "
-                "give another --workdir, or the configuration it was made with"
+                "give another --workdir, or the configuration it was made with, or go on with this one in a run of "
+                f"its own: --fork={path} --workdir=ANOTHER"
             )
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not a run directory; give another --workdir")
-    record = {"config": config, "image_shape": list(image_shape), "data": data or {}, "provenance": _provenance()}
+    record = {
+        "config": config,
+        "image_shape": list(image_shape),
+        "data": data or {},
+        "origin": None if origin is None else dataclasses.asdict(origin),
+        "provenance": _provenance(),
+    }
     storage.write_json(path / "config.json", record)
     return open(path)
 
@@ -150,7 +177,14 @@ def open(path: storage.Path) -> Run:
     if missing := [name for name in ("data", "model") if not _mapping(_mapping(record["config"]).get(name))]:
         raise ValueError(f"the configuration in {file} lacks {', '.join(missing)}; it is damaged")
     parts = _mapping(record.get("data"))
-    return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"], parts)
+    origin = Origin(**record["origin"]) if _mapping(record.get("origin")) else None
+    return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"], parts, origin)
+
+
+def _check_same_origin(path: pathlib.Path, recorded: Origin | None, given: Origin) -> None:
+    if recorded is None or (recorded.run, recorded.kind) != (given.run, given.kind):
+        began = "fresh parameters" if recorded is None else f"a {recorded.kind} of {recorded.run}"
+        raise ValueError(f"{path} began with {began}, not with a {given.kind} of {given.run}; give another --workdir")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

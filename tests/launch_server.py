@@ -1,26 +1,37 @@
 """Launchers as processes of their own that need not import for seconds: forked from one that has imported.
 
 Run as `python tests/launch_server.py`, from the project's folder. Each line it reads is a list in JSON: a file for the
-launcher's standard output, one for its standard error, and its command line. It answers with the exit status.
+launcher's standard output, one for its standard error, null or a signal with a pattern of paths that it is sent at the
+first of, and its command line. It answers with the exit status.
 """
 
+import glob
 import json
 import os
 import pathlib
 import runpy
 import sys
+import time
 
 
 def serve() -> list[str]:
     """In each new process, that launcher's command line; in this one, does not return."""
     for line in sys.stdin:
-        out, errors, *command = json.loads(line)
+        out, errors, strike, *command = json.loads(line)
         child = os.fork()
         if child == 0:
             for stream, path in enumerate((os.devnull, out, errors)):
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
             return command
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        ended = 0
+        while strike and not ended and not glob.glob(strike[1]):
+            time.sleep(0.001)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        if strike and not ended:
+            os.kill(child, strike[0])
+        if not ended:
+            status = os.waitpid(child, 0)[1]
+        print(os.waitstatus_to_exitcode(status), flush=True)
     sys.exit()
 
 

@@ -41,11 +41,17 @@ class Forks:
         # Without more lines to read it ends.
         self._server.communicate(timeout=60)
 
-    def run(self, arguments: list[str], timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
-        """Runs `python ARGUMENTS`, of which the first is the launcher, in the project's folder."""
+    def run(
+        self, arguments: list[str], timeout: float = 300.0, strike: tuple[int, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `python ARGUMENTS`, of which the first is the launcher, in the project's folder.
+
+        Args:
+          strike: (signal, pattern of paths): sends that signal as soon as there is such a path.
+        """
         with tempfile.TemporaryDirectory() as folder:
             files = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]
-            print(json.dumps([*map(str, files), *arguments]), file=self._server.stdin)
+            print(json.dumps([*map(str, files), strike, *arguments]), file=self._server.stdin)
             if not select.select([self._server.stdout], [], [], timeout)[0]:
                 self._server.kill()
                 raise subprocess.TimeoutExpired(arguments, timeout)

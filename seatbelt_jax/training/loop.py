@@ -9,7 +9,7 @@ import jax
 from tqdm import tqdm
 
 from seatbelt_jax import data
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.checkpoint import Checkpoints, Origin
 from seatbelt_jax.models import Model
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation
@@ -18,7 +18,7 @@ from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState
 from seatbelt_jax.training.stopping import StopRequest
 from seatbelt_jax.training.trainer import Trainer
-from seatbelt_jax.training.writers import MetricWriter
+from seatbelt_jax.training.writers import MetricWriter, copy_metrics
 
 
 def train(
@@ -27,6 +27,7 @@ def train(
     settings: Settings,
     directory: pathlib.Path,
     *,
+    origin: Origin | None = None,
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
     profile: bool = False,
 ) -> TrainState:
@@ -41,6 +42,8 @@ def train(
       splits: training and validation images in the likelihood's range.
       settings: from `parse_settings`.
       directory: the run's; checkpoints/, metrics.jsonl and events/ are written there.
+      origin: the checkpoint of another run to begin with, where the directory has none; a fork takes the rows of
+        metrics up to its step along.
       on_evaluation: called with the step and each evaluation, to draw pictures or to print.
       profile: writes a trace of a few steps to profile/.
 
@@ -70,6 +73,10 @@ def train(
         saved = checkpoints.load_newest(variables=state.variables, training=state.training)
         if saved is not None:
             state = trainer.restore(*saved)
+        elif origin is not None:
+            state = _begin_with(origin, trainer, state, directory)
+            # The other run may go on, and remove its older checkpoints.
+            checkpoints.save(int(state.step), variables=state.variables, training=state.training)
         start = int(state.step)
         with (
             MetricWriter(directory, start=start) as writer,
@@ -123,3 +130,12 @@ def train(
                     logged_at += time.perf_counter() - evaluating_since
     stop.deliver()
     return state
+
+
+def _begin_with(origin: Origin, trainer: Trainer, fresh: TrainState, directory: pathlib.Path) -> TrainState:
+    with Checkpoints(pathlib.Path(origin.run) / "checkpoints") as checkpoints:
+        if origin.kind == "warm_start":
+            return trainer.restore(0, checkpoints.load_variables(origin.step, fresh.variables), fresh.training)
+        saved = checkpoints.load(origin.step, variables=fresh.variables, training=fresh.training)
+    copy_metrics(pathlib.Path(origin.run), directory)
+    return trainer.restore(origin.step, *saved)

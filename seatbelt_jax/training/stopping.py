@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM during training: noted, and heeded between two steps."""
 
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -41,3 +43,5 @@ class StopRequest:
         if self.signal is not None and number == signal.SIGINT and callable(before):
             before(number, frame)
         self.signal = number
+        if number == signal.SIGINT and sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), b"\nstops after a checkpoint; at once if interrupted again\n")

@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -25,7 +25,7 @@ class MetricWriter:
     def __init__(self, directory: pathlib.Path, *, start: int):
         path = directory / "metrics.jsonl"
         kept = [row for row in read_metrics(directory) if row["step"] <= start]
-        storage.write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        _write_rows(path, kept)
         self._written = {(row["step"], row["split"]) for row in kept}
         self._file = path.open("a")
         self._events = SummaryWriter(str(directory / "events"), purge_step=start or None)
@@ -65,6 +65,11 @@ class MetricWriter:
             self._events.add_images(name, shown, step, dataformats="NHWC")
 
 
+def copy_metrics(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Gives the run `target` the rows of another."""
+    _write_rows(target / "metrics.jsonl", read_metrics(source))
+
+
 def read_metrics(directory: pathlib.Path) -> list[dict]:
     """The rows of metrics.jsonl, none where there is no such file.
 
@@ -85,3 +90,7 @@ def read_metrics(directory: pathlib.Path) -> list[dict]:
             if number < len(lines):
                 raise ValueError(f"line {number} of {path} is not JSON; repair or remove that line") from error
     return rows
+
+
+def _write_rows(path: pathlib.Path, rows: Iterable[Mapping]) -> None:
+    storage.write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
