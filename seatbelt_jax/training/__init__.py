@@ -2,6 +2,7 @@
 
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.grid import train_grid
 from seatbelt_jax.training.loop import train
 from seatbelt_jax.training.objective import check_layers, unreachable_capacities
 from seatbelt_jax.training.parallel import check_divisible
@@ -18,5 +19,6 @@ __all__ = [
     "parse_settings",
     "read_metrics",
     "train",
+    "train_grid",
     "unreachable_capacities",
 ]

@@ -77,10 +77,12 @@ class ObjectiveConfig:
             )
 
 
-def beta_at(config: ObjectiveConfig, step: Int[Array, ""]) -> Float[Array, ""]:
-    """beta at a step, from 0."""
-    progress = _progress(step, config.beta_annealing_steps)
-    return config.beta_start + (config.beta - config.beta_start) * progress
+def beta_at(
+    config: ObjectiveConfig, step: Int[Array, ""], final: float | Float[Array, ""] | None = None
+) -> Float[Array, ""]:
+    """beta at a step, from 0; on its way to `final` in place of the configured one, where that is given."""
+    final = config.beta if final is None else final
+    return config.beta_start + (final - config.beta_start) * _progress(step, config.beta_annealing_steps)
 
 
 def capacity_at(config: ObjectiveConfig, step: Int[Array, ""], largest_kl: Sequence[float]) -> Float[Array, " layers"]:

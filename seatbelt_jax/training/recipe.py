@@ -3,6 +3,7 @@
 import dataclasses
 
 import optax
+from jaxtyping import Array, Float
 
 from seatbelt_jax.models import Model
 from seatbelt_jax.training.density_ratio import DensityRatio, make_density_ratio
@@ -20,6 +21,7 @@ class Recipe:
       optimizer: of the model.
       density_ratio: the discriminator of the estimator "density_ratio", None for the others.
       dataset_size: N of the aggregate posterior.
+      beta: in place of the objective's, where trainings that differ in it share a program; None otherwise.
     """
 
     model: Model
@@ -27,6 +29,7 @@ class Recipe:
     optimizer: optax.GradientTransformation
     density_ratio: DensityRatio | None
     dataset_size: int
+    beta: Float[Array, ""] | None = None
 
 
 def make_recipe(model: Model, settings: Settings, dataset_size: int) -> Recipe:

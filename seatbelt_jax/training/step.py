@@ -97,7 +97,7 @@ def loss(
             state.discriminator.parameters, forward.encoding.latents[-1]
         )
         metrics["total_correlation_density_ratio"] = jnp.mean(density_ratio)
-    beta = beta_at(objective, state.step)
+    beta = beta_at(objective, state.step, recipe.beta)
     capacity = list(capacity_at(objective, state.step, model.largest_kl)) if objective.capacity else []
     value = jnp.mean(
         elbo.objective(

@@ -1,0 +1,210 @@
+"""Trainings that differ in seed and beta alone, all at once: one compiled program, vmapped over them.
+
+A small model leaves most of a device idle, and compiling it can take longer than training it; the trainings of a grid
+share both. Each is a run of its own on disk, as if it had been trained alone.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from tqdm import tqdm
+
+from seatbelt_jax import data
+from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.models import Model
+from seatbelt_jax.training import chunks
+from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.recipe import make_recipe
+from seatbelt_jax.training.settings import Settings
+from seatbelt_jax.training.state import TrainState, create, restore
+from seatbelt_jax.training.step import Metrics, train_step
+from seatbelt_jax.training.stopping import StopRequest
+from seatbelt_jax.training.streams import EVALUATION, INIT, NOISE, streams
+from seatbelt_jax.training.writers import MetricWriter
+
+# Of all trainings together, on their leading axis.
+States = TrainState
+
+
+def train_grid(
+    model: Model,
+    splits: data.Splits,
+    settings: Sequence[Settings],
+    directories: Sequence[pathlib.Path],
+    *,
+    on_evaluation: Callable[[int, int, Evaluation], None] | None = None,
+) -> list[TrainState]:
+    """Trains one model under several seeds and betas, from their newest common checkpoint to the configured step.
+
+    On one device. What `train` promises of interruptions holds here too. A training that diverges stays where it is,
+    and the others go on: its `skipped_in_a_row` says so.
+
+    Args:
+      model: architecture and likelihood.
+      splits: training and validation images in the likelihood's range.
+      settings: of each training; they may differ in `seed` and `objective.beta`.
+      directories: of each training's run.
+      on_evaluation: called with the training's number, the step and each evaluation.
+
+    Returns:
+      The last state of each.
+
+    Raises:
+      ValueError: where the settings differ in more, a directory is named twice, or a batch does not fit the data.
+      OSError: where something cannot be written; the newest checkpoints stay as they were.
+      KeyboardInterrupt: on Ctrl-C, after checkpoints have been written.
+    """
+    _check_grid(settings, directories)
+    schedule = settings[0].train
+    programs = _Programs(model, splits, settings)
+    fresh = programs.create()
+    stop = StopRequest()
+
+    with contextlib.ExitStack() as stack:
+        saved = [stack.enter_context(Checkpoints(path / "checkpoints", clean=True)) for path in directories]
+        start, states = _restore(saved, fresh)
+        writers = [stack.enter_context(MetricWriter(path, start=start)) for path in directories]
+        bar = stack.enter_context(tqdm(total=schedule.steps, initial=start, unit="step", disable=None))
+
+        def evaluate_if_due(step: int, states: States) -> None:
+            if step and (step == schedule.steps or step % schedule.evaluate_every == 0):
+                for number, writer in enumerate(writers):
+                    if not writer.has(step, "validation"):
+                        found = programs.evaluate(states, number)
+                        if on_evaluation is not None:
+                            on_evaluation(number, step, found)
+                        writer.write_pictures(step, found.pictures, model.likelihood.image_range)
+                        writer.write(step, "validation", found.metrics)
+
+        evaluate_if_due(start, states)
+        step = logged_step = start
+        logged_at = time.perf_counter()
+        metrics = None
+        with stop:
+            for end, batches in programs.chunks(start):
+                before = metrics
+                states, metrics = programs.take(states, batches, end - step)
+                bar.update(end - step)
+                step = end
+                jax.block_until_ready(before)
+                save_now = step == schedule.steps or step % schedule.checkpoint_every == 0
+                stop_now = stop.signal is not None
+                if save_now or step % schedule.log_every == 0:
+                    rows = jax.device_get(metrics)
+                    now = time.perf_counter()
+                    rate = (step - logged_step) * schedule.batch_size / (now - logged_at)
+                    for number, writer in enumerate(writers):
+                        # The rate of all together is this, times their number.
+                        writer.write(step, "train", {**_pick(rows, number), "images_per_second": rate})
+                    logged_at, logged_step = now, step
+                if save_now or stop_now:
+                    _save(saved, step, states)
+                if stop_now:
+                    break
+                evaluating_since = time.perf_counter()
+                evaluate_if_due(step, states)
+                logged_at += time.perf_counter() - evaluating_since
+    stop.deliver()
+    return [_pick(states, number) for number in range(len(settings))]
+
+
+class _Programs:
+    """What a grid computes, compiled."""
+
+    def __init__(self, model: Model, splits: data.Splits, settings: Sequence[Settings]):
+        self._schedule = settings[0].train
+        data.check_batch_size(self._schedule.batch_size, splits.train)
+        self._seeds = [each.seed for each in settings]
+        self._keys = jnp.stack([streams(seed) for seed in self._seeds])
+        self._betas = jnp.asarray([each.objective.beta for each in settings])
+        self._recipe = make_recipe(model, settings[0], splits.train.size)
+        self._images = data.place_on_device(splits.train, self._schedule.resident_mib, progress=True)
+        on_device = self._images.traceable or self._images.resident is not None
+        self._longest = chunks.steps_per_dispatch(self._schedule, on_device=on_device)
+        shown = min(self._schedule.evaluation_images, splits.train.size, splits.validation.size)
+        validation = jnp.asarray(splits.validation.images(np.arange(shown, dtype=np.int32)))
+
+        def step(resident: Array | None, states: States, batches: Array) -> tuple[States, Metrics]:
+            def one(state: TrainState, batch: Array, key: PRNGKeyArray, beta: Float[Array, ""]) -> Any:
+                recipe = dataclasses.replace(self._recipe, beta=beta)
+                return train_step(state, self._images.from_batch(batch, resident), key, recipe=recipe)
+
+            return jax.vmap(one)(states, batches, self._keys[:, NOISE], self._betas)
+
+        def take(states: States, batches: Array, count: Array, resident: Array | None) -> tuple[States, Metrics]:
+            return chunks.take_chunk(lambda states, batch: step(resident, states, batch), states, batches, count)
+
+        def look(variables: Any, step: Array, key: PRNGKeyArray) -> Evaluation:
+            key = jax.random.fold_in(key, step)
+            return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
+
+        self._take = jax.jit(take, donate_argnums=0)
+        self._look = jax.jit(look)
+
+    def create(self) -> States:
+        return jax.jit(jax.vmap(lambda key: create(self._recipe, key)))(self._keys[:, INIT])
+
+    def chunks(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(end, batches [longest, training, batch, ..])."""
+        schedule = self._schedule
+        of_each = [
+            data.batches(self._images, batch_size=schedule.batch_size, seed=seed, start=start, stop=schedule.steps)
+            for seed in self._seeds
+        ]
+        ends = chunks.chunk_ends(start, schedule, self._longest)
+        return chunks.chunks(map(np.stack, zip(*of_each, strict=True)), start, ends, self._longest)
+
+    def take(self, states: States, batches: np.ndarray, count: int) -> tuple[States, Metrics]:
+        """Uses `states` up; does not wait for the result."""
+        return self._take(states, batches, np.int32(count), self._images.resident)
+
+    def evaluate(self, states: States, number: int) -> Evaluation:
+        state = _pick(states, number)
+        return jax.device_get(self._look(state.variables, state.step, self._keys[number, EVALUATION]))
+
+
+def _check_grid(settings: Sequence[Settings], directories: Sequence[pathlib.Path]) -> None:
+    if (
+        not settings
+        or len(settings) != len(directories)
+        or len({path.resolve() for path in directories}) < len(settings)
+    ):
+        raise ValueError(f"every training needs a directory of its own; got {len(settings)} settings and {directories}")
+    first = settings[0]
+    for number, each in enumerate(settings):
+        objective = dataclasses.replace(each.objective, beta=first.objective.beta)
+        if dataclasses.replace(each, seed=first.seed, objective=objective) != first:
+            raise ValueError(f"trainings of a grid differ in seed and objective.beta alone; number {number} in more")
+
+
+def _restore(saved: Sequence[Checkpoints], fresh: States) -> tuple[int, States]:
+    """The newest step that all have, and their states there: a kill between two saves leaves some a step behind."""
+    newest = [checkpoints.latest_step for checkpoints in saved]
+    if None in newest:
+        return 0, fresh
+    start = min(step for step in newest if step is not None)
+    loaded = []
+    for number, checkpoints in enumerate(saved):
+        one = _pick(fresh, number)
+        loaded.append(restore(start, *checkpoints.load(start, variables=one.variables, training=one.training)))
+    return start, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loaded)
+
+
+def _save(saved: Sequence[Checkpoints], step: int, states: States) -> None:
+    for number, checkpoints in enumerate(saved):
+        # Before a kill it may have come so far already, to the same bits.
+        if (checkpoints.latest_step or 0) < step:
+            one = _pick(states, number)
+            checkpoints.save(step, variables=one.variables, training=one.training)
+
+
+def _pick(tree: Any, number: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[number], tree)

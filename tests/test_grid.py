@@ -1,0 +1,113 @@
+"""Several trainings in one program: each is the run that it would have been alone."""
+
+import dataclasses
+import signal
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from seatbelt_jax import data, models, training
+from seatbelt_jax.checkpoint import Checkpoints
+
+BETAS, SEEDS = (1.0, 4.0, 4.0), (0, 0, 1)
+
+
+def settings(seed=0, beta=1.0, **changes):
+    train = {"steps": 8, "batch_size": 16, "log_every": 2, "evaluate_every": 4, "checkpoint_every": 4}
+    return training.parse_settings(
+        {
+            "seed": seed,
+            "objective": {"beta": beta, "beta_start": 0.5, "beta_annealing_steps": 4},
+            "optimizer": {"learning_rate": 1e-2},
+            "train": {**train, "evaluation_images": 10, **changes},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.load({"name": "mock", "image_size": 8, "num_images": 60}, (-1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def model(splits):
+    config = {"latent_sizes": (3, 2), "network": "mlp", "widths": (16,), "hidden_sizes": (8,)}
+    return models.build(config, splits.train.image_shape)
+
+
+def grid(**changes):
+    return [settings(seed, beta, **changes) for seed, beta in zip(SEEDS, BETAS, strict=True)]
+
+
+def folders(path):
+    return [path / str(number) for number in range(len(BETAS))]
+
+
+def rows(path):
+    return [
+        {name: value for name, value in row.items() if name not in ("images_per_second", "split")}
+        for row in training.read_metrics(path)
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(model, splits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("grid")
+    return path, training.train_grid(model, splits, grid(), folders(path))
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [0, 3])
+def test_each_training_is_what_it_is_alone(model, splits, whole, tmp_path, steps_per_dispatch):
+    path, states = whole
+    if steps_per_dispatch:
+        path = tmp_path / "chunks"
+        states = training.train_grid(model, splits, grid(steps_per_dispatch=3), folders(path))
+    for number, (folder, ours, alone) in enumerate(zip(folders(path), states, grid(), strict=True)):
+        expected = training.train(model, splits, alone, tmp_path / str(number))
+        chex.assert_trees_all_close(ours, expected, rtol=1e-3, atol=1e-4)
+        for row, other in zip(rows(folder), rows(tmp_path / str(number)), strict=True):
+            assert row.keys() == other.keys()
+            np.testing.assert_allclose(list(row.values()), [other[name] for name in row], rtol=1e-3, atol=1e-3)
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            step, variables, _ = checkpoints.load_newest(variables=ours.variables, training=ours.training)
+        assert step == 8
+        chex.assert_trees_all_equal(variables, ours.variables)
+
+
+def test_trainings_differ_by_seed_and_beta(whole):
+    first, second, third = (jax.tree.leaves(state.variables)[0] for state in whole[1])
+    assert not np.allclose(first, second) and not np.allclose(second, third)
+
+
+def test_an_interrupted_grid_goes_on_to_the_same_bits(model, splits, whole, tmp_path):
+    def interrupt(number, step, found):
+        if (number, step) == (1, 4):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_grid(model, splits, grid(), folders(tmp_path), on_evaluation=interrupt)
+    # As after a kill between two saves: the first is ahead of the others, whose newest is another step.
+    for folder in folders(tmp_path)[1:]:
+        (folder / "checkpoints" / "5").rename(tmp_path / f"{folder.name}_5")
+    resumed = training.train_grid(model, splits, grid(), folders(tmp_path))
+    chex.assert_trees_all_equal(resumed, whole[1])
+    assert [rows(folder) for folder in folders(tmp_path)] == [rows(folder) for folder in folders(whole[0])]
+
+
+def test_one_that_diverges_stays_where_it_is_and_the_others_go_on(model, splits, whole, tmp_path):
+    changed = grid()
+    changed[1] = settings(0, 1e38)
+    states = training.train_grid(model, splits, changed, folders(tmp_path))
+    assert [int(state.skipped) > 0 for state in states] == [False, True, False]
+    chex.assert_trees_all_close(states[2], whole[1][2], rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_share_a_program_is_refused(model, splits, tmp_path):
+    other = dataclasses.replace(settings(), optimizer=dataclasses.replace(settings().optimizer, learning_rate=1.0))
+    with pytest.raises(ValueError, match=r"differ in seed and objective.beta alone; number 1 in more"):
+        training.train_grid(model, splits, [settings(), other], folders(tmp_path)[:2])
+    with pytest.raises(ValueError, match="needs a directory of its own"):
+        training.train_grid(model, splits, grid(), [tmp_path] * 3)
+    assert not any(tmp_path.iterdir())
