@@ -4,15 +4,21 @@ from seatbelt_jax.metrics.attack import distortion_to_reach, relative_likelihood
 from seatbelt_jax.metrics.attack_success import AttackSuccess, attack_success
 from seatbelt_jax.metrics.bootstrap import bootstrap_interval
 from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
+from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_decomposition
+from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
 from seatbelt_jax.metrics.summary import summarise
 
 __all__ = [
     "AttackSuccess",
+    "ElboDecomposition",
+    "ImportanceWeightedBound",
     "attack_success",
     "auddc",
     "bootstrap_interval",
     "distortion_curve",
     "distortion_to_reach",
+    "elbo_decomposition",
+    "importance_weighted_bound",
     "relative_likelihood_degradation",
     "shown_budget",
     "summarise",
