@@ -1,17 +1,25 @@
 """Measures of models and of what was done to them."""
 
+from seatbelt_jax.metrics.active_units import ActiveUnits, active_units
 from seatbelt_jax.metrics.attack import distortion_to_reach, relative_likelihood_degradation, shown_budget
 from seatbelt_jax.metrics.attack_success import AttackSuccess, attack_success
 from seatbelt_jax.metrics.bootstrap import bootstrap_interval
+from seatbelt_jax.metrics.density import KernelDensity, kernel_density
 from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
 from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_decomposition
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
+from seatbelt_jax.metrics.noise_robustness import noise_robustness
+from seatbelt_jax.metrics.posterior_scale import posterior_std_norms
 from seatbelt_jax.metrics.summary import summarise
+from seatbelt_jax.metrics.traversal import latent_traversal, traversal_noise
 
 __all__ = [
+    "ActiveUnits",
     "AttackSuccess",
     "ElboDecomposition",
     "ImportanceWeightedBound",
+    "KernelDensity",
+    "active_units",
     "attack_success",
     "auddc",
     "bootstrap_interval",
@@ -19,7 +27,12 @@ __all__ = [
     "distortion_to_reach",
     "elbo_decomposition",
     "importance_weighted_bound",
+    "kernel_density",
+    "latent_traversal",
+    "noise_robustness",
+    "posterior_std_norms",
     "relative_likelihood_degradation",
     "shown_budget",
     "summarise",
+    "traversal_noise",
 ]
