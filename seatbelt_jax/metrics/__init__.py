@@ -8,6 +8,7 @@ from seatbelt_jax.metrics.density import KernelDensity, kernel_density
 from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
 from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_decomposition
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
+from seatbelt_jax.metrics.mutual_information_gap import MutualInformationGap, mutual_information_gap
 from seatbelt_jax.metrics.noise_robustness import noise_robustness
 from seatbelt_jax.metrics.posterior_scale import posterior_std_norms
 from seatbelt_jax.metrics.summary import summarise
@@ -19,6 +20,7 @@ __all__ = [
     "ElboDecomposition",
     "ImportanceWeightedBound",
     "KernelDensity",
+    "MutualInformationGap",
     "active_units",
     "attack_success",
     "auddc",
@@ -29,6 +31,7 @@ __all__ = [
     "importance_weighted_bound",
     "kernel_density",
     "latent_traversal",
+    "mutual_information_gap",
     "noise_robustness",
     "posterior_std_norms",
     "relative_likelihood_degradation",
