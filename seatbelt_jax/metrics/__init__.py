@@ -13,6 +13,7 @@ from seatbelt_jax.metrics.noise_robustness import noise_robustness
 from seatbelt_jax.metrics.posterior_scale import posterior_std_norms
 from seatbelt_jax.metrics.summary import summarise
 from seatbelt_jax.metrics.traversal import latent_traversal, traversal_noise
+from seatbelt_jax.metrics.weight_norms import relative_changes, total_norm, weight_norms
 
 __all__ = [
     "ActiveUnits",
@@ -34,8 +35,11 @@ __all__ = [
     "mutual_information_gap",
     "noise_robustness",
     "posterior_std_norms",
+    "relative_changes",
     "relative_likelihood_degradation",
     "shown_budget",
     "summarise",
+    "total_norm",
     "traversal_noise",
+    "weight_norms",
 ]
