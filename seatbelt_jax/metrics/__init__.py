@@ -6,6 +6,7 @@ from seatbelt_jax.metrics.attack_success import AttackSuccess, attack_success
 from seatbelt_jax.metrics.bootstrap import bootstrap_interval
 from seatbelt_jax.metrics.density import KernelDensity, kernel_density
 from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
+from seatbelt_jax.metrics.downstream import DownstreamAccuracy, downstream_accuracy
 from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_decomposition
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
 from seatbelt_jax.metrics.mutual_information_gap import MutualInformationGap, mutual_information_gap
@@ -18,6 +19,7 @@ from seatbelt_jax.metrics.weight_norms import relative_changes, total_norm, weig
 __all__ = [
     "ActiveUnits",
     "AttackSuccess",
+    "DownstreamAccuracy",
     "ElboDecomposition",
     "ImportanceWeightedBound",
     "KernelDensity",
@@ -28,6 +30,7 @@ __all__ = [
     "bootstrap_interval",
     "distortion_curve",
     "distortion_to_reach",
+    "downstream_accuracy",
     "elbo_decomposition",
     "importance_weighted_bound",
     "kernel_density",
