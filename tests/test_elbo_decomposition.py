@@ -174,6 +174,24 @@ def test_the_bound_is_the_elbo_of_one_sample_and_rises_to_the_evidence():
     assert abs(gaps[4000][0]) < 5e-3
 
 
+def test_the_bound_and_the_effective_samples_are_those_of_the_weights_themselves():
+    pictures, key, vae = BROAD.draw(9), jax.random.key(2), BROAD.vae()
+    found = metrics.importance_weighted_bound(vae, pictures, key, num_samples=40, batch_size=4)
+    weights = np.zeros((40, 9))
+    for number in range(40):
+        noise = noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, jnp.arange(9))
+        encoding = vae.encode(pictures, noise)
+        q, z = encoding.posteriors[0], np.asarray(encoding.latents[0], np.float64)
+        decoded = np.asarray(vae.decode(encoding.latents), np.float64)
+        likelihood = stats.norm.logpdf(pictures, decoded, BROAD.noise_std).sum(axis=(1, 2, 3))
+        log_q = stats.norm.logpdf(z, np.asarray(q.mean, np.float64), BROAD.std).sum(axis=1)
+        weights[number] = np.exp(likelihood + stats.norm.logpdf(z).sum(axis=1) - log_q)
+    np.testing.assert_allclose(found.log_likelihood, np.log(weights.mean(axis=0)), rtol=1e-4)
+    np.testing.assert_allclose(
+        found.effective_sample_size, weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0), rtol=1e-3
+    )
+
+
 def hierarchy(inference):
     """The linear hierarchy with its exact posterior, as a VAE of one pixel."""
     model = linear_hierarchy.TIGHT
