@@ -32,9 +32,9 @@ def number_of(images: Images) -> int:
 
 
 def map_images(
-    function: Callable[[Float[Array, "batch height width channels"], Int[Array, " batch"]], Any],
+    function: Callable[..., Any],
     images: Images,
-    *,
+    *arguments: Any,
     vae: VAE,
     batch_size: int,
     numbers: Int[np.ndarray, " image"] | None = None,
@@ -44,9 +44,10 @@ def map_images(
     """The function's answers for all images, on the host, joined along their leading axis.
 
     Args:
-      function: (images, their numbers) -> a tree of arrays [batch, ...]. Compiled once: the last batch is filled up
-        with copies of its first image.
+      function: (images [batch, ...], their numbers [batch], *arguments) -> a tree of arrays [batch, ...]. Compiled
+        once: the last batch is filled up with copies of its first image.
       images: all of them.
+      arguments: large arrays that the function reads; a compiled program would hold a copy of what it closes over.
       vae: whose images they must be.
       batch_size: images at once.
       numbers: which images; all if None.
@@ -55,6 +56,7 @@ def map_images(
     Raises:
       ValueError: for images of another shape than the model's, values that are not finite, none at all, or a batch
         size below 1.
+      TypeError: for images that are neither an array nor a source.
     """
     check_count("batch_size", batch_size)
     if not isinstance(images, jax.Array | np.ndarray) and not hasattr(images, "size"):
@@ -76,7 +78,7 @@ def map_images(
             filled = np.concatenate([chosen, np.full(size - kept, chosen[0])])
             batch = np.asarray(fetch(filled))
             _check_images(batch, vae)
-            found = compiled(jnp.asarray(batch, jnp.float32), jnp.asarray(filled))
+            found = compiled(jnp.asarray(batch, jnp.float32), jnp.asarray(filled), *arguments)
             parts.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], found))
             bar.update(kept)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

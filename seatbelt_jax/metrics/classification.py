@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 # Images or codes -> their labels [batch], or scores [batch, classes] whose largest names the label.
-Classify = Callable[[Float[np.ndarray, "batch *input"]], np.ndarray]
+Classify = Callable[[Float[np.ndarray, "batch *input"]], Array | np.ndarray]
 
 
 def predict(

@@ -104,7 +104,9 @@ def elbo_decomposition(
         )
     )
 
-    def decompose(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> tuple[elbo.ElboTerms, Array]:
+    def decompose(
+        batch: Float[Array, "batch *image"], index: Int[Array, " batch"], aggregate: DiagonalGaussian
+    ) -> tuple[elbo.ElboTerms, Array]:
         encoding = encode(batch, index)
         terms = elbo.decompose(
             vae.likelihood.log_prob(vae.decode(encoding.latents), batch),
@@ -118,6 +120,13 @@ def elbo_decomposition(
         return terms, jnp.linalg.norm(difference, axis=-1)
 
     terms, error = map_images(
-        decompose, images, vae=vae, batch_size=batch_size, numbers=numbers, progress=progress, description="ELBO"
+        decompose,
+        images,
+        aggregate,
+        vae=vae,
+        batch_size=batch_size,
+        numbers=numbers,
+        progress=progress,
+        description="ELBO",
     )
     return ElboDecomposition(terms, error, numbers, size)

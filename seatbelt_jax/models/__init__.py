@@ -1,8 +1,18 @@
 """Networks and the models made of them: the only room that imports flax."""
 
 from seatbelt_jax.models.build import ModelConfig, build, make_likelihood
-from seatbelt_jax.models.classifier import Classifier
+from seatbelt_jax.models.classifier import SOOTLA_LEAST_SIDE, Classifier
 from seatbelt_jax.models.discriminator import Discriminator
-from seatbelt_jax.models.model import Model, encoder_and_decoder
+from seatbelt_jax.models.model import Model, Variables, encoder_and_decoder
 
-__all__ = ["Classifier", "Discriminator", "Model", "ModelConfig", "build", "encoder_and_decoder", "make_likelihood"]
+__all__ = [
+    "SOOTLA_LEAST_SIDE",
+    "Classifier",
+    "Discriminator",
+    "Model",
+    "ModelConfig",
+    "Variables",
+    "build",
+    "encoder_and_decoder",
+    "make_likelihood",
+]

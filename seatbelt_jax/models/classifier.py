@@ -60,8 +60,9 @@ class _Sootla(nn.Module):
 
 
 _MODULES: dict[str, type[nn.Module]] = {"mlp": _Mlp, "conv": _Conv, "sootla": _Sootla}
-# The least side of the images.
-_LEAST_SIDE = {"conv": 2 ** len(_CONV_WIDTHS), "sootla": 16}
+# The least side of the images: of smaller ones nothing is left.
+SOOTLA_LEAST_SIDE = 16
+_LEAST_SIDE = {"conv": 2 ** len(_CONV_WIDTHS), "sootla": SOOTLA_LEAST_SIDE}
 
 
 @dataclasses.dataclass(frozen=True)
