@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_kills [--kills 50]
 
-A small Seatbelt-VAE on the embedded sprites is trained once undisturbed, and again while SIGKILL strikes at moments drawn
-uniformly over most of the time that takes; each time the same command starts it again. Compared are all arrays of the
-last checkpoint (parameters, running averages, the optimiser's state, counters), all rows of metrics.jsonl but for the
+A small Seatbelt-VAE on the embedded sprites is trained once undisturbed, and again while SIGKILL strikes at moments
+drawn uniformly over most of the time that takes; each time the same command starts it again. Compared are all arrays of
+the last checkpoint (parameters, running averages, the optimiser's state, counters), all rows of metrics.jsonl but the
 rates, and the pictures of the last evaluation. The table says what each strike hit. About 20 minutes on 2 cores.
 """
 

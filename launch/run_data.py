@@ -18,10 +18,14 @@ def splits_of(opened: run.Run, image_range: tuple[float, float]) -> data.Splits:
 
 
 def unseen(opened: run.Run, image_range: tuple[float, float], split: str) -> data.Dataset:
-    """One of `UNSEEN`; raises as `splits_of`, and ValueError for another name, or test images where there are none."""
+    """One of `UNSEEN`; raises as `splits_of` and `unseen_of`."""
+    return unseen_of(splits_of(opened, image_range), split)
+
+
+def unseen_of(splits: data.Splits, split: str) -> data.Dataset:
+    """One of `UNSEEN`; raises ValueError for another name, or test images where there are none."""
     if split not in UNSEEN:
         raise ValueError(f"--split={split} is none of {', '.join(UNSEEN)}")
-    splits = splits_of(opened, image_range)
     images = splits.validation if split == "validation" else splits.test
     if images is None:
         raise ValueError(f"{splits.train.name} has no test images; take those of --split=validation")

@@ -52,7 +52,7 @@ def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     Not that of the relaxed densities: JointVAE's objective takes this closed form (Dupont 2018;
     Sootla 2018, Eq. 2.10).
     """
-    log_q, log_p = _log_probabilities(q), _log_probabilities(p)
+    log_q, log_p = log_probabilities(q), log_probabilities(p)
     return jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
 
 
@@ -61,7 +61,7 @@ def symmetric_kl(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
 
     sum_k (q_k - p_k) (log q_k - log p_k), of which no term is negative.
     """
-    log_q, log_p = _log_probabilities(q), _log_probabilities(p)
+    log_q, log_p = log_probabilities(q), log_probabilities(p)
     return jnp.sum((jnp.exp(log_q) - jnp.exp(log_p)) * (log_q - log_p), axis=-1)
 
 
@@ -72,7 +72,7 @@ def wasserstein2(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     variable v has to be moved; for products of independent variables the squares add up: sqrt(sum_v ||q_v - p_v||_1).
     So it grows as the square root of a small change, with a slope that has no bound near 0.
     """
-    moved = jnp.abs(jnp.exp(_log_probabilities(q)) - jnp.exp(_log_probabilities(p)))
+    moved = jnp.abs(jnp.exp(log_probabilities(q)) - jnp.exp(log_probabilities(p)))
     return safe_sqrt(jnp.sum(moved, axis=-1))
 
 
@@ -81,7 +81,8 @@ def largest_kl_to_uniform(sizes: Sequence[int]) -> float:
     return sum(math.log(size) for size in sizes)
 
 
-def _log_probabilities(q: Concrete) -> Float[Array, "*batch classes"]:
+def log_probabilities(q: Concrete) -> Float[Array, "*batch classes"]:
+    """The logarithms of the classes' probabilities, variable by variable."""
     return jnp.concatenate([jax.nn.log_softmax(part, axis=-1) for part in _split(q.logits, q.sizes)], axis=-1)
 
 

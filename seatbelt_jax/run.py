@@ -81,20 +81,26 @@ class Run:
     def load_vae(self, step: int | None = None) -> VAE:
         """The model with the parameters of the checkpoint of `step`, the newest by default.
 
+        Raises the errors of `load_variables`.
+        """
+        return self.model.bind(self.load_variables(step))
+
+    def load_variables(self, step: int | None = None) -> models.Variables:
+        """The parameters of the checkpoint of `step`, the newest by default.
+
         Raises:
           FileNotFoundError: where nothing has been saved yet.
           ValueError: where the checkpoint is of another architecture than config.json says.
         """
-        model = self.model
         step = self.latest_step if step is None else step
         if step is None:
             raise FileNotFoundError(
                 f"{self.path} has no checkpoint yet; train it first: "
                 f"python launch/train.py --config=... --workdir={self.path}"
             )
-        expected = jax.eval_shape(model.init, jax.random.key(0))
+        expected = jax.eval_shape(self.model.init, jax.random.key(0))
         with Checkpoints(self.path / "checkpoints") as checkpoints:
-            return model.bind(checkpoints.load_variables(step, expected))
+            return checkpoints.load_variables(step, expected)
 
 
 def newest_of(path: storage.Path, kind: OriginKind) -> Origin:

@@ -1,15 +1,12 @@
 """Attack success as a classifier sees it (Kos et al. 2017; Sootla 2018, Sec. 3.3)."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from seatbelt_jax.attacks import AttackResult
-
-# Images -> their labels [batch], or scores [batch, classes] whose largest names the label.
-Classify = Callable[[Float[np.ndarray, "batch height width channels"]], np.ndarray]
+from seatbelt_jax.metrics.classification import Classify, predict, true_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +103,11 @@ def attack_success(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     pairs, budgets = result.adversarial_reconstructions.shape[:2]
-    source_labels = _true_labels("source_labels", source_labels, pairs)
-    target_labels = _true_labels("target_labels", target_labels, pairs)
-    clean = _predict(classify, result.source_reconstructions, batch_size)
+    source_labels = true_labels("source_labels", source_labels, pairs)
+    target_labels = true_labels("target_labels", target_labels, pairs)
+    clean = predict(classify, result.source_reconstructions, batch_size)
     images = result.adversarial_reconstructions.reshape(-1, *result.sources.shape[1:])
-    attacked = _predict(classify, images, batch_size).reshape(pairs, budgets)
+    attacked = predict(classify, images, batch_size).reshape(pairs, budgets)
     return AttackSuccess(
         ignore_target=attacked != source_labels[:, None],
         target=attacked == target_labels[:, None],
@@ -118,36 +115,6 @@ def attack_success(
         source_labels=source_labels,
         target_labels=target_labels,
     )
-
-
-def _true_labels(name: str, labels: np.ndarray, pairs: int) -> Int[np.ndarray, " pair"]:
-    labels = np.asarray(labels)
-    if labels.shape != (pairs,):
-        raise ValueError(f"{name} must hold one label for each of the {pairs} pairs, got shape {labels.shape}")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"{name} must be whole numbers, got {labels.dtype}")
-    if labels.min() < 0:
-        raise ValueError(f"{name} must be 0 or above, got {labels.min()}")
-    return labels
-
-
-def _predict(classify: Classify, images: np.ndarray, batch_size: int) -> Int[np.ndarray, " image"]:
-    predicted = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        answer = np.asarray(classify(batch))
-        if answer.ndim not in (1, 2) or len(answer) != len(batch):
-            raise ValueError(
-                f"classify was given {len(batch)} images and must return their labels [{len(batch)}] or scores "
-                f"[{len(batch)}, classes], but returned shape {answer.shape}"
-            )
-        if answer.ndim == 1 and not np.issubdtype(answer.dtype, np.integer):
-            raise TypeError(
-                f"classify returned {answer.dtype} of shape {answer.shape}: labels must be whole numbers, and scores "
-                "need an axis of classes"
-            )
-        predicted.append(answer if answer.ndim == 1 else answer.argmax(axis=1))
-    return np.concatenate(predicted)
 
 
 def _mean(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -27,6 +27,13 @@ class Forward(NamedTuple):
     decoded: Float[Array, "batch height width channels"]
 
 
+def encoder_and_decoder(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A model's parameters in two: those of the inference networks, and those of p(x|z) and every p(z^i|z^{i+1})."""
+    generative = {name for name in parameters if name == "decoder" or name.startswith("conditionals_")}
+    inference = {name: parameters[name] for name in parameters if name not in generative}
+    return inference, {name: parameters[name] for name in parameters if name in generative}
+
+
 def _forward(module: Module, images: Array, noise: Latents, *, train: bool = False) -> Forward:
     encoding = module.encode(images, noise, train=train)
     prior = module.prior(encoding.latents, train=train)

@@ -1,5 +1,6 @@
 """Training: state, one pure step, evaluation, and the loop around them."""
 
+from seatbelt_jax.training.classify import TrainedClassifier, train_classifier
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
 from seatbelt_jax.training.grid import train_grid
@@ -13,12 +14,14 @@ __all__ = [
     "DivergenceError",
     "Evaluation",
     "Settings",
+    "TrainedClassifier",
     "check_divisible",
     "check_layers",
     "evaluate",
     "parse_settings",
     "read_metrics",
     "train",
+    "train_classifier",
     "train_grid",
     "unreachable_capacities",
 ]

@@ -1,0 +1,151 @@
+"""Measures a trained run: python launch/evaluate.py --run=runs/NAME [--measures=elbo,mig] ...
+
+By default every measure that the model and its data have, on validation images or, with --split=test, test images.
+Writes evaluation.json (evaluation_test.json) into the run, and figures/ of latent traversals. Measures of the same step
+that are there already stay unless they are made again.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import classifier_measures
+import cli
+import model_measures
+import numpy as np
+import run_data
+from absl import flags
+from evaluation import NotApplicableError, Options, Task, first
+
+from seatbelt_jax import run, storage
+
+# In the order in which they are made, the quick ones first.
+MEASURES: dict[str, Callable[[Task], dict[str, Any]]] = {
+    "weight_norms": model_measures.weight_norms,
+    "active_units": model_measures.active_units,
+    "posterior_std": model_measures.posterior_std,
+    "noise_robustness": model_measures.noise_robustness,
+    "elbo": model_measures.elbo,
+    "traversals": model_measures.traversals,
+    "importance_weighted": model_measures.importance_weighted,
+    "mig": model_measures.mig,
+    "attack_success": classifier_measures.attack_success,
+    "downstream": classifier_measures.downstream,
+}
+
+# What the table on the terminal says of a measure: entries of it by their path.
+_HEADLINES = {
+    "weight_norms": ("encoder", "decoder"),
+    "elbo": ("elbo_nats", "reconstruction_error_l2", "total_correlation_nats", "mutual_information_nats"),
+    "importance_weighted": ("log_likelihood_nats", "median_effective_sample_size"),
+    "posterior_std": ("layer_1/mean", "layer_2/mean"),
+    "noise_robustness": ("scale_0/mean", "scale_0.1/mean", "scale_0.5/mean", "scale_1/mean"),
+    "active_units": ("active_1", "active_2", "active_3", "active_4", "active_5"),
+    "mig": ("layer_1/mig", "layer_2/mig", "all_layers/mig", "images"),
+    "downstream": (
+        "mlp_reconstructions/accuracy_attacked",
+        "mlp_reconstructions/accuracy_change",
+        "conv_reconstructions/accuracy_change",
+        "mlp_codes/accuracy_change",
+    ),
+    "attack_success": ("held_out_accuracy",),
+}
+
+
+def define_flags() -> None:
+    default = Options()
+    flags.DEFINE_string("run", None, "The run directory.", required=True)
+    flags.DEFINE_list("measures", [], f"Some of {', '.join(MEASURES)}; by default all that there are.")
+    flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
+    flags.DEFINE_integer("images", default.images, "At most so many images of the split, from the first.", 1)
+    flags.DEFINE_integer("samples", default.samples, "Importance weighting: samples an image.", lower_bound=1)
+    flags.DEFINE_integer("samples_images", default.samples_images, "Importance weighting: so many images.", 1)
+    flags.DEFINE_integer("levels", default.levels, "MIG: at most so many levels of each factor, evenly spaced.", 2)
+    flags.DEFINE_integer("pairs", default.pairs, "Downstream: pairs of images of different labels to attack.", 1)
+    flags.DEFINE_integer("training_images", default.training_images, "Classifiers: images they are trained on.", 1)
+    flags.DEFINE_integer("epochs", default.epochs, "Classifiers: passes over these.", lower_bound=1)
+    flags.DEFINE_integer("seed", default.seed, "Of the samples, the pairs and the classifiers.", lower_bound=0)
+
+
+def main() -> None:
+    chosen = {field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(Options)}
+    evaluate(flags.FLAGS.run, Options(**(chosen | {"measures": tuple(chosen["measures"])})))
+
+
+def evaluate(path: str | pathlib.Path, options: Options) -> None:
+    """Measures the model of a run and writes what it finds into the run, each measure as soon as there is one.
+
+    Raises:
+      FileNotFoundError: where the run does not exist or has no checkpoint.
+      ValueError: for an unknown measure, a split that the data do not have, or an evaluation.json that is damaged.
+    """
+    if unknown := [name for name in options.measures if name not in MEASURES]:
+        raise ValueError(f"--measures: unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    task = _task(run.open(path), options)
+    # As all results on test images, apart from those on validation images.
+    file = task.opened.path / ("evaluation.json" if options.split == Options.split else "evaluation_test.json")
+    record = _record(file, task.step)
+    for name in options.measures or MEASURES:
+        record["measures"].pop(name, None)
+        record["skipped"].pop(name, None)
+        try:
+            found = MEASURES[name](task)
+        except NotApplicableError as reason:
+            record["skipped"][name] = str(reason)
+            print(f"{name:20} skipped: {reason}")
+        else:
+            record["measures"][name] = {**_plain(found), "options": _plain(dataclasses.asdict(options))}
+            print(f"{name:20} {_headline(name, record['measures'][name])}")
+        storage.write_json(file, record)
+    print(f"{file}: {len(record['measures'])} measures of step {task.step}, {len(record['skipped'])} skipped")
+
+
+def _task(opened: run.Run, options: Options) -> Task:
+    # Before the work: a training that goes on meanwhile must not put its later step on these results.
+    step = opened.latest_step
+    variables = opened.load_variables(step)
+    vae = opened.model.bind(variables)
+    splits = run_data.splits_of(opened, vae.likelihood.image_range)
+    images = first(run_data.unseen_of(splits, options.split), options.images)
+    return Task(opened, step, vae, variables, splits, images, options)
+
+
+def _record(file: pathlib.Path, step: int | None) -> dict[str, Any]:
+    """What is known of this step's model already."""
+    if file.exists():
+        found = storage.read_json(file)
+        sections = found if isinstance(found, Mapping) else {}
+        if not all(isinstance(sections.get(name), dict) for name in ("measures", "skipped")):
+            raise ValueError(f"{file} is no evaluation; it is damaged or of another program: remove it")
+        if sections.get("step") == step:
+            return dict(sections)
+    return {"step": step, "measures": {}, "skipped": {}}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has: lists for arrays, and null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _headline(name: str, found: Mapping[str, Any]) -> str:
+    parts = []
+    for path in _HEADLINES.get(name, ()):
+        value: Any = found
+        for step in path.split("/"):
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if value is not None:
+            parts.append(f"{path} {value:.4g}")
+    return ", ".join(parts) or "done"
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.start(main)

@@ -1,0 +1,63 @@
+"""What the measures of launch/evaluate.py are given: a run, opened, and what is asked of it."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int
+
+from seatbelt_jax import data, models, run
+from seatbelt_jax.vae import VAE
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is measured of a run; the flags of launch/evaluate.py say what each means."""
+
+    measures: tuple[str, ...] = ()
+    split: str = "validation"
+    images: int = 10_000
+    samples: int = 100
+    samples_images: int = 256
+    levels: int = 10
+    pairs: int = 50
+    training_images: int = 10_000
+    epochs: int = 10
+    seed: int = 0
+
+
+class Task(NamedTuple):
+    """A run, opened.
+
+    Attributes:
+      step: of the model.
+      images: of the split that is measured, as many as asked for; `splits` has all.
+    """
+
+    opened: run.Run
+    step: int | None
+    vae: VAE
+    variables: models.Variables
+    splits: data.Splits
+    images: data.Dataset
+    options: Options
+
+    @property
+    def key(self) -> Array:
+        return jax.random.key(self.options.seed)
+
+
+class NotApplicableError(Exception):
+    """A measure that a model or its data do not have; the message says why."""
+
+
+def first(images: data.Dataset, number: int) -> data.Dataset:
+    """The first so many images, or all there are."""
+    return dataclasses.replace(images, size=min(number, images.size))
+
+
+def labels_of(splits: data.Splits, images: data.Dataset) -> Int[np.ndarray, " image"]:
+    if images.labels is None:
+        raise NotApplicableError(f"{splits.train.name} has no labels")
+    return np.asarray(images.labels(np.arange(images.size, dtype=np.int32)))

@@ -1,0 +1,103 @@
+"""One function mapped over the images of a data set, a batch at a time, so that memory does not grow with them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from tqdm import tqdm
+
+from seatbelt_jax.vae import VAE, Latents, sample_noise
+
+
+class ImageSource(Protocol):
+    """Images by number, as `data.Dataset` has them."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def images(self) -> Callable[[Int[np.ndarray, " batch"]], Float[Array | np.ndarray, "batch *image"]]: ...
+
+
+# All of them in one array, or a source that they are fetched from batch by batch.
+Images = Float[Array | np.ndarray, "image height width channels"] | ImageSource
+
+
+def number_of(images: Images) -> int:
+    """How many images there are."""
+    return len(images) if isinstance(images, jax.Array | np.ndarray) else images.size
+
+
+def map_images(
+    function: Callable[..., Any],
+    images: Images,
+    *arguments: Any,
+    vae: VAE,
+    batch_size: int,
+    numbers: Int[np.ndarray, " image"] | None = None,
+    progress: bool = False,
+    description: str = "",
+) -> Any:
+    """The function's answers for all images, on the host, joined along their leading axis.
+
+    Args:
+      function: (images [batch, ...], their numbers [batch], *arguments) -> a tree of arrays [batch, ...]. Compiled
+        once: the last batch is filled up with copies of its first image.
+      images: all of them.
+      arguments: large arrays that the function reads; a compiled program would hold a copy of what it closes over.
+      vae: whose images they must be.
+      batch_size: images at once.
+      numbers: which images; all if None.
+      progress: whether a terminal sees a progress bar, of this description.
+
+    Raises:
+      ValueError: for images of another shape than the model's, values that are not finite, none at all, or a batch
+        size below 1.
+      TypeError: for images that are neither an array nor a source.
+    """
+    check_count("batch_size", batch_size)
+    if not isinstance(images, jax.Array | np.ndarray) and not hasattr(images, "size"):
+        raise TypeError(
+            "images must be an array [image, height, width, channels], or have a size and a function images as "
+            f"data.Dataset has; got {type(images).__name__}"
+        )
+    numbers = np.arange(number_of(images)) if numbers is None else numbers
+    if not len(numbers):
+        raise ValueError("there are no images; give at least one")
+    fetch = images.__getitem__ if isinstance(images, jax.Array | np.ndarray) else images.images
+    size = min(batch_size, len(numbers))
+    compiled = jax.jit(function)
+    parts = []
+    with tqdm(total=len(numbers), desc=description, unit="image", disable=None if progress else True) as bar:
+        for start in range(0, len(numbers), size):
+            chosen = numbers[start : start + size]
+            kept = len(chosen)
+            filled = np.concatenate([chosen, np.full(size - kept, chosen[0])])
+            batch = np.asarray(fetch(filled))
+            _check_images(batch, vae)
+            found = compiled(jnp.asarray(batch, jnp.float32), jnp.asarray(filled), *arguments)
+            parts.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], found))
+            bar.update(kept)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def noise_of_images(key: PRNGKeyArray, latent_sizes: Sequence[int], numbers: Int[Array, " batch"]) -> Latents:
+    """Standard normals [batch, latent] per layer, each image's by its number: the same however images are batched."""
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    return jax.vmap(lambda own: tuple(layer[0] for layer in sample_noise(own, latent_sizes, 1)))(keys)
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Raises ValueError unless a number is whole and at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _check_images(batch: np.ndarray, vae: VAE) -> None:
+    if batch.shape[1:] != tuple(vae.image_shape):
+        raise ValueError(f"the model takes images of shape {tuple(vae.image_shape)}, got {batch.shape[1:]}")
+    if not np.all(np.isfinite(batch)):
+        raise ValueError("there are images with values that are not finite; leave them out")

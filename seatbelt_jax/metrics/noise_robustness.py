@@ -1,0 +1,60 @@
+"""How well noisy images are decoded to what they were (Willetts et al. 2021, Fig. F.12)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from seatbelt_jax.metrics.batches import Images, map_images, noise_of_images
+from seatbelt_jax.vae import VAE
+
+# Fig. F.12's, in units of the images.
+SCALES = (0.1, 0.5, 1.0)
+
+
+def noise_robustness(
+    vae: VAE,
+    images: Images,
+    key: PRNGKeyArray,
+    *,
+    scales: Sequence[float] = SCALES,
+    batch_size: int = 256,
+    progress: bool = False,
+) -> Float[np.ndarray, "scale image"]:
+    """log p(x|z) in nats with z ~ q(.|x + a eps), eps ~ N(0, I), for each scale a. Higher is better denoised.
+
+    The noisy image is not clipped to the range of images, as the paper says nothing of it. An image's eps, and the
+    noise of its one latent sample, are the same for all scales, so that they differ by the scale alone. a = 0
+    is allowed: the likelihood without noise.
+
+    Args:
+      images: of the model.
+      key: of the noise.
+      scales: a, in pixel units.
+      batch_size: images at once.
+      progress: whether a terminal sees a progress bar.
+
+    Raises:
+      ValueError: for images that are not the model's, or scales that are none or no numbers >= 0.
+    """
+    amplitudes = np.asarray(scales, np.float32)
+    if amplitudes.ndim != 1 or not amplitudes.size or not np.all(np.isfinite(amplitudes) & (amplitudes >= 0.0)):
+        raise ValueError(f"scales must list finite numbers >= 0, got {scales}")
+    pixel_key, latent_key = jax.random.split(key)
+
+    def log_likelihood(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> Float[Array, "batch scale"]:
+        (flat,) = noise_of_images(pixel_key, (batch[0].size,), index)
+        noise, eps = noise_of_images(latent_key, vae.latent_sizes, index), flat.reshape(batch.shape)
+
+        def at(scale: Float[Array, ""]) -> Float[Array, " batch"]:
+            latents = vae.encode(batch + scale * eps, noise).latents
+            return vae.likelihood.log_prob(vae.decode(latents), batch)
+
+        return jax.lax.map(at, jnp.asarray(amplitudes)).T
+
+    found = map_images(
+        log_likelihood, images, vae=vae, batch_size=batch_size, progress=progress, description="noise robustness"
+    )
+    return found.T
