@@ -1,6 +1,7 @@
 """Image data sets of TensorFlow Datasets, read through their data sources, without TensorFlow."""
 
 import difflib
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def open_builder(name: str, data_dir: str | None = None) -> Any:
     base_name = name.split("/")[0].split(":")[0]
     if base_name not in available:
         near = difflib.get_close_matches(base_name, [*available, *EMBEDDED])
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = _path_hint(name) or (f"; did you mean {', '.join(near)}?" if near else "")
         raise ValueError(
             f"unknown data set {name!r}: it is neither {', '.join(EMBEDDED)} nor in TensorFlow Datasets{hint}"
         )
@@ -61,6 +62,18 @@ def open_builder(name: str, data_dir: str | None = None) -> Any:
             f"{', '.join(features)}"
         )
     return builder
+
+
+def _path_hint(name: str) -> str:
+    """What to write in place of the path of local files."""
+    path = pathlib.PurePath(name)
+    if path.suffix.lower() in (".npz", ".mat"):
+        kind = path.suffix.lower()[1:]
+    elif name.startswith(("/", ".", "~")) or len(path.parts) > 2 or "\\" in name:
+        kind = "folder"
+    else:
+        return ""
+    return f"; did you mean {kind}:{name}? Local files are folder:PATH, chairs:PATH, npz:PATH or mat:PATH"
 
 
 def load(
