@@ -101,7 +101,7 @@ def test_slow_pictures_are_read_by_several_threads_each_to_its_place(monkeypatch
         return PIXELS[indices]
 
     monkeypatch.setattr(resident, "_CHUNK", 5)
-    monkeypatch.setattr(resident.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(resident, "READ_THREADS", 2)
     dataset = data.Dataset.from_pixels("slow", SIZE, (8, 8, 1), pixels, (-1.0, 1.0))
     monkeypatch.setattr(resident, "_WORTH_A_THREAD", 0.0)
     np.testing.assert_array_equal(data.place_on_device(dataset, 1).resident, PIXELS)

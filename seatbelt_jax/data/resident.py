@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 
@@ -11,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from seatbelt_jax.data.dataset import Dataset, Indices, Pixels
+from seatbelt_jax.data.pipeline import READ_THREADS
 
 # Read at once, by one of the threads.
 _CHUNK = 256
-_MAX_THREADS = 8
 # Seconds an image. Decoding lets other threads run, the rest does not: two read faces of 218 x 178 1.8 times as fast as
 # one, but small pictures, 0.06 ms each, half as fast.
 _WORTH_A_THREAD = 2e-4
@@ -50,7 +49,7 @@ def _table(dataset: Dataset, pixels: Callable[[Indices], Pixels], progress: bool
         since = time.perf_counter()
         bar.update(number := read(0))
         slow = time.perf_counter() - since > _WORTH_A_THREAD * number
-        reader = concurrent.futures.ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1) if slow else 1)
+        reader = concurrent.futures.ThreadPoolExecutor(READ_THREADS if slow else 1)
         try:
             for number in reader.map(read, range(_CHUNK, dataset.size, _CHUNK)):
                 bar.update(number)
