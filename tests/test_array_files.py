@@ -65,6 +65,17 @@ class Trap:
         return (warnings.warn, ("unpickled",))
 
 
+def test_factors_are_kept_and_none_of_them_is_taken_for_the_label(tmp_path):
+    images, factors = noise(5, 8, 8), np.stack([np.arange(5), np.arange(5)[::-1]], -1)
+    np.savez(tmp_path / "a.npz", images=images, factors=factors)
+    found, labels, levels = everything(load(f"npz:{tmp_path}/a.npz"))
+    assert labels is None
+    np.testing.assert_array_equal(found[..., 0], images[levels[:, 0]])
+    np.savez(tmp_path / "a.npz", images=images, factors=factors, labels=np.arange(5) % 2)
+    _, labels, levels = everything(load(f"npz:{tmp_path}/a.npz"))
+    np.testing.assert_array_equal(labels, levels[:, 0] % 2)
+
+
 def test_official_dsprites_are_black_and_white_with_factors_and_their_metadata_is_not_touched(tmp_path):
     from seatbelt_jax.data import sprites
 
@@ -171,6 +182,21 @@ def test_other_matlab_files_go_by_the_names_of_their_arrays(tmp_path):
     scipy.io.savemat(tmp_path / "faces.mat", {"images": images})
     found, _, factors = everything(load(f"mat:{tmp_path}/faces.mat"))
     np.testing.assert_array_equal(found[:, 0, 0, 0], images[tuple(factors.T)][:, 0, 0])
+
+
+def test_labels_and_factors_that_matlab_stores_as_double_are_whole_numbers(tmp_path):
+    images, labels = noise(4, 8, 8), np.array([[3.0], [0.0], [1.0], [2.0]])
+    scipy.io.savemat(tmp_path / "a.mat", {"images": images, "labels": labels, "factors": np.c_[labels, labels]})
+    found, classes, factors = everything(load(f"mat:{tmp_path}/a.mat"))
+    np.testing.assert_array_equal(found[..., 0], images[[list(labels.ravel()).index(label) for label in classes]])
+    assert classes.dtype == np.int32 and factors.tolist() == [[label, label] for label in classes]
+    # Whole numbers in images stay floats, which must lie in [0, 1].
+    scipy.io.savemat(tmp_path / "a.mat", {"images": np.round(images / 255.0), "labels": labels})
+    assert set(np.unique(everything(load(f"mat:{tmp_path}/a.mat"))[0])) == {0.0, 255.0}
+    for bad in (0.5, np.nan, np.inf):
+        scipy.io.savemat(tmp_path / "a.mat", {"images": images, "labels": np.array([[0.0], [1.0], [2.0], [bad]])})
+        with pytest.raises(TypeError, match="'labels' holds float64"):
+            load(f"mat:{tmp_path}/a.mat")
 
 
 def test_matlab_files_that_cannot_be_read_are_refused(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from benchmarks import bench_attack_sweep, bench_train_step, hardware
+from benchmarks import bench_attack_sweep, bench_data, bench_train_step, hardware
 from benchmarks.bench_train_step import Row
 from configs import celeba_seatbelt, sprites_beta_tcvae
 from seatbelt_jax import data, models
@@ -103,3 +103,12 @@ def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     aiming = bench_attack_sweep.Aiming(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
     _, reached, fewer = bench_attack_sweep.by_lanes(these, aiming, lanes_at_once=4, aim=aim)
     assert np.all(reached <= aim * (1 + 1e-6)) and fewer.sum() < our_evaluations.sum()
+
+
+def test_every_path_of_the_data_is_timed_alone_and_feeding_each_network(monkeypatch):
+    monkeypatch.setattr(bench_data, "NETWORKS", {"dense 4": {"network": "mlp", "widths": (4,)}})
+    rows = list(bench_data.rows(number=24, size=8, batch=4, steps=2))
+    paths = [bench_data.ON_DEVICE, bench_data.IN_MEMORY, bench_data.IN_FOLDER]
+    assert [row["path"] for row in rows if "path" in row] == paths
+    assert [row["fed"] for row in rows if "fed" in row] == paths
+    assert all(row["images_per_second"] > 0.0 for row in rows) and rows[4]["times_the_device_path"] == 1.0

@@ -1,6 +1,7 @@
 """Stored images on the device or on the host: the same batches, and the same training to the bit."""
 
 import re
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from configs import sprites_vae
 from seatbelt_jax import data, models, training
+from seatbelt_jax.data import resident
 from seatbelt_jax.data.dataset import subset
 
 SIZE = 50
@@ -88,3 +90,34 @@ def test_training_is_the_same_to_the_bit(tmp_path):
         ends.append(jax.tree.leaves(jax.device_get(state.variables)))
     for a, b in zip(*ends, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_slow_pictures_are_read_by_several_threads_each_to_its_place(monkeypatch):
+    together = threading.Barrier(2)
+
+    def pixels(indices):
+        if indices[0] in (5, 10):
+            together.wait(timeout=20)  # breaks where one thread reads them in turn
+        return PIXELS[indices]
+
+    monkeypatch.setattr(resident, "_CHUNK", 5)
+    monkeypatch.setattr(resident, "READ_THREADS", 2)
+    dataset = data.Dataset.from_pixels("slow", SIZE, (8, 8, 1), pixels, (-1.0, 1.0))
+    monkeypatch.setattr(resident, "_WORTH_A_THREAD", 0.0)
+    np.testing.assert_array_equal(data.place_on_device(dataset, 1).resident, PIXELS)
+
+
+def test_an_image_that_cannot_be_read_ends_the_reading(monkeypatch):
+    begun = []
+
+    def pixels(indices):
+        begun.append(int(indices[0]))
+        if indices[0] == 10:
+            raise OSError("damaged")
+        return PIXELS[indices]
+
+    monkeypatch.setattr(resident, "_CHUNK", 5)
+    dataset = data.Dataset.from_pixels("broken", SIZE, (8, 8, 1), pixels, (-1.0, 1.0))
+    with pytest.raises(OSError, match="damaged"):
+        data.place_on_device(dataset, 1)
+    assert {0, 5, 10} <= set(begun)

@@ -29,9 +29,10 @@ def splits(name: str, names: Collection[str], read: Read, fitting: Fitting, held
     y_train and so on, or as train_images with train_labels. Where no images are for validation, some of those for
     training are held out; see `in_parts` also of the order of the others.
 
-    Two layouts give factors: dSprites' (imgs with latents_classes; its colour, which never changes, is left out, its
-    shapes are the labels), and an array of images with five axes or more, [identity, azimuth, elevation, light,
-    height, width] in 3D Faces, whose leading axes are the factors, the first of them the labels.
+    Two layouts have factors of their own: dSprites' (imgs with latents_classes; its colour, which never changes, is
+    left out, its shapes are the labels), and an array of images with five axes or more, [identity, azimuth, elevation,
+    light, height, width] in 3D Faces, whose leading axes are the factors, the first of them the labels. No column of
+    `factors` is taken for the label: which one would be, only their author knows.
 
     Args:
       name: of the file, for messages.
@@ -90,7 +91,9 @@ def _dataset(
             factors = factors[:, 1:]
     elif leading:
         factors = _grid(leading)
-    classes = None if factors is None else factors[:, 0]
+    classes = None
+    if factors is not None and (leading or given == _DSPRITES_LATENTS):
+        classes = factors[:, 0]
     if labels is not None:
         classes = as_labels(read(labels), size, f"{name}: the array {labels!r}")
     return dataset(name, pixels, fitting, labels=classes, factors=factors)

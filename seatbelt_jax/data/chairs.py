@@ -34,7 +34,7 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
       FileNotFoundError: where there is no such folder.
       ValueError: where it holds no such pictures, and as `picture_files.survey`.
     """
-    root = existing(path, "folder")
+    root = existing(path, "folder", "chairs")
     if (root / _FOLDER).is_dir():
         root = root / _FOLDER
     inside = Inside(root)

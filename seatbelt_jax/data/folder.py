@@ -42,7 +42,7 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
         or parts of other names; grey pictures in one part and coloured ones in another; or classes in one that train
         has not; and as `picture_files.survey`.
     """
-    root = existing(path, "folder")
+    root = existing(path, "folder", "folder")
     if not root.is_dir():
         raise ValueError(f"{path} is a file; folder: goes on with the path of a folder of pictures")
     inside = Inside(root)

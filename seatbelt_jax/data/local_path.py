@@ -3,19 +3,20 @@
 import pathlib
 
 
-def existing(path: str, what: str) -> pathlib.Path:
+def existing(path: str, what: str, kind: str) -> pathlib.Path:
     """The path, with ~ for the home folder, and relative to the working directory.
 
     Args:
       path: as the user gave it.
-      what: that is expected there, for messages.
+      what: that is expected there, and
+      kind: the prefix, for messages.
 
     Raises:
       ValueError: for an empty path.
       FileNotFoundError: where there is nothing.
     """
     if not path:
-        raise ValueError(f"data.name lacks the path of the {what}; write it after a colon, as in folder:PATH")
+        raise ValueError(f"data.name lacks the path of the {what}; write {kind}:PATH")
     found = pathlib.Path(path).expanduser()
     if not found.exists():
         raise FileNotFoundError(f"there is no {what} at {path}; relative paths start at {pathlib.Path.cwd()}")

@@ -22,14 +22,14 @@ def load(path: str, fitting: Fitting, held_out: float) -> Splits:
     """Opens a .mat file, or a folder with SVHN's train_32x32.mat and test_32x32.mat, read whole into memory.
 
     SVHN's layout is X [height, width, channels, size] and y [size, 1] with 10 for the digit 0, which becomes 0 here;
-    names of other files are those of `array_layouts.splits`.
+    names of other files are those of `array_layouts.splits`. Labels and factors may be stored as double.
 
     Raises:
       FileNotFoundError: where there is no such file, or the folder lacks one of the two.
       ValueError: for a file that is not of MATLAB, or of version 7.3, and as `array_layouts.splits`.
       TypeError: as `array_layouts.splits`.
     """
-    file = existing(path, "MATLAB file")
+    file = existing(path, "MATLAB file", "mat")
     if not file.is_dir():
         return _splits(file, f"mat:{path}", fitting, held_out)
     for part in (_SVHN_TRAIN, _SVHN_TEST):
@@ -79,9 +79,13 @@ def _read(file: pathlib.Path, name: str) -> Shaped[np.ndarray, "..."]:
     import scipy.io
 
     try:
-        return np.asarray(scipy.io.loadmat(file, variable_names=[name])[name])
+        array = np.asarray(scipy.io.loadmat(file, variable_names=[name])[name])
     except Exception as error:
         raise _unreadable(file, error) from None
+    # MATLAB's numbers are double where nobody says otherwise, labels and factors too; images have more axes.
+    if array.ndim <= 2 and array.dtype.kind == "f" and np.all(np.isfinite(array) & (array == np.rint(array))):
+        return array.astype(np.int64)
+    return array
 
 
 def _unreadable(file: pathlib.Path, error: Exception) -> Exception:

@@ -25,7 +25,7 @@ def load(path: str, fitting: Fitting, held_out: float) -> Splits:
         `array_layouts.splits`.
       TypeError: as `array_layouts.splits`.
     """
-    file = existing(path, "npz archive")
+    file = existing(path, "npz archive", "npz")
     if not (file.is_file() and zipfile.is_zipfile(file)):
         raise ValueError(f"{path} is no npz archive; numpy.savez writes them")
     try:

@@ -1,6 +1,7 @@
 """Batches by step number: step t of a seed is the same batch in every run, resumed or not."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 
 import grain
@@ -9,7 +10,8 @@ from jaxtyping import Int, Shaped
 
 from seatbelt_jax.data.dataset import Dataset
 
-_READ_THREADS = 8
+# More threads than cores only wait for each other.
+READ_THREADS = min(8, os.cpu_count() or 1)
 _PREFETCHED_BATCHES = 8
 
 
@@ -75,5 +77,5 @@ def batches(
     if dataset.traceable or dataset.resident is not None:
         return map(indices_of, range(start, stop))
     source = _Batches(dataset, indices_of, range(start, stop))
-    options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_PREFETCHED_BATCHES)
+    options = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=_PREFETCHED_BATCHES)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

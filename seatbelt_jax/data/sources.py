@@ -21,6 +21,7 @@ from seatbelt_jax.data.held_out import training_and_held_out
 _SPRITES_VALIDATION_SHARE = 0.01
 # Enough points to see an aggregate posterior by.
 _SWISS_ROLL_VALIDATION_SHARE = 0.2
+_COMPUTED = ("sprites", "mock", "swiss_roll")
 # Kinds of files, which the path follows after a colon.
 _ARRAY_FILES = {"npz": npz.load, "mat": mat.load}
 _PICTURE_FOLDERS = {"folder": folder.load, "chairs": chairs.load}
@@ -43,9 +44,9 @@ class DataConfig:
         1. Not read elsewhere, but for "mock".
       num_images: "mock" and "swiss_roll" alone: how many; the first tenth of "mock" and the first fifth of
         "swiss_roll" are for validation.
-      crop: of stored images: (top, left, height, width) cut out before resizing, in pixels of the original; () or
+      crop: of stored images alone: (top, left, height, width) cut out before resizing, in pixels of the original; () or
         None takes all of them.
-      fit: of stored images: "resize" to image_size, bilinearly with antialiasing, or "pad" with black.
+      fit: of stored images alone: "resize" to image_size, bilinearly with antialiasing, or "pad" with black.
       held_out: the share of the training images kept for validation where the data set brings no such part.
       on_corrupt: "folder" and "chairs" alone: what a damaged picture does, "refuse" to open the data set or "skip"
         that picture; see `picture_files.survey`.
@@ -98,6 +99,11 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
       FileNotFoundError: for a data set that is not prepared on this machine; says how to get it.
     """
     settings = sections.parse(DataConfig, "data", config)
+    if settings.name in _COMPUTED and (settings.crop or settings.fit != "resize"):
+        raise ValueError(
+            f"data.crop and data.fit are for stored images, and {settings.name} are computed at the size asked for; "
+            f"leave both out, got crop={settings.crop!r} and fit={settings.fit!r}"
+        )
     if settings.name == "sprites":
         return _sprites(settings.image_size, image_range)
     if settings.name == "mock":

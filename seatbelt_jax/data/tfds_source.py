@@ -1,6 +1,7 @@
 """Image data sets of TensorFlow Datasets, read through their data sources, without TensorFlow."""
 
 import difflib
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Int
 from seatbelt_jax.data.dataset import Dataset, Indices, Pixels, Splits
 from seatbelt_jax.data.digest import digest_of, sample
 from seatbelt_jax.data.held_out import in_parts
+from seatbelt_jax.data.tfds_examples import Examples
 from seatbelt_jax.data.transforms import Crop, Fit, prepare
 
 # Data sets of this package, which a mistyped name may have meant.
@@ -17,6 +19,7 @@ EMBEDDED = ("sprites", "digits", "swiss_roll", "mock")
 # Examples by which a change of the files is noticed.
 _LOOKED_AT = 64
 _JPEG = b"\xff\xd8"
+_LABEL = "label"
 # What an image was generated from stands in whole numbers beside it.
 _FACTOR_PREFIX = "label_"
 # The order of the official arrays, and of the embedded sprites; other data sets' factors are in alphabetical order.
@@ -41,7 +44,7 @@ def open_builder(name: str, data_dir: str | None = None) -> Any:
     base_name = name.split("/")[0].split(":")[0]
     if base_name not in available:
         near = difflib.get_close_matches(base_name, [*available, *EMBEDDED])
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = _path_hint(name) or (f"; did you mean {', '.join(near)}?" if near else "")
         raise ValueError(
             f"unknown data set {name!r}: it is neither {', '.join(EMBEDDED)} nor in TensorFlow Datasets{hint}"
         )
@@ -59,6 +62,18 @@ def open_builder(name: str, data_dir: str | None = None) -> Any:
             f"{', '.join(features)}"
         )
     return builder
+
+
+def _path_hint(name: str) -> str:
+    """What to write in place of the path of local files."""
+    path = pathlib.PurePath(name)
+    if path.suffix.lower() in (".npz", ".mat"):
+        kind = path.suffix.lower()[1:]
+    elif name.startswith(("/", ".", "~")) or len(path.parts) > 2 or "\\" in name:
+        kind = "folder"
+    else:
+        return ""
+    return f"; did you mean {kind}:{name}? Local files are folder:PATH, chairs:PATH, npz:PATH or mat:PATH"
 
 
 def load(
@@ -97,13 +112,14 @@ def load(
     if "train" not in splits:
         raise ValueError(f"the data set {name!r} has no training images, only {', '.join(splits)}")
 
+    beside = [key for key in builder.info.features if key == _LABEL or key.startswith(_FACTOR_PREFIX)]
+
     def opened(split: str) -> Dataset:
-        # To read labels alone, without decoding the images beside them.
-        undecoded = builder.as_data_source(split, decoders=_leave_undecoded())
         return image_dataset(
             name,
-            builder.as_data_source(split),
-            label_source=undecoded,
+            Examples(builder, split, ["image"]),
+            # To read labels alone, without decoding the images beside them.
+            label_source=Examples(builder, split, ["image", *beside], decode_images=False),
             image_size=image_size,
             crop=crop,
             fit=fit,
@@ -171,10 +187,10 @@ def image_dataset(
         examples = _read(name, beside, indices)
         return np.array([[example[key] for key in keys] for example in examples], np.int32).reshape(-1, len(keys))
 
-    whole = {key for key, value in first.items() if _is_whole_number(value)}
+    whole = {key for key, value in _read(name, beside, [0])[0].items() if _is_whole_number(value)}
     factors = _DSPRITES_FACTORS if dsprites else sorted(key for key in whole if key.startswith(_FACTOR_PREFIX))
     # A dSprite's class is its shape, as of the embedded sprites.
-    label = _DSPRITES_FACTORS[0] if dsprites else "label"
+    label = _DSPRITES_FACTORS[0] if dsprites else _LABEL
     # Refuses a crop or padding that does not fit, before anything else is done.
     channels = prepare(last["image"], image_size, crop, fit).shape[-1]
     return Dataset.from_pixels(
@@ -210,12 +226,6 @@ def _digest(name: str, source: Any, beside: Any, numbers: Sequence[str]) -> str:
         parts.append(stored["image"] if is_jpeg else example["image"])
         parts.append(np.array([stored[key] for key in numbers], np.int64))
     return digest_of(len(source), *parts)
-
-
-def _leave_undecoded() -> dict[str, Any]:
-    import tensorflow_datasets as tfds
-
-    return {"image": tfds.decode.SkipDecoding()}
 
 
 def _is_whole_number(value: Any) -> bool:
