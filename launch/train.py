@@ -88,6 +88,8 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
         storage.write_npz(path / "samples.npz", {**pictures, "step": step, "image_low": low, "image_high": high})
         grid = plots.image_grid(np.stack(list(pictures.values())), likelihood.image_range)
         storage.write_bytes(path / "figures" / f"reconstructions_{step:08d}.png", grid)
+        traversals = plots.image_grid(np.asarray(found.traversals), likelihood.image_range)
+        storage.write_bytes(path / "figures" / f"traversals_{step:08d}.png", traversals)
 
     training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=show, profile=profile)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import data, models, storage, training
+from seatbelt_jax import data, metrics, models, storage, training
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
@@ -302,6 +302,24 @@ def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
     found = training.evaluate(vae, images, jax.random.key(1), dataset_size=54)
     errors = np.linalg.norm(np.reshape(images - vae.reconstruct(images), (6, -1)), axis=-1)
     np.testing.assert_allclose(found.metrics["reconstruction_error"], errors.mean(), rtol=1e-5)
+
+
+def test_evaluation_counts_active_units_and_moves_those_of_the_top_layer(model, splits):
+    variables = model.init(jax.random.key(0))
+    vae = model.bind(variables)
+    images = splits.validation.images(np.arange(6))
+    found = training.evaluate(vae, images, jax.random.key(1), dataset_size=54)
+    expected = metrics.active_units(vae, images).counts
+    assert [int(found.metrics[f"active_units_{layer}"]) for layer in (1, 2)] == list(expected)
+    assert found.traversals.shape == (2, 11, 8, 8, 1)
+    np.testing.assert_allclose(found.traversals, metrics.latent_traversal(vae, 2), rtol=1e-5, atol=1e-6)
+    # Without weights behind its means, no unit of the top layer tells images apart.
+    still = model.bind(
+        jax.tree_util.tree_map_with_path(
+            lambda path, leaf: 0.0 * leaf if "mean" in jax.tree_util.keystr(path) else leaf, variables
+        )
+    )
+    assert int(training.evaluate(still, images, jax.random.key(1), dataset_size=54).metrics["active_units_2"]) == 0
 
 
 @pytest.mark.parametrize(

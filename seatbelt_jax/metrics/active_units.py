@@ -13,6 +13,9 @@ from seatbelt_jax.metrics.batches import Images, check_count, map_images, noise_
 from seatbelt_jax.posterior import Posterior
 from seatbelt_jax.vae import VAE, Latents
 
+# Of the variance over images, above which a unit is active (Burda et al. 2016).
+THRESHOLD = 0.01
+
 
 @dataclasses.dataclass(frozen=True)
 class ActiveUnits:
@@ -43,7 +46,7 @@ def active_units(
     key: PRNGKeyArray | None = None,
     *,
     num_samples: int = 0,
-    threshold: float = 0.01,
+    threshold: float = THRESHOLD,
     batch_size: int = 256,
     progress: bool = False,
 ) -> ActiveUnits:
@@ -76,16 +79,13 @@ def active_units(
     if not threshold >= 0.0:
         raise ValueError(f"threshold must be a variance >= 0, got {threshold}")
 
-    def along(batch: Float[Array, "batch *image"], noise: Latents) -> Latents:
-        return tuple(map(_mean, vae.encode(batch, noise).posteriors))
-
     def means(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> tuple[Latents, Latents]:
         if key is None or not num_samples:
-            found = along(batch, vae.mean_path(batch.shape[0]))
+            found = unit_means(vae, batch, vae.mean_path(batch.shape[0]))
             return found, jax.tree.map(jnp.zeros_like, found)
 
         def sample(number: Int[Array, ""]) -> Latents:
-            return along(batch, noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, index))
+            return unit_means(vae, batch, noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, index))
 
         sampled = jax.lax.map(sample, jnp.arange(num_samples))
         noise = jax.tree.map(lambda layer: jnp.var(layer, axis=0, ddof=1) / num_samples, sampled)
@@ -101,6 +101,11 @@ def active_units(
         for layer, left in zip(mean, noise, strict=True)
     )
     return ActiveUnits(activity, threshold)
+
+
+def unit_means(vae: VAE, images: Float[Array, "batch *image"], noise: Latents) -> Latents:
+    """E_q[u|x] of every layer's units, those below following `noise`; of Concrete ones the classes' probabilities."""
+    return tuple(map(_mean, vae.encode(images, noise).posteriors))
 
 
 def _mean(q: Posterior) -> Float[Array, "batch latent"]:

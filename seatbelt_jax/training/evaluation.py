@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seatbelt_jax import elbo
+from seatbelt_jax.metrics.active_units import THRESHOLD, unit_means
+from seatbelt_jax.metrics.traversal import traversal_noise
 from seatbelt_jax.total_correlation import Estimator
 from seatbelt_jax.training.step import term_means
 from seatbelt_jax.vae import VAE
@@ -15,6 +17,7 @@ from seatbelt_jax.vae import VAE
 # Stratified sampling estimates total correlation without the constant (D-1) log N of "mws".
 _ESTIMATOR: Estimator = "mss"
 _NUM_SHOWN = 16
+_NUM_TRAVERSED = 10
 
 
 @jax.tree_util.register_dataclass
@@ -24,14 +27,17 @@ class Evaluation:
 
     Attributes:
       metrics: means over the validation images; `reconstruction_error` is ||x - recon(x)||_2 in pixel
-        units, along the mean path.
+        units, and `active_units_1` how many units of layer 1 are active, both along the mean path.
       images, reconstructions, samples: for looking at, [shown, height, width, channels].
+      traversals: the first units of the top layer moved one by one, a row each, the others and the layers below at
+        their means.
     """
 
     metrics: Mapping[str, Float[Array, ""]]
     images: Float[Array, "shown height width channels"]
     reconstructions: Float[Array, "shown height width channels"]
     samples: Float[Array, "shown height width channels"]
+    traversals: Float[Array, "unit value height width channels"]
 
     @property
     def pictures(self) -> dict[str, Float[Array, "shown height width channels"]]:
@@ -60,10 +66,16 @@ def evaluate(
     reconstructions = vae.reconstruct(images)
     error = jnp.linalg.norm((images - reconstructions).reshape(images.shape[0], -1), axis=-1)
     metrics = {**term_means(terms, _ESTIMATOR), "reconstruction_error": jnp.mean(error)}
+    means = unit_means(vae, images, vae.mean_path(images.shape[0]))
+    for layer, of_images in enumerate(means, 1):
+        metrics[f"active_units_{layer}"] = jnp.sum(jnp.var(of_images, axis=0, ddof=1) > THRESHOLD)
+    moved = traversal_noise(vae, len(vae.latent_sizes), coordinates=range(min(_NUM_TRAVERSED, vae.latent_sizes[-1])))
+    traversals = vae.generate(tuple(layer.reshape(-1, layer.shape[-1]) for layer in moved))
     samples = vae.generate(vae.sample_noise(sample_key, min(_NUM_SHOWN, len(images))))
     return Evaluation(
         metrics=metrics,
         images=images[:_NUM_SHOWN],
         reconstructions=reconstructions[:_NUM_SHOWN],
         samples=samples,
+        traversals=traversals.reshape(*moved[0].shape[:2], *traversals.shape[1:]),
     )

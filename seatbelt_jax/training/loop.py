@@ -65,7 +65,9 @@ def train(
             found = trainer.evaluate(state)
             if on_evaluation is not None:
                 on_evaluation(step, found)
-            writer.write_pictures(step, found.pictures, model.likelihood.image_range)
+            writer.write_pictures(
+                step, {**found.pictures, "traversals": found.traversals}, model.likelihood.image_range
+            )
             # Last: an evaluation interrupted before it is whole is made again.
             writer.write(step, "validation", found.metrics)
 

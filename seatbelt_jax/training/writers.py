@@ -58,10 +58,12 @@ class MetricWriter:
     def write_pictures(
         self, step: int, pictures: Mapping[str, Float[ArrayLike, "..."]], image_range: tuple[float, float]
     ) -> None:
-        """Writes pictures [shown, height, width, channels] in `image_range`, for TensorBoard alone."""
+        """Writes pictures [.., height, width, channels] in `image_range`, for TensorBoard alone."""
         low, high = image_range
         for name, images in pictures.items():
-            shown = np.nan_to_num(np.clip((np.asarray(images) - low) / (high - low), 0.0, 1.0))
+            images = np.asarray(images)
+            images = images.reshape(-1, *images.shape[-3:])
+            shown = np.nan_to_num(np.clip((images - low) / (high - low), 0.0, 1.0))
             self._events.add_images(name, shown, step, dataformats="NHWC")
 
 
