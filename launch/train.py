@@ -63,6 +63,8 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
     model = models.build(config["model"], splits.train.image_shape)
     training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)
+    if origin is not None:
+        notes = [*notes, *_other_data(run.open(origin.run), config, splits)]
     opened = run.prepare(path, config, splits.train.image_shape, splits.record, origin)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
     if opened.latest_step is None and opened.origin is not None:
@@ -92,6 +94,13 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
         storage.write_bytes(path / "figures" / f"traversals_{step:08d}.png", traversals)
 
     training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=show, profile=profile)
+
+
+def _other_data(other: run.Run, config: dict, splits: data.Splits) -> list[str]:
+    """A note where a run to begin with saw other images under the same name: more pictures since then, for example."""
+    if other.config["data"].get("name") != config["data"]["name"] or not (changes := other.data_changes(splits.record)):
+        return []
+    return [f"beware: {other.path} may have trained on images that are held out here: {'; '.join(changes)}"]
 
 
 if __name__ == "__main__":

@@ -61,6 +61,10 @@ class Run:
         with Checkpoints(self.path / "checkpoints") as checkpoints:
             return checkpoints.latest_step
 
+    def data_changes(self, found: Mapping[str, Any]) -> list[str]:
+        """What of each part of the data differs from what the run was made with; see `check_data`."""
+        return _data_changes(self.data, found)
+
     def check_data(self, found: Mapping[str, Any]) -> None:
         """Refuses other data than the run was made with: what it did not train on may be what it trained on.
 
@@ -72,7 +76,7 @@ class Run:
         Raises:
           ValueError: says of each part what was and what is.
         """
-        if changes := _data_changes(self.data, found):
+        if changes := self.data_changes(found):
             raise ValueError(
                 f"the data of {self.path} are not what they were when it was made: {'; '.join(changes)}; put them back "
                 "as they were, or train on these in another --workdir"
@@ -141,7 +145,7 @@ def prepare(
         if existing.latest_step is not None and origin is not None:
             _check_same_origin(path, existing.origin, origin)
             origin = existing.origin
-        if not (differences or _data_changes(existing.data, data or {})) and origin in (None, existing.origin):
+        if not (differences or existing.data_changes(data or {})) and origin in (None, existing.origin):
             return existing
         has_results = any((path / name).exists() for name in ("attacks", "certificates"))
         if existing.latest_step is not None or has_results:

@@ -67,6 +67,20 @@ def test_no_launcher_goes_on_from_a_run_whose_data_have_changed(trained, path):
     train(config, path)
 
 
+def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held_out(trained, path, tmp_path, capsys):
+    folder, config = trained
+    train = launchers.load("train").train
+    warm = run.newest_of(path, "warm_start")
+    write(folder, 7)
+    try:
+        train(config, tmp_path / "grown", origin=warm)
+    finally:
+        write(folder, 8)
+    assert "may have trained on images that are held out here: train had 6 images and has 5" in capsys.readouterr().out
+    train(config, tmp_path / "same", origin=warm)
+    assert "beware" not in capsys.readouterr().out
+
+
 def test_attacks_are_on_validation_images_or_on_test_images(trained, path, capsys):
     attack(path)
     attack(path, split="test")
