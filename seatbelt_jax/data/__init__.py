@@ -1,7 +1,6 @@
 """Images by number: embedded ones, local files, TensorFlow Datasets; and batches of them."""
 
 from seatbelt_jax.data.dataset import Dataset, Splits
-from seatbelt_jax.data.fingerprint import fingerprint
 from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size
 from seatbelt_jax.data.resident import place_on_device
 from seatbelt_jax.data.sources import DataConfig, load, one_factor_pairs
@@ -13,7 +12,6 @@ __all__ = [
     "batch_indices",
     "batches",
     "check_batch_size",
-    "fingerprint",
     "load",
     "one_factor_pairs",
     "place_on_device",

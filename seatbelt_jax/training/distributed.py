@@ -1,109 +1,18 @@
-"""Several processes as one training: joining them, asking all of them, and leaving none of them waiting.
+"""Questions of one process of a training to all of them; for a single process all are free.
 
-The processes run the same program on the same configuration; `parallel` splits each batch over the devices of all of
-them. JAX ends a process with a stack trace and no Python exception when another one is lost, so each has a companion
-that says in one line what that means.
+The processes run the same program on the same configuration (see `joining`), and all of them have to ask the same
+things in the same order.
 """
 
-import atexit
-import contextlib
 import hashlib
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-# A process that gives no sign of life for so long is lost, and all others stop. JAX's own limit is 100 s.
-_HEARTBEAT_SECONDS = 20
-# How long the first process that is done waits for the others.
-_SHUTDOWN_SECONDS = 60
-# How long process 0 lives on after an error.
-_LAST_WORDS_SECONDS = 2
-_ADVICE = "start all processes again with the same command to go on from the newest checkpoint"
-# What those errors have in common that are about other processes: names of the layers that speak to them.
-_OF_OTHERS = ("gloo", "nccl", "coordination", "distributed service", "peer")
-# The companion: it lives until the process has ended, however it ended, and says the last line that it was given.
-_COMPANION = "import sys; line = [*sys.stdin][-1].strip(); line and print(line, file=sys.stderr)"
-
-
-class LostProcessError(OSError):
-    """Another process of this training is gone or does not answer."""
-
-
-@contextlib.contextmanager
-def joined(
-    coordinator_address: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-    *,
-    timeout: int = 300,
-) -> Iterator[None]:
-    """Inside, this process is one of several, and `jax.devices()` are those of all.
-
-    Before any other use of JAX. Where the body fails, the process ends without waiting for the others at its exit;
-    these notice within half a minute.
-
-    Args:
-      coordinator_address: HOST:PORT of process 0, where it waits for the others; reachable from all of them.
-      num_processes, process_id: how many there are, and which of them this is, from 0.
-        All three are found out under Slurm, Kubernetes, TPU pods and Open MPI where they are not given.
-      timeout: seconds to wait until all are there.
-
-    Raises:
-      ValueError: where the three are incomplete or impossible, or the surroundings do not tell them.
-      LostProcessError: where the others are not there in time, or one of them is lost in the body. Of what JAX itself
-        notices there is no exception: it ends the process (SIGABRT), and the companion says why.
-    """
-    _check(coordinator_address, num_processes, process_id)
-    where = f"at {coordinator_address}" if coordinator_address else "that the surroundings name"
-    which = "one process" if process_id is None else f"process {process_id} of {num_processes}"
-    companion = subprocess.Popen(
-        [sys.executable, "-ISc", _COMPANION],
-        stdin=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-        start_new_session=True,  # Ctrl-C is not for it
-    )
-    assert companion.stdin is not None
-    print(
-        f"error: {which} could not join the others within {timeout} s: the coordinator {where} cannot be reached, or "
-        "not every process came, or two came with one process_id, or the numbers of processes differ",
-        file=companion.stdin,
-    )
-    try:
-        _initialize(coordinator_address, num_processes, process_id, timeout)
-        which = f"process {jax.process_index()} of {jax.process_count()}"
-        print(
-            f"error: {which} broke off: another process was lost (the lines above and the others' output say more), "
-            f"or this one was killed; {_ADVICE}",
-            file=companion.stdin,
-        )
-        _check_devices(num_processes)
-        try:
-            yield
-        except Exception as error:
-            if _is_of_others(error):
-                raise LostProcessError(f"{which} lost another one ({_first_line(error)}); {_ADVICE}") from error
-            raise
-        jax.distributed.shutdown()
-    except KeyboardInterrupt:
-        # All stop at one step, see `any_process`: whoever left first would be taken for lost.
-        jax.distributed.shutdown()
-        raise
-    except Exception:
-        # At exit JAX would wait for the others, who wait for this one.
-        atexit.register(_leave)
-        raise
-    finally:
-        print(file=companion.stdin)
-        companion.stdin.close()
-        companion.wait()
+from seatbelt_jax.training.parallel import data_parallel, gather_rows
 
 
 def is_first() -> bool:
@@ -117,20 +26,39 @@ def shard() -> tuple[int, int]:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; all of them have to ask at the same step. Free for one process."""
+    """Whether the flag is set in any process."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
+class Vote:
+    """`any_process` for every step: the answer is that of the call before, so that nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._asked: jax.Array | None = None
+        if jax.process_count() > 1:
+            split, replicated = data_parallel()
+            self._split = split
+            self._any = jax.jit(jnp.any, out_shardings=replicated)
+
+    def __call__(self, flag: bool) -> bool:
+        """Whether the flag was set in any process the last time; for one process, whether it is now."""
+        if jax.process_count() == 1:
+            return flag
+        before = self._asked
+        self._asked = self._any(gather_rows(np.full(jax.local_device_count(), flag), self._split))
+        return before is not None and bool(before)
+
+
 def wait_for_all(name: str) -> None:
-    """Returns once every process has come here; `name` says where that is. Free for one process."""
+    """Returns once every process has come here; `name` says where that is."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def check_same(facts: Mapping[str, str]) -> None:
-    """Compares what all processes have to agree on, the same names in the same order. Free for one process.
+    """Compares what all processes have to agree on, the same names in the same order.
 
     Raises:
       ValueError: in every process; names the first fact that differs and the processes that have it otherwise than
@@ -148,91 +76,5 @@ def check_same(facts: Mapping[str, str]) -> None:
             )
 
 
-def _check(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:
-    given = (coordinator_address, num_processes, process_id)
-    if all(value is None for value in given):
-        return
-    if coordinator_address is None or num_processes is None or process_id is None:
-        raise ValueError(
-            "coordinator_address, num_processes and process_id belong together: give all three, or none of them to "
-            f"have them found out; got {coordinator_address}, {num_processes} and {process_id}"
-        )
-    host, _, port = coordinator_address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ValueError(
-            f"coordinator_address must be HOST:PORT, as node0:12345, with the host of process 0; got "
-            f"{coordinator_address!r}"
-        )
-    if not 0 <= process_id < num_processes:
-        raise ValueError(
-            f"process_id must be one of 0 .. num_processes - 1; got process {process_id} of {num_processes}"
-        )
-
-
-def _initialize(
-    coordinator_address: str | None, num_processes: int | None, process_id: int | None, timeout: int
-) -> None:
-    # On several CPUs and nowhere else; JAX's name for it.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would take SIGTERM for itself.
-    jax.config.update("jax_enable_preemption_service", False)
-    try:
-        jax.distributed.initialize(
-            coordinator_address,
-            num_processes,
-            process_id,
-            # What is given is not to be found out again.
-            cluster_detection_method=None if coordinator_address is None else "deactivate",
-            initialization_timeout=timeout,
-            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"nothing here tells the processes of each other ({_first_line(error)}): no Slurm step, Kubernetes job, "
-            "TPU pod or Open MPI; give coordinator_address, num_processes and process_id"
-        ) from error
-    except (RuntimeError, OSError) as error:
-        raise LostProcessError(
-            f"this process could not join the others at {coordinator_address or 'their coordinator'}: "
-            f"{_first_line(error)}"
-        ) from error
-
-
-def _check_devices(num_processes: int | None) -> None:
-    """What JAX takes for granted."""
-    found = jax.process_count()
-    if num_processes is not None and found != num_processes:
-        raise ValueError(f"this process was told num_processes {num_processes}, process 0 {found}; give all the same")
-    processes = [device.process_index for device in jax.devices()]
-    devices = [processes.count(process) for process in range(found)]
-    if len(set(devices)) > 1:
-        raise ValueError(f"the processes have {devices} devices; give each as many as the others")
-
-
 def _digest(fact: str) -> np.ndarray:
     return np.frombuffer(hashlib.sha256(fact.encode()).digest(), np.uint32)
-
-
-def _is_of_others(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came of, is about other processes."""
-    while error is not None:
-        if isinstance(error, jax.errors.JaxRuntimeError | ValueError) and any(
-            word in str(error).lower() for word in _OF_OTHERS
-        ):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def _leave() -> NoReturn:
-    if jax.distributed.is_initialized() and is_first():
-        # The end of process 0 ends the others at once: they may have something to say of their own.
-        time.sleep(_LAST_WORDS_SECONDS)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
