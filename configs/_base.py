@@ -190,6 +190,7 @@ def _willetts(data: Mapping[str, object], *, widths: tuple[int, ...], steps: int
                 "checkpoint_every": 2_000,
                 "evaluation_images": 1024,
                 "resident_mib": 2048,
+                "shard_parameters_mib": 0.0,
                 "steps_per_dispatch": 0,
                 "max_skipped_in_a_row": 10,
             },

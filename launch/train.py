@@ -3,6 +3,8 @@
 The same command again goes on from the newest checkpoint.
 """
 
+import contextlib
+import json
 import pathlib
 from typing import get_args
 
@@ -14,6 +16,7 @@ from tqdm import tqdm
 
 from seatbelt_jax import data, models, plots, run, storage, training
 from seatbelt_jax.checkpoint import Origin, OriginKind
+from seatbelt_jax.training import distributed
 
 
 def define_flags() -> None:
@@ -32,13 +35,35 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "profile", False, "Write a trace of a few steps to the run's profile/, for TensorBoard or Perfetto."
     )
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "One of several processes that train together, which one is found out: under Slurm, on Kubernetes and TPU "
+        "pods. See docs/scaling.md.",
+    )
+    flags.DEFINE_string(
+        "coordinator_address", None, "The same where nothing tells: HOST:PORT of process 0, as node0:12345."
+    )
+    flags.DEFINE_integer("num_processes", None, "With --coordinator_address: how many processes there are.")
+    flags.DEFINE_integer("process_id", None, "With --coordinator_address: which of them this is, from 0.")
+    flags.DEFINE_integer("join_timeout", 300, "Seconds to wait until all processes are there.", lower_bound=1)
     flags.mark_flag_as_required("config")
 
 
 def main() -> None:
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     path = pathlib.Path(flags.FLAGS.workdir or f"runs/{pathlib.Path(file).stem}")
-    train(flags.FLAGS.config.to_dict(), path, origin=_origin(path), profile=flags.FLAGS.profile)
+    with _joined():
+        train(flags.FLAGS.config.to_dict(), path, origin=_origin(path), profile=flags.FLAGS.profile)
+
+
+def _joined() -> contextlib.AbstractContextManager[None]:
+    """The other processes of this training, where there are any."""
+    values = flags.FLAGS
+    which = values.coordinator_address, values.num_processes, values.process_id
+    if not values.distributed and which == (None, None, None):
+        return contextlib.nullcontext()
+    return training.joined(*which, timeout=values.join_timeout)
 
 
 def _origin(path: pathlib.Path) -> Origin | None:
@@ -63,22 +88,27 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
     model = models.build(config["model"], splits.train.image_shape)
     training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)
+    distributed.check_same(
+        {"configuration": json.dumps(config), "data": json.dumps(splits.record), "run directory": str(path)}
+    )
     if origin is not None:
         notes = [*notes, *_other_data(run.open(origin.run), config, splits)]
-    opened = run.prepare(path, config, splits.train.image_shape, splits.record, origin)
+    if distributed.is_first():
+        run.prepare(path, config, splits.train.image_shape, splits.record, origin)
+    distributed.wait_for_all("the run directory is prepared")
+    opened = run.open(path)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
     if opened.latest_step is None and opened.origin is not None:
         words = {"fork": "goes on from step {0.step} of {0.run}", "warm_start": "starts with the parameters of {0.run}"}
         state = words[opened.origin.kind].format(opened.origin)
     if opened.latest_step == settings.train.steps:
         state = "is trained"
-    print(
+    summary = (
         f"{path}: {splits.train.size} images of {splits.train.name}, latents {model.latent_sizes}; "
         f"{state} ({settings.train.steps} steps)"
     )
-
-    for note in notes:
-        print(note)
+    for line in (summary, *notes) if distributed.is_first() else ():
+        print(line)
 
     def show(step: int, found: training.Evaluation) -> None:
         tqdm.write(

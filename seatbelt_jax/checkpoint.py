@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from seatbelt_jax import storage
@@ -42,6 +43,13 @@ class Origin:
     run: str
     step: int
     kind: OriginKind
+
+
+def newest_step(directory: pathlib.Path) -> int | None:
+    """The step of the newest finished checkpoint, None where there is none; one process may ask alone."""
+    # Orbax names a folder so when it is whole.
+    steps = [int(folder.name) for folder in directory.glob("*") if folder.name.isdecimal()]
+    return max(steps, default=None)
 
 
 class Checkpoints:
@@ -172,6 +180,8 @@ class Checkpoints:
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
             (self._directory / str(step)).rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("a damaged checkpoint is set aside")
         self._checkpointer.reload()
         return target
 

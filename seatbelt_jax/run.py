@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from seatbelt_jax import models, storage
-from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind
+from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind, newest_step
 from seatbelt_jax.vae import VAE
 
 _RECORDED_PACKAGES = ("seatbelt-jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "orbax-checkpoint", "numpy")
@@ -56,10 +56,7 @@ class Run:
     @property
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None before the first."""
-        if not (self.path / "checkpoints").is_dir():
-            return None
-        with Checkpoints(self.path / "checkpoints") as checkpoints:
-            return checkpoints.latest_step
+        return newest_step(self.path / "checkpoints")
 
     def data_changes(self, found: Mapping[str, Any]) -> list[str]:
         """What of each part of the data differs from what the run was made with; see `check_data`."""

@@ -8,6 +8,7 @@ one-device result unless it says otherwise.
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -24,7 +25,7 @@ import optax
 from seatbelt_jax import data, models, training
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.training import step, trainer
-from seatbelt_jax.training.parallel import data_parallel
+from seatbelt_jax.training.parallel import data_parallel, split_large
 from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.state import create
 from seatbelt_jax.vae import sample_noise
@@ -61,6 +62,7 @@ LOCAL = {
 BATCH = 48
 LARGE_BATCH, LARGE_LATENT = 1024, 32
 DATA = {"name": "mock", "image_size": 8, "num_images": 60}
+SPLIT = {"shard_parameters_mib": 1e-4}
 TRAIN = {"steps": 6, "batch_size": 16, "log_every": 1, "evaluate_every": 3, "checkpoint_every": 2}
 
 
@@ -201,12 +203,41 @@ def measure_split(objective):
     return found
 
 
+def measure_parameters():
+    """What a device holds of the state, and the parameters it fetches in a step, whole or split."""
+    recipe, state, images = started({**MLP, "widths": (256,), "latent_sizes": (8,)}, {"beta": 6.0}, BATCH)
+    split, replicated = data_parallel()
+    found = {}
+    for name, above_mib in (("whole", 0.0), ("split", 1e-3)):
+        where = split_large(state, replicated, above_mib)
+        compiled = (
+            jax.jit(
+                functools.partial(step.train_step, recipe=recipe),
+                in_shardings=(where, split, replicated),
+                out_shardings=(where, replicated),
+            )
+            .lower(state, images, jax.random.key(3))
+            .compile()
+        )
+        gathers = re.findall(r"f32\[([\d,]+)\]\S* all-gather", compiled.as_text())
+        sizes = [math.prod(map(int, dims.split(","))) for dims in gathers]
+        found[name] = {
+            "argument_bytes": compiled.memory_analysis().argument_size_in_bytes,
+            # The aggregate posterior's means and log_stds are smaller.
+            "gathered": sum(size > BATCH * 8 for size in sizes),
+        }
+    return found
+
+
 def interrupt(step, evaluation):
     signal.raise_signal(signal.SIGINT)
 
 
 def compare_runs(folder):
-    """A FactorVAE's training on one device, on all, and gone on with after an interruption on all and on one."""
+    """A FactorVAE's training on one device, on all, and gone on with after an interruption on other numbers of them.
+
+    SPLIT: with all but the smallest arrays split over the devices.
+    """
     splits = data.load(DATA, (-1.0, 1.0))
     model = models.build({**MLP, "latent_sizes": (3, 2)}, splits.train.image_shape)
 
@@ -234,7 +265,8 @@ def compare_runs(folder):
         }
 
     one = train("one", 1)
-    found = {"on all": differences("eight", train("eight", DEVICES))}
+    split = train("split", DEVICES, **SPLIT)
+    found = {"on all": differences("eight", train("eight", DEVICES)), "split over all": differences("split", split)}
     try:
         train("broken", DEVICES, interrupt)
     except KeyboardInterrupt:
@@ -244,6 +276,12 @@ def compare_runs(folder):
     found["gone on with on all"] = differences("broken", train("broken", DEVICES))
     found["resumed_rows_are_the_same"] = rows("broken") == rows("eight")
     found["gone on with on one"] = differences("moved", train("moved", 1))
+    try:
+        train("half", 4, interrupt, **SPLIT)
+    except KeyboardInterrupt:
+        shutil.copytree(folder / "half", folder / "alone")
+    found["gone on with, from four to all, split"] = differences("half", train("half", DEVICES, **SPLIT))
+    found["gone on with, from four to one"] = differences("alone", train("alone", 1, **SPLIT))
     try:
         train("refused", DEVICES, batch_size=20)
     except ValueError as error:
@@ -261,6 +299,7 @@ def main(out):
             "objectives": {name: compare_steps(*case) for name, case in OBJECTIVES.items()},
             "local": {name: compare_with_local(*case) for name, case in LOCAL.items()},
             "split": measure_split({"beta": 6.0}),
+            "parameters": measure_parameters(),
             "runs": compare_runs(pathlib.Path(folder)),
         }
     out.write_text(json.dumps(found))

@@ -62,7 +62,8 @@ def batches(
     Args:
       batch_size: images of a whole batch.
       seed: of the shuffling, over all images and anew in each epoch.
-      shard: (number, count) of a process that reads every count-th image of each batch.
+      shard: (number, count) of a process that reads its part of each batch, the number-th of count equal ones that
+        follow each other.
 
     Raises:
       ValueError: where a batch does not split into so many equal parts.
@@ -71,8 +72,10 @@ def batches(
     if not 0 <= number < count or batch_size % count:
         raise ValueError(f"a batch of {batch_size} images has no part {number} of {count} equal ones")
 
+    rows = slice(number * batch_size // count, (number + 1) * batch_size // count)
+
     def indices_of(step: int) -> Int[np.ndarray, " batch"]:
-        return batch_indices(step, size=dataset.size, batch_size=batch_size, seed=seed)[number::count]
+        return batch_indices(step, size=dataset.size, batch_size=batch_size, seed=seed)[rows]
 
     if dataset.traceable or dataset.resident is not None:
         return map(indices_of, range(start, stop))

@@ -4,6 +4,7 @@ from seatbelt_jax.training.classify import TrainedClassifier, train_classifier
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
 from seatbelt_jax.training.grid import train_grid
+from seatbelt_jax.training.joining import joined
 from seatbelt_jax.training.loop import train
 from seatbelt_jax.training.objective import check_layers, unreachable_capacities
 from seatbelt_jax.training.parallel import check_divisible
@@ -18,6 +19,7 @@ __all__ = [
     "check_divisible",
     "check_layers",
     "evaluate",
+    "joined",
     "parse_settings",
     "read_metrics",
     "train",

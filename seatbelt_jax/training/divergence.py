@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from seatbelt_jax import storage
 from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.training import distributed
 from seatbelt_jax.training.recipe import Recipe
 from seatbelt_jax.training.state import TrainState
 from seatbelt_jax.training.step import Images, loss
@@ -63,7 +64,8 @@ def keep_for_reproduction(
     with Checkpoints(directory, clean=True) as checkpoints:
         if checkpoints.latest_step != step:
             checkpoints.save(step, variables=state.variables, training=state.training)
-    storage.write_npz(directory / f"batch_{step}.npz", {"images": images})
+    if distributed.is_first():
+        storage.write_npz(directory / f"batch_{step}.npz", {"images": images})
     return (
         f"training diverged: {steps} steps in a row were not finite and not applied. In the first of them, step "
         f"{step + 1}, {term} is the first term that is not finite; its batch and the state before it are in {directory}"

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints, Origin
 from seatbelt_jax.models import Model
+from seatbelt_jax.training import distributed, joining
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation
 from seatbelt_jax.training.profiling import Profile
@@ -35,7 +36,8 @@ def train(
 
     Each batch is split over all devices. However often it is killed and called again, it ends with the same bits as if
     it had never been interrupted, on devices that compute the same bits twice. SIGTERM and Ctrl-C save between two
-    steps and are then delivered again.
+    steps and are then delivered again; of several processes, all stop with the one that was signalled. What is not
+    part of a checkpoint is written by the first of them.
 
     Args:
       model: architecture and likelihood.
@@ -52,18 +54,20 @@ def train(
       DamagedCheckpointError: where there are checkpoints and none of them can be read.
       DivergenceError: where too many steps in a row were not finite; the checkpoints stay as they were.
       OSError: where something cannot be written; the newest checkpoint stays as it was.
-      KeyboardInterrupt: on Ctrl-C, after a checkpoint has been written.
+      KeyboardInterrupt: on Ctrl-C, or where another process was signalled, after a checkpoint has been written.
     """
     schedule = settings.train
     trainer = Trainer(model, splits, settings)
     state = trainer.create()
-    stop = StopRequest()
+    stop, vote = StopRequest(), distributed.Vote()
+    stopped = False
+    silent = not distributed.is_first()
 
     def evaluate_if_due(step: int, state: TrainState) -> None:
         is_due = step == schedule.steps or (step > 0 and step % schedule.evaluate_every == 0)
-        if is_due and not writer.has(step, "validation"):
+        if is_due and distributed.any_process(not writer.has(step, "validation")):
             found = trainer.evaluate(state)
-            if on_evaluation is not None:
+            if on_evaluation is not None and distributed.is_first():
                 on_evaluation(step, found)
             writer.write_pictures(
                 step, {**found.pictures, "traversals": found.traversals}, model.likelihood.image_range
@@ -81,9 +85,9 @@ def train(
             checkpoints.save(int(state.step), variables=state.variables, training=state.training)
         start = int(state.step)
         with (
-            MetricWriter(directory, start=start) as writer,
-            tqdm(total=schedule.steps, initial=start, unit="step", disable=None) as bar,
-            Profile(directory / "profile" if profile else None, start=start) as profiled,
+            MetricWriter(directory, start=start, silent=silent) as writer,
+            tqdm(total=schedule.steps, initial=start, unit="step", disable=silent or None) as bar,
+            Profile(directory / "profile" if profile and not silent else None, start=start) as profiled,
         ):
             evaluate_if_due(start, state)
             chunks = trainer.chunks(start)
@@ -105,8 +109,8 @@ def train(
                     profiled.after(step, metrics)
                     save_now = step == schedule.steps or step % schedule.checkpoint_every == 0
                     log_now = save_now or step % schedule.log_every == 0
-                    stop_now = stop.signal is not None
-                    look_now = log_now or stop_now or (before is not None and trainer.has_diverged(before))
+                    stopped = vote(stop.signal is not None)
+                    look_now = log_now or stopped or (before is not None and trainer.has_diverged(before))
                     if look_now and trainer.has_diverged(metrics):
                         found = trainer.report_divergence(state, directory / "diverged")
                         latest = checkpoints.latest_step
@@ -123,14 +127,17 @@ def train(
                         skipped = {"skipped": int(row["skipped_steps"])} if row["skipped_steps"] else {}
                         bar.set_postfix(elbo=f"{row['elbo']:.1f}", **skipped, refresh=False)
                         logged_at, logged_step = now, step
-                    if save_now or stop_now:
+                    if save_now or stopped:
                         checkpoints.save(step, variables=state.variables, training=state.training)
-                    if stop_now:
+                    if stopped:
                         break
                     evaluating_since = time.perf_counter()
                     evaluate_if_due(step, state)
                     logged_at += time.perf_counter() - evaluating_since
-    stop.deliver()
+    if stopped or stop.signal is not None:
+        # Whoever left without a word would be taken for lost.
+        joining.leave()
+        stop.deliver()
     return state
 
 
@@ -139,5 +146,6 @@ def _begin_with(origin: Origin, trainer: Trainer, fresh: TrainState, directory: 
         if origin.kind == "warm_start":
             return trainer.restore(0, checkpoints.load_variables(origin.step, fresh.variables), fresh.training)
         saved = checkpoints.load(origin.step, variables=fresh.variables, training=fresh.training)
-    copy_metrics(pathlib.Path(origin.run), directory)
+    if distributed.is_first():
+        copy_metrics(pathlib.Path(origin.run), directory)
     return trainer.restore(origin.step, *saved)

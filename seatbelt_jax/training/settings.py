@@ -49,6 +49,8 @@ class TrainConfig:
       log_every, evaluate_every, checkpoint_every: in steps.
       evaluation_images: validation images per evaluation, fewer where there are not as many.
       resident_mib: the most, in MiB, that stored images may take on the device to live there; 0 for none.
+      shard_parameters_mib: arrays of the parameters and of the optimiser that take more, in MiB, are split over the
+        devices instead of copied to each; 0 splits none.
       steps_per_dispatch: so many steps are handed to the device at once, fewer where something is to be written; 0
         leaves it to the device.
       max_skipped_in_a_row: training stops after so many steps in a row that were not finite, and not applied.
@@ -61,6 +63,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     evaluation_images: int = 1024
     resident_mib: int = 2048
+    shard_parameters_mib: float = 0.0
     steps_per_dispatch: int = 0
     max_skipped_in_a_row: int = 10
 
@@ -68,7 +71,10 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("resident_mib", "steps_per_dispatch") else 1
-            if not isinstance(value, int) or value < least:
+            if field.name == "shard_parameters_mib":
+                if not 0.0 <= value < math.inf:
+                    raise ValueError(f"train.{field.name} must be a finite number >= 0, got {value!r}")
+            elif not isinstance(value, int) or value < least:
                 raise ValueError(f"train.{field.name} must be a whole number of at least {least}, got {value!r}")
 
 

@@ -34,9 +34,14 @@ class StopRequest:
             signal.signal(number, handler)
 
     def deliver(self) -> None:
-        """Sends the noted signal again, to whom it was meant for; once what is to be saved has been saved."""
-        if self.signal is not None:
-            signal.raise_signal(self.signal)
+        """Sends the noted signal again, to whom it was meant for; once what is to be saved has been saved.
+
+        Raises:
+          KeyboardInterrupt: where no signal came: another process had one.
+        """
+        if self.signal is None:
+            raise KeyboardInterrupt
+        signal.raise_signal(self.signal)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         before = self._before[signal.SIGINT]

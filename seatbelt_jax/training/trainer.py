@@ -1,5 +1,6 @@
 """What a run computes, compiled: its first state, chunks of steps, evaluations."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator
@@ -13,16 +14,20 @@ from jaxtyping import Array, Float
 
 from seatbelt_jax import data
 from seatbelt_jax.models import Model
-from seatbelt_jax.training import chunks, divergence
+from seatbelt_jax.training import chunks, distributed, divergence
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
-from seatbelt_jax.training.parallel import check_divisible, data_parallel
+from seatbelt_jax.training.parallel import (
+    check_divisible,
+    data_parallel,
+    gather_rows,
+    place,
+    split_large,
+)
 from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState, create, restore
 from seatbelt_jax.training.step import Metrics, train_step
-
-# Streams of randomness that a run's seed is split into.
-_INIT_STREAM, _NOISE_STREAM, _EVALUATION_STREAM = range(3)
+from seatbelt_jax.training.streams import EVALUATION, INIT, NOISE, streams
 
 
 class Trainer:
@@ -41,59 +46,63 @@ class Trainer:
         self._settings, self._schedule = settings, settings.train
         data.check_batch_size(self._schedule.batch_size, splits.train)
         check_divisible(self._schedule.batch_size)
-        split, self._replicated = data_parallel()
-        self._keys = jax.random.split(jax.random.key(settings.seed), 3)
+        split, replicated = data_parallel()
+        self._replicated = replicated
+        self._keys = streams(settings.seed)
         self._recipe = make_recipe(model, settings, splits.train.size)
         self._images = data.place_on_device(splits.train, self._schedule.resident_mib, progress=True)
         resident = self._images.resident
-        self._resident = None if resident is None else jax.device_put(resident, self._replicated)
+        self._resident = None if resident is None else place(resident, replicated)
         on_device = self._images.traceable or resident is not None
         self._longest = chunks.steps_per_dispatch(self._schedule, on_device=on_device)
 
-        batches_split = NamedSharding(split.mesh, PartitionSpec(None, *split.spec))
+        self._where = split_large(jax.eval_shape(self._first), replicated, self._schedule.shard_parameters_mib)
+        self._batches_split = NamedSharding(split.mesh, PartitionSpec(None, *split.spec))
         # The state's memory becomes that of the next one.
         self._take: Any = jax.jit(
             self._take_chunk,
             donate_argnums=0,
-            in_shardings=(self._replicated, batches_split, None, self._replicated),
-            out_shardings=self._replicated,
+            in_shardings=(self._where, self._batches_split, None, replicated),
+            out_shardings=(self._where, replicated),
         )
         # The aggregate posterior of N training images has at most N components in a batch.
         shown = min(self._schedule.evaluation_images, splits.train.size, splits.validation.size)
-        validation = jnp.asarray(splits.validation.images(np.arange(shown, dtype=np.int32)))
+        validation = splits.validation.images(np.arange(shown, dtype=np.int32))
+        self._validation = place(jnp.asarray(validation), replicated if shown % replicated.mesh.size else split)
 
-        @jax.jit
-        def evaluate_variables(variables: Any, step: Array) -> Evaluation:
-            key = jax.random.fold_in(self._keys[_EVALUATION_STREAM], step)
+        def evaluate_variables(variables: Any, step: Array, validation: Array) -> Evaluation:
+            key = jax.random.fold_in(self._keys[EVALUATION], step)
             return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
 
-        self._evaluate: Any = evaluate_variables
+        self._evaluate: Any = jax.jit(evaluate_variables, out_shardings=replicated)
 
     def create(self) -> TrainState:
         """The state at step 0."""
-        return jax.device_put(create(self._recipe, self._keys[_INIT_STREAM]), self._replicated)
+        return place(self._first(), self._where)
 
     def restore(self, step: int, variables: Any, training: Any) -> TrainState:
-        """The state of a checkpoint."""
-        return jax.device_put(restore(step, variables, training), self._replicated)
+        """The state of a checkpoint, read to where `create` has it."""
+        state = restore(step, variables, training)
+        return dataclasses.replace(state, step=place(state.step, self._replicated))
 
     def chunks(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """(end, batches) of the chunks that follow step `start`, see `training.chunks`."""
         ends = chunks.chunk_ends(start, self._schedule, self._longest)
-        return chunks.chunks(self._batches(start), start, ends, self._longest)
+        return chunks.chunks(self._batches(start, distributed.shard()), start, ends, self._longest)
 
     def take(self, state: TrainState, batches: np.ndarray, count: int) -> tuple[TrainState, Metrics]:
         """Takes the `count` steps of a chunk. Uses `state` up; does not wait for the result."""
-        return self._take(state, batches, np.int32(count), self._resident)
+        return self._take(state, gather_rows(batches, self._batches_split), np.int32(count), self._resident)
 
     def compile(self, state: TrainState, batches: np.ndarray) -> None:
         """Compiles what `take` and `evaluate` need, which can take minutes, ahead of their first call."""
+        batches = gather_rows(batches, self._batches_split)
         self._take = self._take.lower(state, batches, np.int32(1), self._resident).compile()
-        self._evaluate = self._evaluate.lower(state.variables, state.step).compile()
+        self._evaluate = self._evaluate.lower(state.variables, state.step, self._validation).compile()
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """Looks at the model on validation images; waits for the result."""
-        return jax.device_get(self._evaluate(state.variables, state.step))
+        return jax.device_get(self._evaluate(state.variables, state.step, self._validation))
 
     def has_diverged(self, metrics: Metrics) -> bool:
         """Whether, at a step with these metrics, too many in a row had not been finite; waits for the step."""
@@ -103,10 +112,12 @@ class Trainer:
         """Keeps in `directory` what the newest steps that were not finite started from, and says what it was."""
         row = int(state.skipped_in_a_row)
         state = divergence.before_row(state)
-        images = self._images.from_batch(jnp.asarray(next(self._batches(int(state.step)))), self._resident)
-        return divergence.keep_for_reproduction(
-            directory, state, images, self._keys[_NOISE_STREAM], self._recipe, steps=row
-        )
+        batch = place(next(self._batches(int(state.step), shard=(0, 1))), self._replicated)
+        images = self._images.from_batch(batch, self._resident)
+        return divergence.keep_for_reproduction(directory, state, images, self._keys[NOISE], self._recipe, steps=row)
+
+    def _first(self) -> TrainState:
+        return create(self._recipe, self._keys[INIT])
 
     def _take_chunk(
         self, state: TrainState, batches: Array, count: Array, resident: Array | None
@@ -116,10 +127,10 @@ class Trainer:
 
     def _step(self, resident: Array | None, state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
         images: Float[Array, "batch height width channels"] = self._images.from_batch(batch, resident)
-        return train_step(state, images, self._keys[_NOISE_STREAM], recipe=self._recipe)
+        return train_step(state, images, self._keys[NOISE], recipe=self._recipe)
 
-    def _batches(self, start: int) -> Iterator[np.ndarray]:
-        schedule = self._schedule
+    def _batches(self, start: int, shard: tuple[int, int]) -> Iterator[np.ndarray]:
+        schedule, seed = self._schedule, self._settings.seed
         return data.batches(
-            self._images, batch_size=schedule.batch_size, seed=self._settings.seed, start=start, stop=schedule.steps
+            self._images, batch_size=schedule.batch_size, seed=seed, start=start, stop=schedule.steps, shard=shard
         )

@@ -20,13 +20,17 @@ class MetricWriter:
       directory: the run's.
       start: the step training goes on from; rows of later steps, written before an interruption and
         about to be computed again, are dropped.
+      silent: reads what is there and writes nothing, for all but one of several processes.
     """
 
-    def __init__(self, directory: pathlib.Path, *, start: int):
+    def __init__(self, directory: pathlib.Path, *, start: int, silent: bool = False):
         path = directory / "metrics.jsonl"
         kept = [row for row in read_metrics(directory) if row["step"] <= start]
-        _write_rows(path, kept)
         self._written = {(row["step"], row["split"]) for row in kept}
+        self._silent = silent
+        if silent:
+            return
+        _write_rows(path, kept)
         self._file = path.open("a")
         self._events = SummaryWriter(str(directory / "events"), purge_step=start or None)
 
@@ -34,8 +38,9 @@ class MetricWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._events.close()
+        if not self._silent:
+            self._file.close()
+            self._events.close()
 
     def has(self, step: int, split: str) -> bool:
         """Whether the row of this step is already there."""
@@ -48,9 +53,11 @@ class MetricWriter:
         """
         numbers = {name: float(np.asarray(value)) for name, value in metrics.items()}
         row = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        self._written.add((step, split))
+        if self._silent:
+            return numbers
         self._file.write(json.dumps({"step": step, "split": split, **row}) + "\n")
         self._file.flush()
-        self._written.add((step, split))
         for name, value in numbers.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
         return numbers
@@ -59,6 +66,8 @@ class MetricWriter:
         self, step: int, pictures: Mapping[str, Float[ArrayLike, "..."]], image_range: tuple[float, float]
     ) -> None:
         """Writes pictures [.., height, width, channels] in `image_range`, for TensorBoard alone."""
+        if self._silent:
+            return
         low, high = image_range
         for name, images in pictures.items():
             images = np.asarray(images)
