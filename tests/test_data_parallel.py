@@ -33,7 +33,9 @@ def found(tmp_path_factory):
     with (folder / "data_parallel.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not out.exists():
-            command = [sys.executable, "-W", "error", "-m", "tests.data_parallel_worker", str(out)]
+            # Jaxopt says on import that it is not maintained.
+            warnings = ("-W", "error", "-W", "ignore:JAXopt:DeprecationWarning")
+            command = [sys.executable, *warnings, "-m", "tests.data_parallel_worker", str(out)]
             environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS}
             root = pathlib.Path(__file__).parents[1]
             done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)

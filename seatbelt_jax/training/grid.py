@@ -114,7 +114,8 @@ def train_grid(
                 evaluating_since = time.perf_counter()
                 evaluate_if_due(step, states)
                 logged_at += time.perf_counter() - evaluating_since
-    stop.deliver()
+    if stop.signal is not None:
+        stop.deliver()
     return [_pick(states, number) for number in range(len(settings))]
 
 
