@@ -117,7 +117,7 @@ def _attacks(task: Task) -> dict[str, Mapping[str, np.ndarray]]:
         name: arrays
         for name, arrays in files.items()
         if arrays.get("step") == task.step
-        and arrays.get("split") == task.options.split
+        and arrays.get("split", "validation") == task.options.split
         and "source_label" in arrays
         and arrays["targeted"]
     }

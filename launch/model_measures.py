@@ -81,18 +81,28 @@ def mig(task: Task) -> dict[str, Any]:
         return [q for q in every if isinstance(q, DiagonalGaussian)]
 
     found = map_images(posteriors, images, vae=task.vae, batch_size=256, progress=True, description="MIG")
-    chosen = {f"layer_{layer}": q for layer, q in zip(_gaussian_layers(task.vae), found, strict=True)}
-    if len(found) > 1:
-        chosen["all_layers"] = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *found)
+    everything = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *found)
     answer: dict[str, Any] = {"images": images.size, "levels": [len(np.unique(column)) for column in factors.T]}
-    for name, q in chosen.items():
-        if q.mean.shape[1] > 1:
-            gap = metrics.mutual_information_gap(q, factors, task.key)
+    if everything.mean.shape[1] < 2:
+        raise NotApplicableError("the model has one Gaussian unit, and the gap is between two")
+    # What a unit knows does not depend on the others: layers are columns of what all units know.
+    gap = metrics.mutual_information_gap(everything, factors, task.key)
+    ends = np.cumsum([q.mean.shape[1] for q in found])
+    units = {
+        f"layer_{layer}": slice(end - q.mean.shape[1], end)
+        for layer, q, end in zip(_gaussian_layers(task.vae), found, ends, strict=True)
+    }
+    if len(found) > 1:
+        units["all_layers"] = slice(None)
+    for name, of_layer in units.items():
+        known, error = gap.mutual_information[:, of_layer], gap.standard_error[:, of_layer]
+        if known.shape[1] > 1:
+            layer_gap = metrics.MutualInformationGap(known, error, gap.factor_entropy)
             answer[name] = {
-                "mig": gap.mig,
-                "gaps": gap.gaps,
-                "mutual_information_nats": gap.mutual_information,
-                "largest_standard_error_nats": gap.standard_error.max(),
+                "mig": layer_gap.mig,
+                "gaps": layer_gap.gaps,
+                "mutual_information_nats": known,
+                "largest_standard_error_nats": error.max(),
             }
     return answer
 

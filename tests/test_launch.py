@@ -160,7 +160,7 @@ def test_a_run_of_another_configuration_is_left_alone(refused, smoke_run):
     assert "objective.beta was 8.0 and is 3.0" in line
 
 
-@pytest.mark.parametrize("launcher", ["attack", "certify", "report"])
+@pytest.mark.parametrize("launcher", ["attack", "certify", "evaluate", "report"])
 def test_what_is_not_a_whole_run_is_refused_in_one_line(refused, launcher, smoke_run, tmp_path):
     assert "does not exist" in refused(f"launch/{launcher}.py", f"--run={tmp_path / 'missing'}")
     assert "is empty or not a run directory" in refused(f"launch/{launcher}.py", f"--run={tmp_path}")

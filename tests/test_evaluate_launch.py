@@ -1,0 +1,180 @@
+"""launch/evaluate.py on tiny runs: every measure, what is skipped and why, what stays, what is refused."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs import mnist_joint_vae, sprites_seatbelt
+from seatbelt_jax import metrics, run, storage
+from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.data import sprites
+from seatbelt_jax.gaussian import DiagonalGaussian
+from tests import launchers
+
+QUICK = {"images": 40, "samples": 3, "samples_images": 5, "levels": 2, "pairs": 2, "training_images": 40, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    return launchers.load("evaluate")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A model of two layers on sprites of 16 x 16 and a JointVAE on blobs, not trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    data = {"sprites": {"name": "sprites", "image_size": 16}, "mock": {"name": "mock", "image_size": 16}}
+    for name, config, sizes in (("sprites", sprites_seatbelt, (3, 2)), ("mock", mnist_joint_vae, (2,))):
+        settings = config.get_config("smoke").to_dict()
+        settings["data"] = data[name]
+        settings["model"] |= {"latent_sizes": sizes, "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}
+        opened = run.prepare(folder / name, settings, (16, 16, 1))
+        with Checkpoints(opened.path / "checkpoints") as checkpoints:
+            checkpoints.save(4, variables=opened.model.init(jax.random.key(0)), training={"step": np.zeros(())})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(launcher, runs):
+    """The record of every measure, two sweeps of attacks being there."""
+    attack = launchers.load("attack")
+    for number, budgets in enumerate(((1.0,), (0.1, 1.0))):
+        options = attack.Options(
+            pairs_by="label", pairs=4, budgets=budgets, iterations=2, name=str(number), exchanges=0
+        )
+        attack.attack(runs / "sprites", options)
+    launcher.evaluate(runs / "sprites", launcher.Options(**QUICK))
+    return storage.read_json(runs / "sprites" / "evaluation.json")
+
+
+def opened_images(runs, count=40):
+    opened = run.open(runs / "sprites")
+    return (
+        opened.load_vae(),
+        opened.load_variables()["params"],
+        launchers.load("run_data").unseen(opened, (-1.0, 1.0), "validation").images(np.arange(count)),
+    )
+
+
+def test_every_measure_is_there(launcher, evaluated):
+    assert list(evaluated["measures"]) == list(launcher.MEASURES) and not evaluated["skipped"]
+    assert evaluated["step"] == 4
+    assert all(measure["options"]["images"] == 40 for measure in evaluated["measures"].values())
+
+
+def test_measures_are_the_librarys(runs, evaluated):
+    vae, parameters, images = opened_images(runs)
+    found, key = evaluated["measures"], jax.random.key(0)
+    expected = metrics.elbo_decomposition(vae, images, key).means()
+    assert found["elbo"]["aggregate_posterior_images"] == 40
+    np.testing.assert_allclose([found["elbo"][name] for name in expected], list(expected.values()), rtol=1e-4)
+    bound = metrics.importance_weighted_bound(vae, images[:5], key, num_samples=3)
+    np.testing.assert_allclose(found["importance_weighted"]["log_likelihood_nats"], bound.log_likelihood.mean())
+    activity = metrics.active_units(vae, images).activity[1]
+    np.testing.assert_allclose(found["active_units"]["activity_2"], activity, rtol=1e-5)
+    widths = metrics.posterior_std_norms(vae, images)
+    np.testing.assert_allclose(found["posterior_std"]["layer_2"]["quantile_0.5"], np.median(widths[1]), rtol=1e-5)
+    noisy = metrics.noise_robustness(vae, images, key, scales=(0.0, 0.1, 0.5, 1.0))
+    np.testing.assert_allclose(found["noise_robustness"]["scale_0.5"]["mean"], noisy[2].mean(), rtol=1e-5)
+    density = metrics.kernel_density(noisy[2])
+    np.testing.assert_allclose(found["noise_robustness"]["scale_0.5"]["density"], density.density, rtol=1e-3)
+    norms = metrics.weight_norms(parameters)
+    of_both = {**found["weight_norms"]["encoder_layers"], **found["weight_norms"]["decoder_layers"]}
+    assert of_both == pytest.approx(norms)
+    np.testing.assert_allclose(
+        found["weight_norms"]["encoder"] ** 2 + found["weight_norms"]["decoder"] ** 2, metrics.total_norm(norms) ** 2
+    )
+
+
+def test_mig_is_on_a_full_grid_of_sprites(runs, evaluated):
+    """Two levels of each factor: the official images at every combination of them, whichever split they are in."""
+    found = evaluated["measures"]["mig"]
+    assert found["levels"] == [2] * 5 and found["images"] == 32
+    levels = np.stack(np.meshgrid([0, 2], [0, 3], [0, 20], [0, 16], [0, 16], indexing="ij"), axis=-1).reshape(-1, 5)
+    vae, _, _ = opened_images(runs, 1)
+    images = 2.0 * sprites.draw(levels, size=16) - 1.0
+    every = vae.encode(images, vae.mean_path(32)).posteriors
+    for layer, q in enumerate(every, 1):
+        posterior = DiagonalGaussian(np.asarray(q.mean), np.asarray(q.log_std))
+        expected = metrics.mutual_information_gap(posterior, levels, jax.random.key(1))
+        np.testing.assert_allclose(
+            found[f"layer_{layer}"]["mutual_information_nats"],
+            expected.mutual_information,
+            atol=6.0 * expected.standard_error.max(),
+        )
+    assert len(found["all_layers"]["mutual_information_nats"][0]) == 5
+
+
+def test_traversals_are_figures_of_each_layer(runs, evaluated):
+    found = evaluated["measures"]["traversals"]
+    assert sorted(found["layer_1"]["units"]) == [0, 1, 2]
+    for layer in ("layer_1", "layer_2"):
+        assert (runs / "sprites" / found[layer]["figure"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_success_of_the_attacks_that_are_there(evaluated):
+    found = evaluated["measures"]["attack_success"]
+    assert found["classifier"] == "sootla"
+    one, sweep = found["latent_kl_all_label_0"], found["latent_kl_all_label_1"]
+    assert len(one["ignore_target"]) == 3 and "ignore_target_by_source" in one  # a matrix, three shapes
+    assert len(sweep["ignore_target"]) == 2 and "ignore_target_by_source" not in sweep
+
+
+def test_downstream_tasks_have_their_accuracies(evaluated):
+    found = evaluated["measures"]["downstream"]
+    assert found["pairs"] == 2
+    for task in ("mlp_reconstructions", "conv_reconstructions", "mlp_codes"):
+        rates = found[task]
+        assert rates["accuracy_change"] == pytest.approx(rates["accuracy_attacked"] - rates["accuracy_clean"])
+        assert 0.0 <= rates["held_out_accuracy"] <= 1.0
+
+
+def test_what_does_not_apply_is_skipped_with_its_reason(launcher, runs, capsys):
+    launcher.evaluate(runs / "mock", launcher.Options(**QUICK))
+    record = storage.read_json(runs / "mock" / "evaluation.json")
+    assert record["skipped"] == {
+        "importance_weighted": "the model has Concrete latents, which have no importance weights",
+        "mig": "the factors of mock are not known",
+        "attack_success": record["skipped"]["attack_success"],
+        "downstream": "mock has no labels",
+    }
+    assert "launch/attack.py" in record["skipped"]["attack_success"]
+    assert "layer_1" not in record["measures"]["posterior_std"] and "layer_2" in record["measures"]["posterior_std"]
+    printed = capsys.readouterr().out
+    assert "mig                  skipped: the factors of mock are not known" in printed
+    assert "6 measures of step 4, 4 skipped" in printed
+
+
+def test_measures_stay_until_they_are_made_again_or_the_model_has_moved_on(launcher, runs, tmp_path):
+    path = shutil.copytree(runs / "mock", tmp_path / "mock", ignore=shutil.ignore_patterns("evaluation.json"))
+    launcher.evaluate(path, launcher.Options(**QUICK, measures=("weight_norms",)))
+    launcher.evaluate(path, launcher.Options(**(QUICK | {"images": 10}), measures=("active_units",)))
+    record = storage.read_json(path / "evaluation.json")
+    assert list(record["measures"]) == ["weight_norms", "active_units"]
+    assert [measure["options"]["images"] for measure in record["measures"].values()] == [40, 10]
+    (path / "evaluation.json").write_text(json.dumps({**record, "step": 3}))
+    launcher.evaluate(path, launcher.Options(**QUICK, measures=("active_units",)))
+    assert list(storage.read_json(path / "evaluation.json")["measures"]) == ["active_units"]
+
+
+def test_numbers_that_are_not_finite_become_null(launcher):
+    plain = launcher._plain({"a": np.array([1.0, np.nan]), "b": np.float32(np.inf), "c": (np.int64(3), "text", True)})
+    assert plain == {"a": [1.0, None], "b": None, "c": [3, "text", True]}
+    json.dumps(plain, allow_nan=False)
+
+
+def test_what_is_refused(launcher, runs, tmp_path):
+    with pytest.raises(ValueError, match="unknown measure elb; there are weight_norms, active_units"):
+        launcher.evaluate(runs / "mock", launcher.Options(measures=("elb",)))
+    with pytest.raises(ValueError, match="mock has no test images"):
+        launcher.evaluate(runs / "mock", launcher.Options(split="test"))
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        launcher.evaluate(runs / "missing", launcher.Options())
+    path = shutil.copytree(runs / "mock", tmp_path / "mock")
+    for damaged in ("[]", '{"step": 4}', "{"):
+        (path / "evaluation.json").write_text(damaged)
+        with pytest.raises(ValueError, match="damaged or of another program"):
+            launcher.evaluate(path, launcher.Options(**QUICK, measures=("weight_norms",)))
