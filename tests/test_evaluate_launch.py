@@ -1,5 +1,6 @@
 """launch/evaluate.py on tiny runs: every measure, what is skipped and why, what stays, what is refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import mnist_joint_vae, sprites_seatbelt
-from seatbelt_jax import metrics, run, storage
+from seatbelt_jax import attacks, metrics, run, storage
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.data import sprites
 from seatbelt_jax.gaussian import DiagonalGaussian
@@ -46,6 +47,9 @@ def evaluated(launcher, runs):
             pairs_by="label", pairs=4, budgets=budgets, iterations=2, name=str(number), exchanges=0
         )
         attack.attack(runs / "sprites", options)
+    # One that an earlier step's model was attacked by.
+    arrays = storage.read_npz(runs / "sprites" / "attacks" / "latent_kl_all_label_0.npz")
+    storage.write_npz(runs / "sprites" / "attacks" / "stale.npz", {**arrays, "step": 3})
     launcher.evaluate(runs / "sprites", launcher.Options(**QUICK))
     return storage.read_json(runs / "sprites" / "evaluation.json")
 
@@ -110,14 +114,15 @@ def test_mig_is_on_a_full_grid_of_sprites(runs, evaluated):
 
 def test_traversals_are_figures_of_each_layer(runs, evaluated):
     found = evaluated["measures"]["traversals"]
-    assert sorted(found["layer_1"]["units"]) == [0, 1, 2]
+    activity = np.array(evaluated["measures"]["active_units"]["activity_1"])
+    assert found["layer_1"]["units"] == np.argsort(-activity).tolist() != np.argsort(activity).tolist()
     for layer in ("layer_1", "layer_2"):
         assert (runs / "sprites" / found[layer]["figure"]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_success_of_the_attacks_that_are_there(evaluated):
     found = evaluated["measures"]["attack_success"]
-    assert found["classifier"] == "sootla"
+    assert found["classifier"] == "sootla" and "stale" not in found
     one, sweep = found["latent_kl_all_label_0"], found["latent_kl_all_label_1"]
     assert len(one["ignore_target"]) == 3 and "ignore_target_by_source" in one  # a matrix, three shapes
     assert len(sweep["ignore_target"]) == 2 and "ignore_target_by_source" not in sweep
@@ -130,6 +135,32 @@ def test_downstream_tasks_have_their_accuracies(evaluated):
         rates = found[task]
         assert rates["accuracy_change"] == pytest.approx(rates["accuracy_attacked"] - rates["accuracy_clean"])
         assert 0.0 <= rates["held_out_accuracy"] <= 1.0
+
+
+def test_downstream_classifiers_read_the_attacked_images(launcher, runs, monkeypatch):
+    """Of attacks that turn black into white: an untrained model is not worth a distortion at lambda = 1."""
+    attacked_by, seen, sweep = [], [], attacks.sweep
+
+    def turn(vae, sources, *arguments, **options):
+        attacked_by.append((vae, sources))
+        result = sweep(vae, sources, *arguments, **options)
+        return dataclasses.replace(result, adversarial=-result.sources[:, None])
+
+    def accuracy(classify, clean, attacked, sources, targets):
+        assert np.all(sources != targets)
+        seen.append((clean, attacked))
+        return metrics.DownstreamAccuracy(*[np.ones(len(clean), bool)] * 3)
+
+    monkeypatch.setattr("seatbelt_jax.attacks.sweep", turn)
+    monkeypatch.setattr("seatbelt_jax.metrics.downstream_accuracy", accuracy)
+    launcher.evaluate(runs / "sprites", launcher.Options(**QUICK, measures=("downstream",)))
+    ((vae, sources),) = attacked_by
+    assert [clean.shape for clean, _ in seen] == [(2, 16, 16, 1), (2, 16, 16, 1), (2, 5)]
+    for given, images in zip(seen[0], (sources, -sources), strict=True):
+        np.testing.assert_allclose(given, vae.reconstruct(images), atol=1e-4)
+    for given, images in zip(seen[2], (sources, -sources), strict=True):
+        codes = np.concatenate(vae.encode(images, vae.mean_path(2)).latents, axis=1)
+        np.testing.assert_allclose(given, codes, atol=1e-4)
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason(launcher, runs, capsys):
