@@ -1,8 +1,9 @@
 """Saving and restoring training state: the only file that imports orbax."""
 
 import dataclasses
+import errno
 import hashlib
-import os
+import itertools
 import pathlib
 import shutil
 import warnings
@@ -22,6 +23,8 @@ OriginKind = Literal["fork", "warm_start"]
 _ITEMS = ("variables", "training")
 # In each checkpoint's folder: file -> SHA-256. Orbax's formats notice missing bytes, but not every changed one.
 _DIGESTS = "digests.json"
+# What stands in the way of reading any file, whole ones too.
+_OF_THIS_MACHINE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # Orbax's names for what it will rename when it is whole.
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
 
@@ -122,7 +125,8 @@ class Checkpoints:
         A damaged one is set aside, with a warning, in the folder "damaged" beside the directory.
 
         Raises:
-          DamagedCheckpointError: where there are checkpoints, and none of them can be read.
+          DamagedCheckpointError: where there are checkpoints, and all of them are damaged.
+          OSError: where the newest is whole, or may be, and cannot be read all the same; it stays where it is.
           ValueError: where one is of another architecture.
         """
         damage = None
@@ -145,7 +149,9 @@ class Checkpoints:
           variables, training: trees of arrays (or of shapes and dtypes) that say what is expected.
 
         Raises:
-          DamagedCheckpointError: where the checkpoint cannot be read or is not what was written.
+          FileNotFoundError: where there is no checkpoint of that step.
+          DamagedCheckpointError: where the checkpoint is not what was written.
+          OSError: where it is whole, or may be, and the machine cannot read it: for want of memory, for example.
           ValueError: where a shape in it differs from what is expected.
         """
         expected = {"variables": variables, "training": training}
@@ -158,25 +164,34 @@ class Checkpoints:
 
     def _load(self, step: int, expected: dict[str, Any]) -> dict[str, Any]:
         folder = self._directory / str(step)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{self._directory} has no checkpoint of step {step}; training keeps the newest ones"
+            )
+        is_whole = False
         try:
-            _check_digests(folder)
+            is_whole = _check_digests(folder)
             saved = self._checkpointer.checkpointables_metadata(step).metadata
             shapes = {name: _shapes(saved[name]) for name in expected}
             if not shapes["variables"]:
                 raise ValueError("it has no parameters")
         except Exception as error:  # orbax and the file formats below it raise a dozen kinds
+            if is_whole or _is_of_this_machine(error):
+                raise _unreadable(folder, error) from error
             raise _damaged(folder, error) from error
         for name, tree in expected.items():
             _check_same_shapes(name, shapes[name], _shapes(tree))
         try:
             return self._checkpointer.load_checkpointables(step, _abstract(expected))
         except Exception as error:
+            if is_whole or _is_of_this_machine(error):
+                raise _unreadable(folder, error) from error
             raise _damaged(folder, error) from error
 
     def _set_aside(self, step: int) -> pathlib.Path:
         aside = self._directory.parent / "damaged"
-        taken = sum(name.startswith(f"{step}") for name in os.listdir(aside)) if aside.is_dir() else 0
-        target = aside / (f"{step}.{taken}" if taken else f"{step}")
+        names = (f"{step}.{again}" if again else f"{step}" for again in itertools.count())
+        target = next(aside / name for name in names if not (aside / name).exists())
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
             (self._directory / str(step)).rename(target)
@@ -193,6 +208,18 @@ def _damaged(folder: pathlib.Path, error: Exception) -> DamagedCheckpointError:
     )
 
 
+def _unreadable(folder: pathlib.Path, error: Exception) -> OSError:
+    return OSError(
+        f"the checkpoint of step {folder.name} in {folder.parent} could not be read ({_first_line(error)}); it stays "
+        "where it is: try again once that is mended"
+    )
+
+
+def _is_of_this_machine(error: Exception) -> bool:
+    """Whether an error says nothing of the file: elsewhere, or later, it can be read."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
@@ -202,12 +229,14 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _check_digests(folder: pathlib.Path) -> None:
-    if (folder / _DIGESTS).exists() and (written := storage.read_json(folder / _DIGESTS)) != (
-        found := _digests(folder)
-    ):
+def _check_digests(folder: pathlib.Path) -> bool:
+    """Whether the checkpoint is what was written; False where that is not known, ValueError where it is not."""
+    if not (folder / _DIGESTS).exists():
+        return False
+    if (written := storage.read_json(folder / _DIGESTS)) != (found := _digests(folder)):
         changed = sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name))
         raise ValueError(f"{len(changed)} of its files are not as they were written, {changed[0]} first")
+    return True
 
 
 def _abstract(tree: Any) -> Any:

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, in formats whose reading runs no code."""
 
+import contextlib
 import csv
 import io
 import json
@@ -7,7 +8,7 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,24 @@ Path = pathlib.Path | str
 _GROUP = re.compile(r"[^.].*\.npz|\..+\.npz\.[a-z0-9_]{8}")
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives errors of writing the file they lack: "No space left on device" does not say which device."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes under a temporary name in the same folder, then renames: readers see old or new, never half."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

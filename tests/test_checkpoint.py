@@ -1,3 +1,4 @@
+import os
 import resource
 import shutil
 
@@ -133,3 +134,37 @@ def test_another_architecture_is_refused_by_name_and_shapes(tmp_path):
         variables["params"]["dense"]["kernel"] = jnp.zeros((2, 4))
         with pytest.raises(ValueError, match=r"params.dense.kernel is \(2, 3\) in the checkpoint and \(2, 4\)"):
             checkpoints.load_variables(1, variables)
+
+
+def test_what_is_whole_is_not_set_aside_where_the_machine_cannot_read_it(tmp_path, monkeypatch):
+    directory = tmp_path / "checkpoints"
+    variables, optimizer = state()
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(1, variables=variables, training=optimizer)
+
+        def fail(*_):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints._checkpointer, "load_checkpointables", fail)
+            with pytest.raises(OSError, match=r"step 1 .* could not be read \(RESOURCE_EXHAUSTED.* stays where it is"):
+                checkpoints.load_newest(variables=variables, training=optimizer)
+        (directory / "1" / "digests.json").unlink()
+        unlimited = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files - 1, unlimited[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                checkpoints.load_newest(variables=variables, training=optimizer)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, unlimited)
+        assert checkpoints.load_newest(variables=variables, training=optimizer)[0] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_a_checkpoint_that_is_not_there_is_not_a_damaged_one(tmp_path):
+    variables, optimizer = state()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(2, variables=variables, training=optimizer)
+        with pytest.raises(FileNotFoundError, match="has no checkpoint of step 1"):
+            checkpoints.load(1, variables=variables, training=optimizer)

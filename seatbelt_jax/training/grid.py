@@ -108,6 +108,8 @@ def train_grid(
                         writer.write(step, "train", {**_pick(rows, number), "images_per_second": rate})
                     logged_at, logged_step = now, step
                 if save_now or stop_now:
+                    for writer in writers:
+                        writer.flush()
                     _save(saved, step, states)
                 if stop_now:
                     break

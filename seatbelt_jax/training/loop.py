@@ -128,6 +128,7 @@ def train(
                         bar.set_postfix(elbo=f"{row['elbo']:.1f}", **skipped, refresh=False)
                         logged_at, logged_step = now, step
                     if save_now or stopped:
+                        writer.flush()
                         checkpoints.save(step, variables=state.variables, training=state.training)
                     if stopped:
                         break

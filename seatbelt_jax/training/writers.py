@@ -1,16 +1,18 @@
 """Metrics to metrics.jsonl, one JSON object a line, and to TensorBoard events."""
 
+import contextlib
 import json
 import math
+import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
-from tensorboardX import SummaryWriter
 
 from seatbelt_jax import storage
+from seatbelt_jax.training.events import Events
 
 
 class MetricWriter:
@@ -31,23 +33,25 @@ class MetricWriter:
         if silent:
             return
         _write_rows(path, kept)
+        self._path = path
+        self._events = Events(directory / "events", start=start)
         self._file = path.open("a")
-        self._events = SummaryWriter(str(directory / "events"), purge_step=start or None)
 
     def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._silent:
+        if self._silent:
+            return
+        with contextlib.closing(self._events), storage.naming(self._path):
             self._file.close()
-            self._events.close()
 
     def has(self, step: int, split: str) -> bool:
         """Whether the row of this step is already there."""
         return (step, split) in self._written
 
     def write(self, step: int, split: str, metrics: Mapping[str, ArrayLike]) -> dict[str, float]:
-        """Writes one row, on disk before this returns, and returns its numbers.
+        """Writes one row, which outlives this process, and returns its numbers.
 
         What is not finite is null in metrics.jsonl: JSON has no word for it.
         """
@@ -56,24 +60,31 @@ class MetricWriter:
         self._written.add((step, split))
         if self._silent:
             return numbers
-        self._file.write(json.dumps({"step": step, "split": split, **row}) + "\n")
-        self._file.flush()
-        for name, value in numbers.items():
-            self._events.add_scalar(f"{split}/{name}", value, step)
+        with storage.naming(self._path):
+            self._file.write(json.dumps({"step": step, "split": split, **row}) + "\n")
+            self._file.flush()
+        self._events.write_scalars(step, {f"{split}/{name}": value for name, value in numbers.items()})
         return numbers
+
+    def flush(self) -> None:
+        """Returns once all is on disk: what a checkpoint is going to follow, a power cut shall not take away."""
+        if self._silent:
+            return
+        with storage.naming(self._path):
+            os.fsync(self._file.fileno())
+        self._events.flush()
 
     def write_pictures(
         self, step: int, pictures: Mapping[str, Float[ArrayLike, "..."]], image_range: tuple[float, float]
     ) -> None:
-        """Writes pictures [.., height, width, channels] in `image_range`, for TensorBoard alone."""
+        """Writes pictures in `image_range`, for TensorBoard alone; see `Events.write_pictures`."""
         if self._silent:
             return
         low, high = image_range
-        for name, images in pictures.items():
-            images = np.asarray(images)
-            images = images.reshape(-1, *images.shape[-3:])
-            shown = np.nan_to_num(np.clip((images - low) / (high - low), 0.0, 1.0))
-            self._events.add_images(name, shown, step, dataformats="NHWC")
+        shown = {
+            name: np.clip((np.asarray(images) - low) / (high - low), 0.0, 1.0) for name, images in pictures.items()
+        }
+        self._events.write_pictures(step, {name: np.nan_to_num(images) for name, images in shown.items()})
 
 
 def copy_metrics(source: pathlib.Path, target: pathlib.Path) -> None:
