@@ -77,8 +77,8 @@ class Trainer:
         self._evaluate: Any = jax.jit(evaluate_variables, out_shardings=replicated)
 
     def create(self) -> TrainState:
-        """The state at step 0."""
-        return place(self._first(), self._where)
+        """The state at step 0; no device ever has more than its part of what is split."""
+        return jax.jit(self._first, out_shardings=self._where)()
 
     def restore(self, step: int, variables: Any, training: Any) -> TrainState:
         """The state of a checkpoint, read to where `create` has it."""
