@@ -9,6 +9,7 @@ import pathlib
 from typing import get_args
 
 import cli
+import jax
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
@@ -89,7 +90,13 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
     training.check_layers(settings.objective, len(model.latent_sizes))
     notes = training.unreachable_capacities(settings.objective, model.largest_kl)
     distributed.check_same(
-        {"configuration": json.dumps(config), "data": json.dumps(splits.record), "run directory": str(path)}
+        {
+            "configuration": json.dumps(config),
+            "data": json.dumps(splits.record),
+            "run directory": str(path),
+            "run to begin with": str(origin),
+            "version of JAX": jax.__version__,
+        }
     )
     if origin is not None:
         notes = [*notes, *_other_data(run.open(origin.run), config, splits)]

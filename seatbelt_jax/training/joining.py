@@ -8,6 +8,7 @@ that says in one line what that means.
 import atexit
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,12 +20,12 @@ import jax
 # A process that gives no sign of life for so long is lost, and all others stop. JAX's own limit is 100 s.
 _HEARTBEAT_SECONDS = 20
 # How long the first process that is done waits for the others.
-_SHUTDOWN_SECONDS = 60
+_SHUTDOWN_SECONDS = 300
 # How long process 0 lives on after an error.
 _LAST_WORDS_SECONDS = 2
 _ADVICE = "start all processes again with the same command to go on from the newest checkpoint"
-# What those errors have in common that are about other processes: names of the layers that speak to them.
-_OF_OTHERS = ("gloo", "nccl", "coordination", "distributed service", "peer")
+# What those of XLA's errors have in common that are about other processes: names of the layers that speak to them.
+_OF_OTHERS = re.compile("[A-Z_]+: (?is:.*(gloo|nccl|coordination|distributed service|by peer))")
 # What a companion runs: it lives until the process has ended, however that was, and says the last line it was given.
 _COMPANION = "import sys; line = [*sys.stdin][-1].strip(); line and print(line, file=sys.stderr)"
 
@@ -163,9 +164,7 @@ def _check_devices(num_processes: int | None) -> None:
 def _is_of_others(error: BaseException | None) -> bool:
     """Whether an error, or one that it came of, is about other processes."""
     while error is not None:
-        if isinstance(error, jax.errors.JaxRuntimeError | ValueError) and any(
-            word in str(error).lower() for word in _OF_OTHERS
-        ):
+        if isinstance(error, jax.errors.JaxRuntimeError | ValueError) and _OF_OTHERS.match(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
