@@ -74,7 +74,7 @@ def _origin(path: pathlib.Path) -> Origin | None:
         if (other := flags.FLAGS[kind].value) is not None:
             if path.resolve() == pathlib.Path(other).resolve():
                 raise ValueError(f"--{kind}={other} is the run directory itself; give another --workdir")
-            return run.newest_of(other, kind)
+            return run.origin_of(path, other, kind)
     return None
 
 
@@ -98,7 +98,8 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
             "version of JAX": jax.__version__,
         }
     )
-    if origin is not None:
+    if origin is not None and run.newest_step(path / "checkpoints") is None:
+        _check_steps_left(origin, settings.train.steps)
         notes = [*notes, *_other_data(run.open(origin.run), config, splits)]
     if distributed.is_first():
         run.prepare(path, config, splits.train.image_shape, splits.record, origin)
@@ -131,6 +132,15 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
         storage.write_bytes(path / "figures" / f"traversals_{step:08d}.png", traversals)
 
     training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=show, profile=profile)
+
+
+def _check_steps_left(origin: Origin, steps: int) -> None:
+    """A fork that takes no step would be its origin, under a configuration that is not its own."""
+    if origin.kind == "fork" and origin.step >= steps:
+        raise ValueError(
+            f"a fork of {origin.run} goes on from step {origin.step}, which leaves nothing of train.steps {steps}; "
+            f"give --config.train.steps of more than {origin.step}, or --warm_start={origin.run} to begin at step 0"
+        )
 
 
 def _other_data(other: run.Run, config: dict, splits: data.Splits) -> list[str]:

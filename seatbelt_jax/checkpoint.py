@@ -98,6 +98,11 @@ class Checkpoints:
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
+    @property
+    def steps(self) -> set[int]:
+        """Those of the finished checkpoints."""
+        return {checkpoint.step for checkpoint in self._checkpointer.checkpoints}
+
     def save(self, step: int, *, variables: Any, training: Any) -> None:
         """Writes a checkpoint and waits until it is whole on disk.
 

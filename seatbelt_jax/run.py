@@ -104,16 +104,25 @@ class Run:
             return checkpoints.load_variables(step, expected)
 
 
-def newest_of(path: storage.Path, kind: OriginKind) -> Origin:
-    """The newest checkpoint of the run `path`, for another run to begin with.
+def origin_of(path: storage.Path, other: storage.Path, kind: OriginKind) -> Origin:
+    """What the run `path` begins with: the newest checkpoint of the run `other`, where it has not begun yet.
 
     Raises:
-      FileNotFoundError: where there is no run, or nothing has been saved in it yet.
+      FileNotFoundError: where there is no run `other`, or nothing has been saved in it yet. A run that goes on from
+        checkpoints of its own does not need it any more.
+      ValueError: where the run has begun otherwise.
     """
-    step = open(path).latest_step
+    other = pathlib.Path(other)
+    if newest_step(pathlib.Path(path) / "checkpoints") is not None:
+        recorded = open(path).origin
+        if recorded is None or recorded.kind != kind or pathlib.Path(recorded.run).resolve() != other.resolve():
+            began = "fresh parameters" if recorded is None else f"a {recorded.kind} of {recorded.run}"
+            raise ValueError(f"{path} began with {began}, not with a {kind} of {other}; give another --workdir")
+        return recorded
+    step = open(other).latest_step
     if step is None:
-        raise FileNotFoundError(f"{path} has no checkpoint yet that another run could begin with")
-    return Origin(str(path), step, kind)
+        raise FileNotFoundError(f"{other} has no checkpoint yet that another run could begin with")
+    return Origin(str(other), step, kind)
 
 
 def prepare(
@@ -140,11 +149,11 @@ def prepare(
         existing = open(path)
         differences = _differences(existing.config, config)
         if existing.latest_step is not None and origin is not None:
-            _check_same_origin(path, existing.origin, origin)
-            origin = existing.origin
+            origin = origin_of(path, origin.run, origin.kind)
         if not (differences or existing.data_changes(data or {})) and origin in (None, existing.origin):
             return existing
-        has_results = any((path / name).exists() for name in ("attacks", "certificates"))
+        # What has been set aside as damaged is nothing without its configuration either.
+        has_results = any((path / name).exists() for name in ("attacks", "certificates", "damaged"))
         if existing.latest_step is not None or has_results:
             if not differences:
                 existing.check_data(data or {})
@@ -186,12 +195,6 @@ def open(path: storage.Path) -> Run:
     parts = _mapping(record.get("data"))
     origin = Origin(**record["origin"]) if _mapping(record.get("origin")) else None
     return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"], parts, origin)
-
-
-def _check_same_origin(path: pathlib.Path, recorded: Origin | None, given: Origin) -> None:
-    if recorded is None or (recorded.run, recorded.kind) != (given.run, given.kind):
-        began = "fresh parameters" if recorded is None else f"a {recorded.kind} of {recorded.run}"
-        raise ValueError(f"{path} began with {began}, not with a {given.kind} of {given.run}; give another --workdir")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Several trainings in one program: each is the run that it would have been alone."""
 
 import dataclasses
+import shutil
 import signal
 
 import chex
@@ -94,6 +95,16 @@ def test_an_interrupted_grid_goes_on_to_the_same_bits(model, splits, whole, tmp_
     resumed = training.train_grid(model, splits, grid(), folders(tmp_path))
     chex.assert_trees_all_equal(resumed, whole[1])
     assert [rows(folder) for folder in folders(tmp_path)] == [rows(folder) for folder in folders(whole[0])]
+
+
+def test_a_damaged_checkpoint_of_one_takes_all_a_step_back(model, splits, whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "grid")
+    shutil.rmtree(tmp_path / "grid" / "1" / "checkpoints" / "8" / "variables")
+    with pytest.warns(UserWarning, match=r"step 8 .*is damaged"):
+        resumed = training.train_grid(model, splits, grid(), folders(tmp_path / "grid"))
+    chex.assert_trees_all_equal(resumed, whole[1])
+    assert [rows(folder) for folder in folders(tmp_path / "grid")] == [rows(folder) for folder in folders(whole[0])]
+    assert {path.name for path in (tmp_path / "grid" / "1" / "checkpoints").iterdir()} == {"4", "8"}
 
 
 def test_one_that_diverges_stays_where_it_is_and_the_others_go_on(model, splits, whole, tmp_path):

@@ -1,9 +1,11 @@
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
 from seatbelt_jax import run, storage
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.checkpoint import Checkpoints, Origin
 
 MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}
 CONFIG = {"model": MODEL, "data": {"name": "mock"}, "seed": 0}
@@ -121,3 +123,30 @@ def test_a_run_that_does_not_say_what_its_data_were_goes_on(tmp_path):
     del record["data"]
     storage.write_json(tmp_path / "a" / "config.json", record)
     run.prepare(tmp_path / "a", CONFIG, SHAPE, {"train": {"size": 7, "digest": "c"}})
+
+
+def test_a_run_that_has_begun_goes_on_without_its_origin(tmp_path):
+    save_something(run.prepare(tmp_path / "a", CONFIG, SHAPE), step=3)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        run.origin_of(tmp_path / "b", tmp_path / "none", "fork")
+    origin = run.origin_of(tmp_path / "b", f"{tmp_path}/a/", "fork")
+    assert origin == Origin(str(tmp_path / "a"), 3, "fork")
+    forked = run.prepare(tmp_path / "b", CONFIG, SHAPE, origin=origin)
+    save_something(run.open(tmp_path / "a"), step=4)
+    # Without a checkpoint of its own it begins with the newest one.
+    assert run.origin_of(tmp_path / "b", tmp_path / "a", "fork").step == 4
+    save_something(forked, step=5)
+    shutil.rmtree(tmp_path / "a")
+    assert run.origin_of(tmp_path / "b", f"{tmp_path}/c/../a", "fork") == origin
+    assert run.prepare(tmp_path / "b", CONFIG, SHAPE, origin=origin).latest_step == 5
+    for other, kind in (("a", "warm_start"), ("c", "fork")):
+        with pytest.raises(
+            ValueError, match=rf"began with a fork of .*a, not with a {kind} of .*{other}; give another"
+        ):
+            run.origin_of(tmp_path / "b", tmp_path / other, kind)
+
+
+def test_the_configuration_of_what_was_set_aside_stays(tmp_path):
+    (run.prepare(tmp_path / "a", CONFIG, SHAPE).path / "damaged").mkdir()
+    with pytest.raises(ValueError, match="seed was 0 and is 5"):
+        run.prepare(tmp_path / "a", {**CONFIG, "seed": 5}, SHAPE)

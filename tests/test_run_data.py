@@ -70,7 +70,7 @@ def test_no_launcher_goes_on_from_a_run_whose_data_have_changed(trained, path):
 def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held_out(trained, path, tmp_path, capsys):
     folder, config = trained
     train = launchers.load("train").train
-    warm = run.newest_of(path, "warm_start")
+    warm = run.origin_of(tmp_path / "grown", path, "warm_start")
     write(folder, 7)
     try:
         train(config, tmp_path / "grown", origin=warm)

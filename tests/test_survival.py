@@ -129,7 +129,14 @@ def test_a_warm_start_takes_the_parameters_alone(train, whole, tmp_path):
         (["--fork={whole}", "--warm_start={whole}"], "--fork and --warm_start exclude each other"),
         (["--fork={path}"], "is the run directory itself"),
         (["--fork={path}/nothing"], "does not exist"),
-        (["--fork={whole}", "--config.optimizer.schedule=constant"], "the checkpoint is of another optimiser"),
+        (
+            ["--fork={whole}", "--config.objective.beta=3"],
+            "goes on from step 60, which leaves nothing of train.steps 60",
+        ),
+        (
+            ["--fork={whole}", "--config.train.steps=80", "--config.optimizer.schedule=constant"],
+            "the checkpoint is of another optimiser",
+        ),
         (["--warm_start={whole}", "--config.model.widths=(4, 8, 8)"], "the checkpoint is of another architecture: "),
         (["--config.objective.beta=-1"], "objective.beta must be a finite number >= 0"),
         (["--config.optimizer.schedule=linear"], "optimizer.schedule must be one of cosine, constant; got 'linear'"),

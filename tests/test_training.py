@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import data, metrics, models, storage, training
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.checkpoint import Checkpoints, Origin
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
@@ -138,6 +138,13 @@ def test_a_second_interrupt_does_not_wait(model, splits, tmp_path):
 def latest_step(path):
     with Checkpoints(path / "checkpoints") as checkpoints:
         return checkpoints.latest_step
+
+
+def test_an_origin_that_has_gone_is_said_to_be_gone(model, splits, tmp_path):
+    origin = Origin(str(tmp_path / "gone"), 3, "fork")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 3 any more.*--fork=.*gone once more"):
+        training.train(model, splits, training.parse_settings(config()), tmp_path / "run", origin=origin)
+    assert not (tmp_path / "gone").exists()
 
 
 def test_an_interrupted_last_evaluation_is_made_up_for(model, splits, tmp_path):

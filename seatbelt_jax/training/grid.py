@@ -6,6 +6,7 @@ share both. Each is a run of its own on disk, as if it had been trained alone.
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,7 @@ def train_grid(
 
     Raises:
       ValueError: where the settings differ in more, a directory is named twice, or a batch does not fit the data.
+      DamagedCheckpointError: where there are checkpoints of a training and none of them can be read.
       OSError: where something cannot be written; the newest checkpoints stay as they were.
       KeyboardInterrupt: on Ctrl-C, after checkpoints have been written.
     """
@@ -87,11 +89,16 @@ def train_grid(
                         writer.write(step, "validation", found.metrics)
 
         evaluate_if_due(start, states)
+        steps = programs.chunks(start)
+        if first := next(steps, None):
+            # While signals still do what they always do, see `train`.
+            programs.compile(states, first[1])
+            steps = itertools.chain([first], steps)
         step = logged_step = start
         logged_at = time.perf_counter()
         metrics = None
         with stop:
-            for end, batches in programs.chunks(start):
+            for end, batches in steps:
                 before = metrics
                 states, metrics = programs.take(states, batches, end - step)
                 bar.update(end - step)
@@ -151,8 +158,8 @@ class _Programs:
             key = jax.random.fold_in(key, step)
             return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
 
-        self._take = jax.jit(take, donate_argnums=0)
-        self._look = jax.jit(look)
+        self._take: Any = jax.jit(take, donate_argnums=0)
+        self._look: Any = jax.jit(look)
 
     def create(self) -> States:
         return jax.jit(jax.vmap(lambda key: create(self._recipe, key)))(self._keys[:, INIT])
@@ -170,6 +177,12 @@ class _Programs:
     def take(self, states: States, batches: np.ndarray, count: int) -> tuple[States, Metrics]:
         """Uses `states` up; does not wait for the result."""
         return self._take(states, batches, np.int32(count), self._images.resident)
+
+    def compile(self, states: States, batches: np.ndarray) -> None:
+        """Compiles what `take` and `evaluate` need ahead of their first call."""
+        self._take = self._take.lower(states, batches, np.int32(1), self._images.resident).compile()
+        one = _pick(states, 0)
+        self._look = self._look.lower(one.variables, one.step, self._keys[0, EVALUATION]).compile()
 
     def evaluate(self, states: States, number: int) -> Evaluation:
         state = _pick(states, number)
@@ -191,22 +204,28 @@ def _check_grid(settings: Sequence[Settings], directories: Sequence[pathlib.Path
 
 
 def _restore(saved: Sequence[Checkpoints], fresh: States) -> tuple[int, States]:
-    """The newest step that all have, and their states there: a kill between two saves leaves some a step behind."""
-    newest = [checkpoints.latest_step for checkpoints in saved]
-    if None in newest:
+    """The newest step that all have, and their states there: a kill between two saves leaves some a step behind.
+
+    Damaged checkpoints are set aside, which leaves the others without their step.
+    """
+    ones = [_pick(fresh, number) for number in range(len(saved))]
+    for checkpoints, one in zip(saved, ones, strict=True):
+        checkpoints.load_newest(variables=one.variables, training=one.training)
+    common = set.intersection(*(checkpoints.steps for checkpoints in saved))
+    if not common:
         return 0, fresh
-    start = min(step for step in newest if step is not None)
-    loaded = []
-    for number, checkpoints in enumerate(saved):
-        one = _pick(fresh, number)
-        loaded.append(restore(start, *checkpoints.load(start, variables=one.variables, training=one.training)))
+    start = max(common)
+    loaded = [
+        restore(start, *checkpoints.load(start, variables=one.variables, training=one.training))
+        for checkpoints, one in zip(saved, ones, strict=True)
+    ]
     return start, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loaded)
 
 
 def _save(saved: Sequence[Checkpoints], step: int, states: States) -> None:
     for number, checkpoints in enumerate(saved):
         # Before a kill it may have come so far already, to the same bits.
-        if (checkpoints.latest_step or 0) < step:
+        if step not in checkpoints.steps:
             one = _pick(states, number)
             checkpoints.save(step, variables=one.variables, training=one.training)
 

@@ -143,7 +143,13 @@ def train(
 
 
 def _begin_with(origin: Origin, trainer: Trainer, fresh: TrainState, directory: pathlib.Path) -> TrainState:
-    with Checkpoints(pathlib.Path(origin.run) / "checkpoints") as checkpoints:
+    folder = pathlib.Path(origin.run) / "checkpoints"
+    if not (folder / str(origin.step)).is_dir():
+        raise FileNotFoundError(
+            f"{folder} has no checkpoint of step {origin.step} any more, with which {directory} is to begin; give "
+            f"--{origin.kind}={origin.run} once more to begin with the newest that it has, or another run"
+        )
+    with Checkpoints(folder) as checkpoints:
         if origin.kind == "warm_start":
             return trainer.restore(0, checkpoints.load_variables(origin.step, fresh.variables), fresh.training)
         saved = checkpoints.load(origin.step, variables=fresh.variables, training=fresh.training)
