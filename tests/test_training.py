@@ -303,6 +303,43 @@ def test_the_first_term_that_is_not_finite_is_named(model, splits):
     assert divergence.first_non_finite(broken(("log_std.bias", 200.0)), images, key, made) == "latents of layer 1"
 
 
+def test_what_overflows_beside_the_terms_is_named(model, splits):
+    images, key = splits.train.images(np.arange(16)), jax.random.key(1)
+
+    def found(made, change=lambda path, leaf: leaf):
+        start = state.create(made, jax.random.key(0))
+        changed = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: change(jax.tree_util.keystr(path, simple=True, separator="."), leaf), start
+        )
+        after, _ = jax.jit(functools.partial(step.train_step, recipe=made))(changed, images, key)
+        assert int(after.skipped) == 1
+        return divergence.first_non_finite(changed, images, key, made)
+
+    # Each slope is a number of float32, the sum of their squares is not.
+    steep = {**config(), "objective": {"beta": 1e25}}
+    assert found(recipe.make_recipe(model, training.parse_settings(steep), 54)) == "norm of the gradient"
+    # So with the variance of a layer whose normalised values are finite.
+    made = recipe.make_recipe(model, training.parse_settings(config()), 54)
+    name = found(made, lambda path, leaf: 1e19 * leaf if "params.encoder" in path and leaf.ndim == 2 else leaf)
+    assert name.startswith("next batch_stats.encoder.") and name.endswith(".var")
+    judged = {**config(), "objective": {"estimator": "density_ratio"}, "discriminator": {"width": 8, "layers": 2}}
+    made = recipe.make_recipe(model, training.parse_settings(judged), 54)
+    name = found(made, lambda path, leaf: 1e25 * leaf if "discriminator.parameters" in path else leaf)
+    assert name == "total_correlation_density_ratio"
+
+
+def test_too_many_in_a_row_end_a_chunk_that_would_go_on(model, splits, tmp_path):
+    # Three bad steps within one chunk, and good ones after them.
+    order = [data.batch_indices(number, size=54, batch_size=16, seed=0) for number in range(6)]
+    bad = sorted(set(np.concatenate(order[:3])) - set(np.concatenate(order[3:])))
+    assert all(set(batch) & set(bad) for batch in order[:3])
+    broken = poisoned(splits, lambda index: jnp.isin(index, jnp.asarray(bad)))
+    changes = {"steps_per_dispatch": 6, "max_skipped_in_a_row": 3, "steps": 6}
+    quiet = {"log_every": 6, "evaluate_every": 6, "checkpoint_every": 6}
+    with pytest.raises(training.DivergenceError, match=r"3 steps in a row .* In the first of them, step 1, images is"):
+        train(model, broken, tmp_path, **changes, **quiet)
+
+
 def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
     vae = model.bind(model.init(jax.random.key(0)))
     images = splits.validation.images(np.arange(6))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from seatbelt_jax import storage
@@ -16,6 +17,9 @@ from seatbelt_jax.training.state import TrainState
 from seatbelt_jax.training.step import Images, loss
 from seatbelt_jax.vae import sample_noise
 
+# What the names of an objective's terms begin with, each after those that it is made of.
+_TERMS = ("log_likelihood", "kl_", "mutual_information", "total_correlation", "dimension_wise_kl", "elbo", "loss")
+
 
 class DivergenceError(ArithmeticError):
     """Too many steps in a row were not finite."""
@@ -24,10 +28,11 @@ class DivergenceError(ArithmeticError):
 def first_non_finite(state: TrainState, images: Images, key: PRNGKeyArray, recipe: Recipe) -> str | None:
     """The first thing a step computes that is NaN or infinite, by name; None where all is finite.
 
-    In order: the images, the parameters, each layer's posterior and latents, what is decoded, the terms of the
-    objective, the loss, the gradient of each parameter.
+    In order: the images, the parameters, each layer's posterior and latents, what is decoded, BatchNorm's next running
+    averages, the terms of the objective, the loss, the gradient of each parameter, its norm, the discriminator's step.
     """
-    noise = sample_noise(jax.random.fold_in(key, state.step), recipe.model.latent_sizes, images.shape[0])
+    step_key = jax.random.fold_in(key, state.step)
+    noise = sample_noise(step_key, recipe.model.latent_sizes, images.shape[0])
     params = state.variables["params"]
     forward, _ = jax.jit(recipe.model.forward_train)(state.variables, images, noise)
     (_, aside), gradient = jax.jit(
@@ -37,14 +42,25 @@ def first_non_finite(state: TrainState, images: Images, key: PRNGKeyArray, recip
     computed: list[tuple[str, Any]] = [("images", images), ("parameter", params)]
     for layer, (posterior, latents) in enumerate(layers, 1):
         computed += [(f"posterior of layer {layer}", posterior), (f"latents of layer {layer}", latents)]
-    # The sums of the other terms come last.
-    terms = sorted(aside.metrics.items(), key=lambda term: (term[0] in ("elbo", "loss"), term[0] == "loss"))
-    computed += [("decoded images", forward.decoded), *terms, ("gradient of", gradient)]
+    # Jit has sorted them by name: those that are made of others come last.
+    terms = sorted(aside.metrics.items(), key=lambda term: _order(term[0]))
+    computed += [("decoded images", forward.decoded), ("next", aside.updated), *terms]
+    computed += [("gradient of", gradient), ("norm of the gradient", optax.tree.norm(gradient))]
+    if recipe.density_ratio is not None and state.discriminator is not None:
+        stepped, value = jax.jit(recipe.density_ratio.step)(
+            state.discriminator, aside.latents[-1], jax.random.fold_in(step_key, len(noise))
+        )
+        computed += [("discriminator_loss", value), ("next parameter of the discriminator", stepped.parameters)]
     for name, tree in computed:
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             if not bool(jnp.all(jnp.isfinite(leaf))):
                 return f"{name} {jax.tree_util.keystr(path, simple=True, separator='.')}".strip()
     return None
+
+
+def _order(term: str) -> int:
+    """Of a term of the objective: each after those that it is made of."""
+    return next((place for place, name in enumerate(_TERMS) if term.startswith(name)), 0)
 
 
 def keep_for_reproduction(
@@ -57,12 +73,12 @@ def keep_for_reproduction(
       state: before that step: those that are not applied change nothing.
       images: the batch of that step, as the model is given it.
       key, recipe: as `training.step.train_step` takes them.
-      steps: how many were not finite.
+      steps: how many were not finite, at least.
     """
     step = int(state.step)
     term = first_non_finite(state, images, key, recipe) or "nothing, when it is computed once more,"
     with Checkpoints(directory, clean=True) as checkpoints:
-        if checkpoints.latest_step != step:
+        if step not in checkpoints.steps:
             checkpoints.save(step, variables=state.variables, training=state.training)
     if distributed.is_first():
         storage.write_npz(directory / f"batch_{step}.npz", {"images": images})

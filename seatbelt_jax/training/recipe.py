@@ -21,6 +21,7 @@ class Recipe:
       optimizer: of the model.
       density_ratio: the discriminator of the estimator "density_ratio", None for the others.
       dataset_size: N of the aggregate posterior.
+      max_skipped_in_a_row: after so many steps in a row that were not finite none is applied any more.
       beta: in place of the objective's, where trainings that differ in it share a program; None otherwise.
     """
 
@@ -29,6 +30,7 @@ class Recipe:
     optimizer: optax.GradientTransformation
     density_ratio: DensityRatio | None
     dataset_size: int
+    max_skipped_in_a_row: int
     beta: Float[Array, ""] | None = None
 
 
@@ -43,4 +45,6 @@ def make_recipe(model: Model, settings: Settings, dataset_size: int) -> Recipe:
     if settings.objective.estimator == "density_ratio":
         density_ratio = make_density_ratio(settings.discriminator, model.latent_sizes[-1])
     optimizer = make_optimizer(settings.optimizer, settings.train.steps)
-    return Recipe(model, settings.objective, optimizer, density_ratio, dataset_size)
+    return Recipe(
+        model, settings.objective, optimizer, density_ratio, dataset_size, settings.train.max_skipped_in_a_row
+    )

@@ -37,7 +37,8 @@ class Aside(NamedTuple):
 def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: Recipe) -> tuple[TrainState, Metrics]:
     """Takes one step up the objective.
 
-    A step whose loss, gradient, running averages or discriminator's step are not finite is counted and not applied.
+    A step whose loss, gradient, running averages or discriminator's step are not finite is counted and not applied, nor
+    is any after `recipe.max_skipped_in_a_row` of them in a row.
 
     Args:
       state: before the step.
@@ -63,10 +64,11 @@ def train_step(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: 
             discriminator, aside.latents[-1], jax.random.fold_in(step_key, len(noise))
         )
         watched += [metrics["discriminator_loss"], discriminator.parameters]
-    is_finite = _all_finite(watched)
+    # After too many in a row the state stays what it is, until the host looks: a chunk may go on for a while.
+    is_taken = _all_finite(watched) & (state.skipped_in_a_row < recipe.max_skipped_in_a_row)
     taken = TrainState(state.step, variables, optimizer, discriminator, state.skipped, jnp.zeros_like(state.skipped))
     passed_over = dataclasses.replace(state, skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1)
-    kept = jax.tree.map(functools.partial(jnp.where, is_finite), taken, passed_over)
+    kept = jax.tree.map(functools.partial(jnp.where, is_taken), taken, passed_over)
     metrics |= {"skipped_steps": kept.skipped, "skipped_in_a_row": kept.skipped_in_a_row}
     return dataclasses.replace(kept, step=state.step + 1), metrics
 

@@ -110,11 +110,11 @@ class Trainer:
 
     def report_divergence(self, state: TrainState, directory: pathlib.Path) -> str:
         """Keeps in `directory` what the newest steps that were not finite started from, and says what it was."""
-        row = int(state.skipped_in_a_row)
         state = divergence.before_row(state)
         batch = place(next(self._batches(int(state.step), shard=(0, 1))), self._replicated)
         images = self._images.from_batch(batch, self._resident)
-        return divergence.keep_for_reproduction(directory, state, images, self._keys[NOISE], self._recipe, steps=row)
+        steps = self._schedule.max_skipped_in_a_row
+        return divergence.keep_for_reproduction(directory, state, images, self._keys[NOISE], self._recipe, steps=steps)
 
     def _first(self) -> TrainState:
         return create(self._recipe, self._keys[INIT])
