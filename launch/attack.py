@@ -170,9 +170,10 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     replaces = " (in place of earlier ones)" if (folder / f"{name}.npz").exists() else ""
     made_by = {"step": step, "split": options.split, "options": json.dumps(dataclasses.asdict(options))}
     summary = metrics.summarise(result)
-    storage.write_npz(folder / f"{name}.npz", {**result.to_arrays(), **numbers, **made_by})
     storage.write_csv(folder / f"{name}.csv", rows)
     storage.write_csv(folder / f"{name}_summary.csv", _summary_rows(summary))
+    # Last: where it is, the others are.
+    storage.write_npz(folder / f"{name}.npz", {**result.to_arrays(), **numbers, **made_by})
     unfinished.remove()
     print(
         f"{opened.path}: {result.status.size} attacks on {options.split} images, "

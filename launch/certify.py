@@ -24,6 +24,8 @@ from seatbelt_jax import bounds, plots, run, storage
 
 # Images certified where no number is given and there are as many.
 _IMAGES = 50
+# What is done so far, beside the results.
+_UNFINISHED = ".unfinished"
 _KNOWN = (*bounds.METHODS, *MODES)
 
 
@@ -100,7 +102,7 @@ class Task(NamedTuple):
     @property
     def unfinished(self) -> storage.Folder:
         """Keeps what is done so far."""
-        return storage.Folder(self.folder / ".unfinished")
+        return storage.Folder(self.folder / _UNFINISHED)
 
 
 def _task(opened: run.Run, options: Options) -> Task:
@@ -109,6 +111,8 @@ def _task(opened: run.Run, options: Options) -> Task:
     vae = opened.load_vae(step)
     functions = certification.functions_of(vae)
     methods = _methods(opened, functions.depth, options)
+    if left_out := [name for name in options.methods if name not in methods]:
+        print(f"{opened.path} has {_layers(functions.depth)}: without {', '.join(left_out)}")
     part = run_data.unseen(opened, vae.likelihood.image_range, options.split)
     count = min(_IMAGES, part.size) if options.images is None else options.images
     if count > part.size:
@@ -124,7 +128,6 @@ def _task(opened: run.Run, options: Options) -> Task:
 def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
     if unknown := [name for name in options.methods if name not in _KNOWN]:
         raise ValueError(f"--methods: unknown method {', '.join(unknown)}; there are {', '.join(_KNOWN)}")
-    layers = f"{depth} latent {'layer' if depth == 1 else 'layers'}"
     of_depth = tuple(bounds.METHODS) if depth == 1 else tuple(MODES)
     if not options.methods:
         first_order = [
@@ -137,12 +140,28 @@ def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(name for name in options.methods if name in of_depth))
     if not chosen:
         raise ValueError(
-            f"{opened.path} has {layers}, for which there is none of {', '.join(options.methods)}; there are "
+            f"{opened.path} has {_layers(depth)}, for which there is none of {', '.join(options.methods)}; there are "
             f"{', '.join(of_depth)}"
         )
-    if left_out := [name for name in options.methods if name not in of_depth]:
-        print(f"{opened.path} has {layers}: without {', '.join(left_out)}")
     return chosen
+
+
+def results(opened: run.Run, options: Options) -> list[pathlib.Path]:
+    """The files that say how `certify` ended, with these options, on a run."""
+    methods = _methods(opened, len(opened.config["model"]["latent_sizes"]), options)
+    names = [_file_name(method, options.norm) for method in methods]
+    names += ["minimal_radius"] * options.minimal_radius
+    names += [_file_name("empirical_margin", options.norm)] * (options.empirical > 0)
+    return [opened.path / _of_split("certificates", options.split) / f"{name}.npz" for name in names]
+
+
+def is_unfinished(opened: run.Run, options: Options) -> bool:
+    """Whether some `certify` of the run's images was broken off: tables and figures may be missing."""
+    return (opened.path / _of_split("certificates", options.split) / _UNFINISHED).exists()
+
+
+def _layers(depth: int) -> str:
+    return f"{depth} latent {'layer' if depth == 1 else 'layers'}"
 
 
 def _earlier_certificates(folder: pathlib.Path, step: int | None, replaced: list[str]) -> dict[str, bounds.Certificate]:

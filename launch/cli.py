@@ -17,9 +17,11 @@ from absl import app, flags, logging
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 # Errors of the user's making, or of the machine's: the message says all, a traceback would bury it.
-_EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
+EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 _INTERRUPTED, _TERMINATED = 130, 143
 _ADVICE = "; what is on disk is whole, and the same command goes on or starts anew"
+# The flags that name a configuration, and where those are that come with the project.
+_CONFIG_FOLDERS = {"--config": pathlib.Path("configs"), "--sweep": pathlib.Path("configs", "sweeps")}
 # After Ctrl-C, the standard error that was.
 _stopping: list[int] = []
 
@@ -40,13 +42,18 @@ def start(main: Callable[[], None]) -> None:
     app.run(lambda _: _run(main), flags_parser=_parse)
 
 
+def is_stopping() -> bool:
+    """Whether Ctrl-C came: what fails from then on may have been broken off."""
+    return bool(_stopping)
+
+
 def _run(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, _raise_interrupt)
     signal.signal(signal.SIGALRM, _raise_interrupt)
     signal.signal(signal.SIGTERM, lambda *_: _stopped("terminated", _TERMINATED, _ADVICE))
     try:
         main()
-    except _EXPECTED as error:
+    except EXPECTED as error:
         reason = f"{error}" or type(error).__name__
         if not _stopping:
             _fail(reason)
@@ -72,16 +79,14 @@ def _parse(arguments: list[str]) -> list[str]:
 def _check_config_file(arguments: list[str]) -> None:
     """For a configuration that is not there, says which are."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument == "--config":
-            value = following
-        elif argument.startswith("--config="):
-            value = argument.removeprefix("--config=")
-        else:
+        flag, equals, value = argument.partition("=")
+        if flag not in _CONFIG_FOLDERS:
             continue
+        value = value if equals else following
         path = pathlib.Path(value.split(":")[0])
         if not path.is_file() or path.stem.startswith("_"):
             # Files that begin with an underscore are parts of configurations.
-            known = sorted(map(str, [*path.parent.glob("[!_]*.py"), *pathlib.Path("configs").glob("[!_]*.py")]))
+            known = sorted(map(str, [*path.parent.glob("[!_]*.py"), *_CONFIG_FOLDERS[flag].glob("[!_]*.py")]))
             stems = {pathlib.Path(name).stem: name for name in known}
             near = [stems[stem] for stem in difflib.get_close_matches(path.stem, stems, n=1)]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known)) or 'none'}"

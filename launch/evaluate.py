@@ -84,8 +84,7 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
     if unknown := [name for name in options.measures if name not in MEASURES]:
         raise ValueError(f"--measures: unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     task = _task(run.open(path), options)
-    # As all results on test images, apart from those on validation images.
-    file = task.opened.path / ("evaluation.json" if options.split == Options.split else "evaluation_test.json")
+    file = record_file(task.opened, options)
     record = _record(file, task.step)
     for name in options.measures or MEASURES:
         record["measures"].pop(name, None)
@@ -100,6 +99,11 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
             print(f"{name:20} {_headline(name, record['measures'][name])}")
         storage.write_json(file, record)
     print(f"{file}: {len(record['measures'])} measures of step {task.step}, {len(record['skipped'])} skipped")
+
+
+def record_file(opened: run.Run, options: Options) -> pathlib.Path:
+    """What `evaluate` writes; as all results on test images, apart from those on validation images."""
+    return opened.path / ("evaluation.json" if options.split == Options.split else "evaluation_test.json")
 
 
 def _task(opened: run.Run, options: Options) -> Task:

@@ -6,7 +6,7 @@ The same command again goes on from the newest checkpoint.
 import contextlib
 import json
 import pathlib
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import cli
 import jax
@@ -78,8 +78,48 @@ def _origin(path: pathlib.Path) -> Origin | None:
     return None
 
 
+class Prepared(NamedTuple):
+    """A run that only has to be trained: its configuration and its data are checked, its directory is there.
+
+    Attributes:
+      opened: the run, with the checkpoint of another one that it begins with.
+      image_range: what black and white are.
+    """
+
+    opened: run.Run
+    model: models.Model
+    splits: data.Splits
+    settings: training.Settings
+    image_range: tuple[float, float]
+
+    def show(self, step: int, found: training.Evaluation) -> None:
+        """Prints an evaluation, and writes its pictures into the run."""
+        tqdm.write(
+            f"step {step}: ELBO {found.metrics['elbo']:.1f} nats, "
+            f"reconstruction error {found.metrics['reconstruction_error']:.2f} on validation images"
+        )
+        path, pictures = self.opened.path, found.pictures
+        low, high = self.image_range
+        storage.write_npz(path / "samples.npz", {**pictures, "step": step, "image_low": low, "image_high": high})
+        grid = plots.image_grid(np.stack(list(pictures.values())), self.image_range)
+        storage.write_bytes(path / "figures" / f"reconstructions_{step:08d}.png", grid)
+        traversals = plots.image_grid(np.asarray(found.traversals), self.image_range)
+        storage.write_bytes(path / "figures" / f"traversals_{step:08d}.png", traversals)
+
+
 def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, profile: bool = False) -> None:
     """Trains `config` in the run directory `path`, from its newest checkpoint, else from `origin`."""
+    opened, model, splits, settings, _ = prepared = prepare(config, path, origin=origin)
+    training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=prepared.show, profile=profile)
+
+
+def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -> Prepared:
+    """Makes the run directory `path` for the training of `config`, or takes the one that is there.
+
+    Raises:
+      ValueError: for a configuration that makes no sense, or a directory of another one.
+      FileNotFoundError: where the data are not there.
+    """
     # Everything is checked before the first file is written.
     settings = training.parse_settings(config)
     likelihood = models.make_likelihood(config["model"])
@@ -117,21 +157,7 @@ def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, pro
     )
     for line in (summary, *notes) if distributed.is_first() else ():
         print(line)
-
-    def show(step: int, found: training.Evaluation) -> None:
-        tqdm.write(
-            f"step {step}: ELBO {found.metrics['elbo']:.1f} nats, "
-            f"reconstruction error {found.metrics['reconstruction_error']:.2f} on validation images"
-        )
-        pictures = found.pictures
-        low, high = likelihood.image_range
-        storage.write_npz(path / "samples.npz", {**pictures, "step": step, "image_low": low, "image_high": high})
-        grid = plots.image_grid(np.stack(list(pictures.values())), likelihood.image_range)
-        storage.write_bytes(path / "figures" / f"reconstructions_{step:08d}.png", grid)
-        traversals = plots.image_grid(np.asarray(found.traversals), likelihood.image_range)
-        storage.write_bytes(path / "figures" / f"traversals_{step:08d}.png", traversals)
-
-    training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=show, profile=profile)
+    return Prepared(opened, model, splits, settings, likelihood.image_range)
 
 
 def _check_steps_left(origin: Origin, steps: int) -> None:

@@ -1,0 +1,83 @@
+"""Willetts et al. 2021 in small: every model under every beta, on three data sets at 32 x 32.
+
+python launch/sweep.py --sweep=configs/sweeps/w21_small.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import _base
+
+_BETAS = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+_DATA = ("sprites", "mnist", "fashion_mnist")
+_STORED = {"image_size": 32, "fit": "pad", "held_out": 0.05, "data_dir": ""}
+_LAYERS = {"free_bits": 0.5}
+
+
+def get_config() -> ConfigDict:
+    base = _base.apply(_base.sprites(), "demo")
+    base.model.widths = (256, 256)
+    base.train.update(steps=3_000, evaluate_every=1_000, checkpoint_every=1_000)
+    attack = {"pairs": 10, "penalties": 20, "iterations": 300}
+    return ConfigDict(
+        {
+            "base": base,
+            "data_sets": {
+                "sprites": {"name": "sprites", "image_size": 32},
+                "mnist": {"name": "mnist", **_STORED},
+                "fashion_mnist": {"name": "fashion_mnist", **_STORED},
+            },
+            "models": {
+                "beta_vae": {"objective": {"penalty": "kl"}},
+                "beta_tcvae": {"objective": {"penalty": "total_correlation"}},
+                "beta_hvae": {"objective": {"penalty": "kl", **_LAYERS}},
+                "seatbelt": {"objective": {"penalty": "total_correlation", **_LAYERS}},
+                "beta_tcdlgm": {
+                    "objective": {"penalty": "total_correlation", **_LAYERS},
+                    "model": {"decoder_reads": "bottom"},
+                },
+            },
+            "grids": {
+                "one_layer": {
+                    "data": _DATA,
+                    "model": ("beta_vae", "beta_tcvae"),
+                    "L": (1,),
+                    "d_z": (24,),
+                    "beta": _BETAS,
+                    "seed": (0,),
+                },
+                "layers": {
+                    "data": _DATA,
+                    "model": ("beta_hvae", "seatbelt"),
+                    "L": (2, 4),
+                    "d_z": (24,),
+                    "beta": _BETAS,
+                    "seed": (0,),
+                },
+                "bottom_alone": {
+                    "data": _DATA,
+                    "model": ("beta_tcdlgm",),
+                    "L": (4,),
+                    "d_z": (24,),
+                    "beta": _BETAS,
+                    "seed": (0,),
+                },
+            },
+            "attacks": {
+                "all_layers": {**attack, "layers": "all"},
+                "top_layer": {**attack, "layers": "top"},
+                "bottom_layer": {**attack, "layers": "bottom"},
+            },
+            "certify": {"images": 50, "radius": 4.0, "samples": 1000},
+            "evaluate": {
+                "measures": (
+                    "weight_norms",
+                    "active_units",
+                    "posterior_std",
+                    "noise_robustness",
+                    "elbo",
+                    "importance_weighted",
+                ),
+                "images": 3000,
+            },
+        }
+    )

@@ -1,0 +1,100 @@
+"""Trains, attacks, certifies and evaluates a grid of models: python launch/sweep.py --sweep=configs/sweeps/NAME.py
+
+Each cell of the grid is a run in runs/sweeps/NAME/, for the other launchers as any other run; sweep.csv there has one
+row for each. What is done is not done again: interrupted, changed or with more cells, the same command goes on.
+"""
+
+import contextlib
+import io
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import cli
+import jax
+import sweep_cells
+import sweep_stages
+from absl import flags
+from ml_collections import config_flags
+from sweep_cells import Cell, Sweep
+from sweep_progress import Progress
+from tqdm import tqdm
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file(
+        "sweep",
+        None,
+        "The sweep: a file of configs/sweeps/; its fields can be changed by --sweep.SECTION.FIELD=VALUE.",
+        lock_config=True,
+    )
+    flags.DEFINE_string("workdir", None, "The folder of the runs; by default runs/sweeps/ and the name of the sweep.")
+    flags.DEFINE_string("shard", None, "i/n: every n-th group of cells from the i-th on, for several machines.")
+    flags.mark_flag_as_required("sweep")
+
+
+def main() -> None:
+    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["sweep"])).stem
+    found = sweep_cells.parse(flags.FLAGS.sweep.to_dict())
+    file = sweep(found, pathlib.Path(flags.FLAGS.workdir or f"runs/sweeps/{name}"), flags.FLAGS.shard)
+    print(f"{file}: {len(file.read_text().splitlines()) - 1} cells")
+
+
+def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None) -> pathlib.Path:
+    """Does all that is not done yet, group by group, and returns where the table is.
+
+    Raises:
+      ValueError: for a shard that does not exist; or, after all others are done, where cells failed.
+    """
+    file = folder / "sweep.csv"
+    if shard is not None:
+        asked = asked._replace(groups=sweep_cells.of_shard(asked.groups, shard))
+        file = folder / f"sweep_{shard.replace('/', '_of_')}.csv"
+    progress = Progress(asked, folder, file)
+    with progress.bar, _above(progress.bar):
+        for group in asked.groups:
+            for name, error in sweep_stages.train_cells(group, folder).items():
+                progress.fail(name, "train", error)
+            for cell in group:
+                _finish(cell, progress)
+            # Programs of other models are of no more use.
+            jax.clear_caches()
+    if failed := {name: reason for name, reason in progress.failures.items() if reason}:
+        first = "; ".join(f"{name}: {failed[name]}" for name in list(failed)[:1])
+        raise ValueError(f"{len(failed)} of {len(asked.cells)} cells failed, {file} says why; the first is {first}")
+    return file
+
+
+def _finish(cell: Cell, progress: Progress) -> None:
+    """All that is done to a trained cell. What one stage cannot do, the next ones may."""
+    progress.update(cell)
+    is_trained = not progress.failures[cell.name]
+    for stage in progress.stages(cell) if is_trained and not progress.is_finished(cell) else ():
+        print(f"{cell.name}: {stage.name}")
+        if (error := sweep_stages.do(stage, progress.path(cell))) is not None:
+            progress.fail(cell.name, stage.name, error)
+        progress.update(cell)
+    progress.close(cell)
+
+
+@contextlib.contextmanager
+def _above(bar: tqdm) -> Iterator[None]:
+    """What the launchers print, above the bar; where there is none, as always."""
+    if bar.disable:
+        yield
+        return
+    out = sys.stdout
+
+    class Above(io.TextIOBase):
+        def write(self, text: str) -> int:
+            if line := text.rstrip("\n"):
+                tqdm.write(line, file=out)
+            return len(text)
+
+    with contextlib.redirect_stdout(Above()):  # type: ignore[type-var]
+        yield
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.start(main)

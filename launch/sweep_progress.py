@@ -1,0 +1,88 @@
+"""How far a sweep is: its progress bar, its table, and what failed."""
+
+import pathlib
+from typing import Any
+
+import sweep_stages
+import sweep_table
+from sweep_cells import Cell, Sweep
+from tqdm import tqdm
+
+from seatbelt_jax import run
+
+
+class Progress:
+    """How far a sweep is: its bar and its table.
+
+    Attributes:
+      failures: why cells failed, by name; empty where they did not.
+      bar: over cells and stages.
+    """
+
+    def __init__(self, asked: Sweep, folder: pathlib.Path, file: pathlib.Path):
+        self.failures = {cell.name: "" for cell in asked.cells}
+        self._asked, self._folder, self._file = asked, folder, file
+        self._left = {cell.name: self._stages_left(cell) for cell in asked.cells}
+        self._rows = {cell.name: self._row(cell) for cell in asked.cells}
+        self._write()
+        total = sum(1 + len(self.stages(cell)) for cell in asked.cells)
+        # Stages take very different times: their mean over all of this call is the best guess of what is left.
+        self.bar = tqdm(
+            total=total, initial=total - sum(self._left.values()), unit="stage", smoothing=0.0, disable=None
+        )
+
+    def path(self, cell: Cell) -> pathlib.Path:
+        return self._folder / cell.name
+
+    def stages(self, cell: Cell) -> list[sweep_stages.Stage]:
+        """What is done to it once it is trained."""
+        return sweep_stages.stages_of(self._asked, cell)
+
+    def is_finished(self, cell: Cell) -> bool:
+        return not self._left[cell.name]
+
+    def fail(self, name: str, stage: str, error: Exception) -> None:
+        reason = f"{stage}: {' '.join(f'{error}'.split()) or type(error).__name__}"
+        self.failures[name] = "; ".join(filter(None, (self.failures[name], reason)))
+        print(f"failed: {name}: {reason}")
+
+    def update(self, cell: Cell) -> None:
+        """Counts what is done by now."""
+        left = self._stages_left(cell)
+        self.bar.update(self._left[cell.name] - left)
+        self._left[cell.name] = left
+
+    def close(self, cell: Cell) -> None:
+        """Nothing more is done to a cell: the bar does not wait for what failed, and the table has the rest."""
+        if self.failures[cell.name]:
+            self.bar.total -= self._left[cell.name]
+            self.bar.refresh()
+        self._rows[cell.name] = self._row(cell)
+        self._write()
+
+    def _write(self) -> None:
+        sweep_table.write(self._file, list(self._rows.values()))
+
+    def _row(self, cell: Cell) -> dict[str, Any]:
+        place = sweep_table.place_of(cell)
+        reason = self.failures[cell.name]
+        status = f"failed: {reason}" if reason else "done" if self.is_finished(cell) else "unfinished"
+        row = {"cell": place.pop("cell"), "status": status, **place}
+        try:
+            return row | sweep_table.results_of(self._asked, self.path(cell))
+        except Exception as error:
+            # The stage that reads the same has failed, or will.
+            sweep_stages.failure(error)
+            return row
+
+    def _stages_left(self, cell: Cell) -> int:
+        """What is damaged is not done, and says so when it is its turn."""
+        stages = self.stages(cell)
+        try:
+            if not sweep_stages.is_trained(cell, self.path(cell)):
+                return 1 + len(stages)
+            opened = run.open(self.path(cell))
+            return sum(not stage.is_done(opened) for stage in stages)
+        except Exception as error:
+            sweep_stages.failure(error)
+            return 1 + len(stages)

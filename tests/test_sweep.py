@@ -1,0 +1,364 @@
+"""launch/sweep.py: a whole sweep, one that was killed, cells that fail, shards, and files that make no sense."""
+
+import csv
+import pathlib
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from configs.sweeps import smoke, w21_small
+from seatbelt_jax import run, storage, training
+from seatbelt_jax.checkpoint import newest_step
+from tests import launchers
+
+FILE = "--sweep=configs/sweeps/smoke.py"
+# Of one layer, for little compiling: its two cells are trained together.
+SMALL = ("--sweep.grids.all.model=('beta_vae',)", "--sweep.evaluate.measures=('active_units',)")
+CELLS = ["beta_vae_beta1", "beta_vae_beta4", "seatbelt_beta1", "seatbelt_beta4"]
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return launchers.load("sweep_cells")
+
+
+@pytest.fixture(scope="module")
+def sweep(cells):
+    """Does a sweep in this process; a second of all it takes is done once."""
+    launcher = launchers.load("sweep")
+
+    def sweep(config, folder, shard=None):
+        return launcher.sweep(cells.parse(config), folder, shard)
+
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def command():
+    with launchers.Forks() as forks:
+        yield lambda *options, **settings: forks.run(["launch/sweep.py", FILE, *options], **settings)
+
+
+@pytest.fixture(scope="module")
+def whole(sweep, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    assert sweep(config(), folder) == folder / "sweep.csv"
+    return folder
+
+
+def config(**changes):
+    found = smoke.get_config().to_dict()
+    for name, values in changes.items():
+        found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
+    return found
+
+
+def small(**changes):
+    """Two cells that are trained together, and not attacked."""
+    grids = {"all": {"model": ("beta_vae",), "beta": (1.0, 4.0)}}
+    found = config(**{"grids": grids, "evaluate": {"measures": ("weight_norms",)}, **changes})
+    return {name: values for name, values in found.items() if name != "attacks"}
+
+
+def copy_of(whole, folder):
+    """The two cells of `small`, done."""
+    for name in CELLS[:2]:
+        shutil.copytree(whole / name, folder / name)
+    return folder
+
+
+def table(folder, name="sweep.csv"):
+    with (folder / name).open() as file:
+        return {row["cell"]: row for row in csv.DictReader(file)}
+
+
+def times(folder):
+    """When each result was written."""
+    files = [file for file in folder.rglob("*") if file.suffix in (".npz", ".json", ".jsonl", ".png")]
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+def test_every_cell_is_an_ordinary_run_with_all_results(whole):
+    assert [path.name for path in sorted(whole.iterdir())] == [*CELLS, "sweep.csv"]
+    for name in CELLS:
+        made = {str(file.relative_to(whole / name)) for file in (whole / name).rglob("*") if file.is_file()}
+        certificate = "hierarchical" if name.startswith("seatbelt") else "spectral"
+        assert {
+            "metrics.jsonl",
+            "samples.npz",
+            "figures/reconstructions_00000004.png",
+            "attacks/latent_kl_all_latent.npz",
+            f"certificates/{certificate}.npz",
+            "evaluation.json",
+        } <= made
+    opened = run.open(whole / "seatbelt_beta4")
+    assert opened.latest_step == 4 and opened.config["objective"]["beta"] == 4.0
+    assert opened.config["model"]["latent_sizes"] == [3, 2]
+    page = launchers.load("report").report([whole / name for name in CELLS])
+    assert "seatbelt_beta4" in page.read_text()
+    page.unlink()
+
+
+def test_the_table_has_what_is_in_the_runs(whole):
+    rows = table(whole)
+    assert list(rows) == CELLS and all(row["status"] == "done" for row in rows.values())
+    row = rows["seatbelt_beta4"]
+    place = {"data": "mock", "model": "seatbelt", "L": "2", "d_z": "3", "latent_sizes": "3 2", "beta": "4.0"}
+    assert row.items() >= {**place, "penalty": "total_correlation", "tau": "0.0", "seed": "0", "step": "4"}.items()
+    path = whole / "seatbelt_beta4"
+    arrays = storage.read_npz(path / "attacks" / "latent_kl_all_latent.npz")
+    assert float(row["latent_median_delta_nats"]) == pytest.approx(np.median(arrays["objective"]))
+    assert float(row["latent_median_delta_nats_low"]) <= float(row["latent_median_delta_nats"])
+    assert {"latent_median_distortion_half_way_l2", "latent_share_suspicious"} <= row.keys()
+    radius = storage.read_npz(path / "certificates" / "hierarchical.npz")["radius"]
+    assert float(row["margin_hierarchical_median_l2"]) == np.median(radius)
+    assert row["margin_spectral_median_l2"] == ""
+    measures = storage.read_json(path / "evaluation.json")["measures"]
+    expected = {
+        "elbo_nats": measures["elbo"]["elbo_nats"],
+        "kl_2_nats": measures["elbo"]["kl_2_nats"],
+        "importance_weighted_log_likelihood_nats": measures["importance_weighted"]["log_likelihood_nats"],
+        "active_units": measures["active_units"]["active_1"] + measures["active_units"]["active_2"],
+        "posterior_std_norm_2_mean_latent_units": measures["posterior_std"]["layer_2"]["mean"],
+    }
+    assert {name: float(row[name]) for name in expected} == pytest.approx(expected)
+    vae = rows["beta_vae_beta1"]
+    norms = storage.read_npz(whole / "beta_vae_beta1" / "certificates" / "spectral.npz")["norms_spectral"]
+    assert float(vae["encoder_jacobian_norm_median_latent_units_per_pixel_unit"]) == pytest.approx(np.median(norms))
+    assert vae["kl_2_nats"] == ""
+
+
+def test_what_is_done_is_not_done_again(sweep, whole):
+    before, rows = times(whole), table(whole)
+    sweep(config(), whole)
+    assert times(whole) == before and table(whole) == rows
+
+
+def test_changed_settings_are_a_stage_of_their_own(sweep, whole, tmp_path):
+    folder = copy_of(whole, tmp_path)
+    before = times(folder)
+    sweep(small(evaluate={"images": 10, "measures": ("active_units",)}, certify={"images": 1}), folder)
+    changes = {file.name for file, time in times(folder).items() if before.get(file) != time}
+    assert {"evaluation.json", "spectral.npz"} <= changes
+    assert not changes & {"samples.npz", "metrics.jsonl", "latent_kl_all_latent.npz"}
+    assert storage.read_json(folder / CELLS[0] / "evaluation.json")["measures"]["active_units"]["images"] == 10
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "moment"),
+    [
+        (signal.SIGKILL, -9, "beta_vae_beta1/checkpoints/2"),
+        (signal.SIGTERM, 143, "beta_vae_beta1/attacks/*.npz"),
+        (signal.SIGINT, 130, "beta_vae_beta4/certificates/spectral.npz"),
+    ],
+)
+def test_stopped_anywhere_it_goes_on(command, whole, tmp_path, stop, status, moment):
+    if stop != signal.SIGKILL:
+        copy_of(whole, tmp_path)
+        # Done is all but this and what comes after it.
+        shutil.rmtree((tmp_path / moment).parent)
+    done = command(f"--workdir={tmp_path}", *SMALL, strike=(stop, str(tmp_path / moment)))
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    before, left = times(tmp_path), table(tmp_path)
+    assert any(row["status"] == "unfinished" for row in left.values())
+    done = command(f"--workdir={tmp_path}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == f"{tmp_path / 'sweep.csv'}: 2 cells"
+    rows, expected = table(tmp_path), table(whole)
+    for name in CELLS[:2]:
+        assert rows[name]["status"] == "done"
+        for column in ("latent_median_delta_nats", "margin_spectral_median_l2"):
+            assert float(rows[name][column]) == pytest.approx(float(expected[name][column]), rel=1e-3)
+    # Attacks that were there stay as they were.
+    after = times(tmp_path)
+    assert all(
+        after[file] == time for file, time in before.items() if "attacks" in file.parts and file.suffix == ".npz"
+    )
+
+
+def test_a_cell_that_fails_is_reported_and_the_rest_goes_on(sweep, tmp_path, capsys):
+    broken = small(
+        data_sets={"mock": smoke.get_config().base.data.to_dict(), "lost": {"name": "npz:missing.npz"}},
+        grids={"all": {"data": ("lost", "mock"), "model": ("beta_vae",), "beta": (1.0, 4.0)}},
+        evaluate={"measures": ("active_units",)},
+    )
+    with pytest.raises(
+        ValueError, match=r"2 of 4 cells failed, .*sweep.csv says why; the first is lost_beta_vae_beta1"
+    ):
+        sweep(broken, tmp_path)
+    rows = table(tmp_path)
+    assert [row["status"] for row in rows.values()][2:] == ["done", "done"]
+    assert rows["lost_beta_vae_beta4"]["status"].startswith("failed: train: ")
+    assert "missing.npz" in rows["lost_beta_vae_beta4"]["status"]
+    assert "failed: lost_beta_vae_beta1: train: " in capsys.readouterr().out
+
+
+def test_one_stage_that_fails_does_not_take_the_others_along(sweep, whole, tmp_path):
+    folder = copy_of(whole, tmp_path)
+    changed = small(certify={"images": 1000})
+    with pytest.raises(ValueError, match=r"certify: there are 25 validation images, not 1000"):
+        sweep(changed, folder)
+    rows = table(folder)
+    assert all(row["status"].startswith("failed: certify: ") and row["encoder_weight_norm"] for row in rows.values())
+
+
+def test_of_trainings_together_the_one_that_diverges_fails(sweep, tmp_path):
+    config = small(grids={"all": {"model": ("beta_vae",), "beta": (1.0, 1e38)}})
+    config["base"]["train"]["max_skipped_in_a_row"] = 2
+    del config["certify"]
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"1 of 2 cells failed.* train: training diverged: its last \d steps"):
+            sweep(config, tmp_path)
+    assert [row["status"][:6] for row in table(tmp_path).values()] == ["done", "failed"]
+
+
+def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
+    before = times(whole)
+    other = config()
+    other["base"]["train"]["batch_size"] = 8
+    with pytest.raises(ValueError, match=r"4 of 4 cells failed.*train.batch_size was 16 and is 8"):
+        sweep(other, whole)
+    assert times(whole) == before
+    sweep(config(), whole)  # and the table is that of this sweep again
+
+
+def test_shards_share_the_work_and_one_call_gathers_it(cells, sweep, tmp_path):
+    config = small(evaluate={"measures": ("weight_norms",)})
+    del config["certify"]
+    config["together"] = 1
+    assert sweep(config, tmp_path, "2/2") == tmp_path / "sweep_2_of_2.csv"
+    assert list(table(tmp_path, "sweep_2_of_2.csv")) == ["beta_vae_beta4"]
+    assert not (tmp_path / "beta_vae_beta1").exists()
+    sweep(config, tmp_path, "1/2")
+    before = times(tmp_path)
+    sweep(config, tmp_path)
+    assert times(tmp_path) == before
+    rows = table(tmp_path)
+    assert [row["status"] for row in rows.values()] == ["done", "done"]
+    assert all(row["encoder_weight_norm"] for row in rows.values())
+
+
+def test_each_cell_is_in_one_shard(cells):
+    groups = cells.parse(w21_small.get_config().to_dict()).groups
+    for count in (1, 2, 5):
+        shards = [cells.of_shard(groups, f"{number}/{count}") for number in range(1, count + 1)]
+        names = sorted(cell.name for shard in shards for group in shard for cell in group)
+        assert names == sorted(cell.name for group in groups for cell in group)
+
+
+def test_axes_change_what_their_names_say(cells):
+    axes = {"model": ("seatbelt",), "L": (1, 3), "d_z": (8,), "beta": (2.0,), "tau": (0.1,), "seed": (0, 7)}
+    groups = cells.parse(config(grids={"all": axes})).groups
+    assert [len(group) for group in groups] == [2, 2]  # the two seeds share a program
+    cell = groups[1][1]
+    assert cell.name == "seatbelt_L3_dz8_beta2_tau0.1_seed7"
+    assert cell.config["model"]["latent_sizes"] == (8, 4, 2)
+    assert (cell.config["objective"]["beta"], cell.config["seed"]) == (2.0, 7)
+    assert cell.config["model"]["posterior_std_offset"] == 0.1
+    listed = cells.parse(config(grids={"all": {"model": ("seatbelt",), "L": (1,)}})).cells[0]
+    assert listed.config["model"]["latent_sizes"] == (2,)  # the last of those listed
+    assert cells.parse(config(grids={"all": {"beta": (1.0,)}, "again": {"beta": (1.0, 2.0)}})).cells[0].name == "beta1"
+
+
+def test_one_layer_is_not_attacked_by_its_top_and_bottom_again(cells):
+    stages = launchers.load("sweep_stages")
+    found = cells.parse(w21_small.get_config().to_dict())
+    names = {
+        len(cell.config["model"]["latent_sizes"]): [stage.name for stage in stages.stages_of(found, cell)]
+        for cell in found.cells
+    }
+    assert names[1] == ["attack all_layers", "certify", "evaluate"]
+    assert names[4] == ["attack all_layers", "attack bottom_layer", "attack top_layer", "certify", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grids": {"all": {"gamma": (1.0,)}}}, "grids.all: there is no axis gamma; there are data, model, L"),
+        ({"grids": {"all": {"beta": ()}}}, r"grids.all.beta must list one value or more, got \(\)"),
+        ({"grids": {"all": {"beta": 3.0}}}, "grids.all.beta must list one value or more, got 3.0"),
+        ({"grids": {"all": {}}}, "grids.all has no axes"),
+        ({"grids": {"all": {"beta": (-1.0,)}}}, "grids.all, cell beta-1: objective.beta must be a finite number"),
+        ({"grids": {"all": {"model": ("vae",)}}}, "there is no 'vae' in the sweep's section models, but beta_vae, sea"),
+        ({"grids": {"all": {"data": ("mnist",)}}}, "there is no 'mnist' in the sweep's section data_sets, but none"),
+        ({"grids": {"all": {"L": (3,)}}}, "model.latent_sizes has 1 layers, and L is 3; list more, or give d_z"),
+        ({"grids": {"all": {"L": (0,)}}}, "L must be a whole number of at least 1, got 0"),
+        ({"grids": {"all": {"seed": ("a/b",)}}}, "'seeda/b' becomes part of files' names"),
+        ({"models": {"seatbelt": {"objective": {"betta": 1}}}}, "unknown objective fields betta; known are"),
+        ({"models": {"seatbelt": {"model": {"latents": 1}}}}, "unknown model fields latents; known are"),
+        ({"models": {"seatbelt": {"modle": {}}}}, "a configuration has no section modle; there are seed, data"),
+        ({"base": {"data": {"name": "mock", "size": 8}}}, "unknown data fields size; known are"),
+        ({"attack": {}}, "a sweep has no section attack; there are base, models"),
+        ({"grids": None}, "the sweep lacks grids"),
+        ({"attacks": {"latent": {"pair": 3}}}, "attacks.latent has no field pair; there are attack, divergence"),
+        ({"attacks": {"latent": {"pairs": "3"}}}, "attacks.latent.pairs must be like 10, got '3'"),
+        ({"certify": {"radius": "4"}}, "certify.radius must be like 4.0, got '4'"),
+        ({"evaluate": {"measures": ("elb",)}}, "evaluate.measures: there is no elb, but weight_norms"),
+        ({"together": -1}, "together must be how many cells at most are trained together, 0 for all, got -1"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_before_anything_is_done(cells, changes, message):
+    given = config()
+    for name, value in changes.items():
+        given[name] = {**given.get(name, {}), **value} if name in ("base", "models", "evaluate") else value
+    with pytest.raises(ValueError, match=message):
+        cells.parse(given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard=0/2"], "error: --shard=0/2 must be i/n, the i-th of n shards from 1 on, as in --shard=1/3"),
+        (["--sweep.base.train.stepz=3"], "error: unknown configuration field stepz; did you mean steps?"),
+        (["--sweep.grids.all.beta=()"], "error: grids.all.beta must list one value or more, got ()"),
+        (["--sweep=configs/sweeps/smok.py"], "did you mean configs/sweeps/smoke.py?"),
+    ],
+)
+def test_a_wrong_command_is_one_line(command, tmp_path, options, message):
+    done = command(f"--workdir={tmp_path / 'sweep'}", *options)
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "sweep").exists()
+
+
+def test_every_shard_that_does_not_exist_is_refused(cells):
+    for shard in ("", "1", "3/2", "0/0", "a/b", "-1/2", "1/2/3"):
+        with pytest.raises(ValueError, match="must be i/n"):
+            cells.of_shard([], shard)
+
+
+@pytest.mark.parametrize("file", sorted(pathlib.Path("configs/sweeps").glob("[!_]*.py")), ids=lambda file: file.stem)
+def test_the_sweeps_of_the_project_parse(cells, file):
+    config = {"smoke": smoke, "w21_small": w21_small}[file.stem].get_config().to_dict()
+    found = cells.parse(config)
+    assert len({cell.name for cell in found.cells}) == len(found.cells)
+    for cell in found.cells:
+        training.check_layers(training.parse_settings(cell.config).objective, len(cell.config["model"]["latent_sizes"]))
+
+
+def test_the_grid_in_small_is_that_of_willetts_2021(cells):
+    found = cells.parse(w21_small.get_config().to_dict()).cells
+    assert len(found) == 126
+    assert {cell.axes["beta"] for cell in found} == {1.0, 2.0, 4.0, 6.0, 8.0, 10.0}
+    assert {cell.axes["data"] for cell in found} == {"sprites", "mnist", "fashion_mnist"}
+    for penalty in ("kl", "total_correlation"):
+        of_penalty = [cell.config["model"] for cell in found if cell.config["objective"]["penalty"] == penalty]
+        assert {len(model["latent_sizes"]) for model in of_penalty if model["decoder_reads"] == "all"} == {1, 2, 4}
+
+
+def test_a_kill_between_two_saves_of_a_group_is_made_up_for(sweep, whole, tmp_path):
+    folder = copy_of(whole, tmp_path)
+    # The second has one save less than the first, and neither has been evaluated.
+    (folder / CELLS[1] / "checkpoints" / "4").rename(tmp_path / "4")
+    for name in CELLS[:2]:
+        (folder / name / "metrics.jsonl").unlink()
+    config = small()
+    del config["certify"]
+    sweep(config, folder)
+    assert newest_step(folder / CELLS[1] / "checkpoints") == 4
+    for name in CELLS[:2]:
+        assert [row["step"] for row in training.read_metrics(folder / name)] == [4, 4]
+        one, other = (run.open(path / name).load_variables()["params"]["decoder"] for path in (whole, folder))
+        np.testing.assert_allclose(one["Dense_0"]["kernel"], other["Dense_0"]["kernel"], rtol=1e-4, atol=1e-5)
