@@ -53,6 +53,8 @@ def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None) -> pathl
     progress = Progress(asked, folder, file)
     with progress.bar, _above(progress.bar):
         for group in asked.groups:
+            if all(map(progress.is_finished, group)):
+                continue
             for name, error in sweep_stages.train_cells(group, folder).items():
                 progress.fail(name, "train", error)
             for cell in group:
@@ -70,7 +72,6 @@ def _finish(cell: Cell, progress: Progress) -> None:
     progress.update(cell)
     is_trained = not progress.failures[cell.name]
     for stage in progress.stages(cell) if is_trained and not progress.is_finished(cell) else ():
-        print(f"{cell.name}: {stage.name}")
         if (error := sweep_stages.do(stage, progress.path(cell))) is not None:
             progress.fail(cell.name, stage.name, error)
         progress.update(cell)

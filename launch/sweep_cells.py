@@ -96,12 +96,14 @@ def of_shard(groups: list[list[Cell]], shard: str) -> list[list[Cell]]:
     """Every n-th group from the i-th on, for `shard` = "i/n".
 
     Raises:
-      ValueError: where it is not two whole numbers with 1 <= i <= n.
+      ValueError: where it is not two whole numbers with 1 <= i <= n, or nothing is left for it.
     """
     found = re.fullmatch(r"([0-9]+)/([0-9]+)", shard)
     number, count = map(int, found.groups()) if found else (0, 0)
     if not 1 <= number <= count:
         raise ValueError(f"--shard={shard} must be i/n, the i-th of n shards from 1 on, as in --shard=1/3")
+    if number > len(groups):
+        raise ValueError(f"--shard={shard} has nothing to do: the cells make {len(groups)} groups; take fewer shards")
     return groups[number - 1 :: count]
 
 

@@ -101,6 +101,7 @@ def do(stage: Stage, path: pathlib.Path) -> Exception | None:
     """Does it where it is not done; returns why it could not be done."""
     try:
         if not stage.is_done(run.open(path)):
+            print(f"{path.name}: {stage.name}")
             stage.do(path)
     except Exception as error:
         return failure(error)

@@ -326,7 +326,9 @@ def test_a_wrong_command_is_one_line(command, tmp_path, options, message):
 def test_every_shard_that_does_not_exist_is_refused(cells):
     for shard in ("", "1", "3/2", "0/0", "a/b", "-1/2", "1/2/3"):
         with pytest.raises(ValueError, match="must be i/n"):
-            cells.of_shard([], shard)
+            cells.of_shard([[], []], shard)
+    with pytest.raises(ValueError, match="--shard=3/3 has nothing to do: the cells make 2 groups; take fewer shards"):
+        cells.of_shard([[], []], "3/3")
 
 
 def test_every_sweep_of_the_project_makes_sense(cells):

@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
                     "seed": (0,),
                 },
             },
-            # One after the other: on two cores, six betas in one program take 1.4 times as long. On a GPU give 0, for all.
+            # On two cores, six betas in one program take 1.4 times as long as one by one; on a GPU give 0, for all.
             "together": 1,
             "attacks": {
                 "all_layers": {**attack, "layers": "all"},
