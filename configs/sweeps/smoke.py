@@ -2,8 +2,8 @@
 
     python launch/sweep.py --sweep=configs/sweeps/smoke.py
 
-It is for trying out what a sweep does and leaves, in runs/sweeps/smoke/; its numbers mean nothing. 4 cells, two
-trainings of two cells each.
+It is for trying out what a sweep does and leaves, in runs/sweeps/smoke/; its numbers mean nothing. 4 cells, trained two
+by two; about 45 s of one core, nearly all of it compiling.
 """
 
 from ml_collections import ConfigDict
