@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.models.convolution import Conv, ConvTranspose
 
 # Chen et al.'s code is PyTorch, whose default running averages keep 0.9 of the old value.
 _BATCH_NORM_MOMENTUM = 0.9
@@ -61,7 +62,7 @@ class ConvEncoder(nn.Module):
         options = _hidden(self.batch_norm, self.dtype)
         hidden = images
         for width in self.widths:
-            hidden = nn.Conv(width, (4, 4), strides=(2, 2), padding=1, **options)(hidden)
+            hidden = Conv(width, **options)(hidden)
             hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         # A valid 4x4 convolution of a 4x4 image is a dense layer.
         hidden = nn.Dense(self.feature_size, **options)(hidden.reshape(hidden.shape[0], -1))
@@ -93,9 +94,9 @@ class ConvDecoder(nn.Module):
         hidden = nn.Dense(4 * 4 * self.widths[0], **options)(hidden).reshape(-1, 4, 4, self.widths[0])
         hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
         for width in self.widths[1:]:
-            hidden = nn.ConvTranspose(width, (4, 4), strides=(2, 2), padding="SAME", **options)(hidden)
+            hidden = ConvTranspose(width, **options)(hidden)
             hidden = nn.relu(Normalise(self.batch_norm, self.dtype)(hidden, train=train))
-        return nn.ConvTranspose(self.image_shape[-1], (4, 4), strides=(2, 2), padding="SAME", dtype=jnp.float32)(hidden)
+        return ConvTranspose(self.image_shape[-1], dtype=jnp.float32)(hidden)
 
 
 class MlpEncoder(nn.Module):
