@@ -184,6 +184,8 @@ def test_affine_operations_are_exact():
         )
         first, second = jnp.split(jnp.flip(jnp.cumsum(pooled, axis=0), axis=1), 2, axis=0)
         joined = jnp.concatenate([first.reshape(-1), -second.T.reshape(-1)[jnp.array([0, 2, 5])], jnp.ones(2)])
+        stacked = jnp.stack([joined, jnp.full(joined.shape, 0.3), 0.5 * joined], axis=1)
+        joined = jnp.tile(jnp.unstack(stacked.T)[0] + 0.1 * stacked[:, 2], 2)
         return jnp.where(jnp.arange(joined.size) % 3 == 0, 0.0, joined)[::2]
 
     x = rng.normal(size=(8, 8, 2)).astype(np.float32)

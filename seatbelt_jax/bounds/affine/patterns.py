@@ -17,7 +17,7 @@ from seatbelt_jax.bounds.affine.graph import (
 )
 
 # Affine in all operands together; those that do not depend on x are added ...
-ADDITIVE = frozenset({"add", "add_any", "sub", "concatenate", "pad", "select_n"})
+ADDITIVE = frozenset({"add", "add_any", "sub", "concatenate", "pad", "select_n", "stack"})
 # ... or multiplied: one operand alone may depend on x (of "div" the numerator).
 MULTIPLICATIVE = frozenset({"mul", "div", "dot_general", "conv_general_dilated"})
 # Affine in the first operand; any others are indices.
@@ -39,7 +39,9 @@ STRUCTURAL = frozenset(
         "slice",
         "split",
         "squeeze",
+        "tile",
         "transpose",
+        "unstack",
     }
 )
 _UNARY = frozenset({"abs", "exp", "log1p", "logistic", "square", "tanh"})
