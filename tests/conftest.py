@@ -6,6 +6,7 @@ Set before JAX is imported, and inherited by the processes that tests start.
 import mmap
 import os
 import pathlib
+import signal
 from importlib import util
 
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
@@ -34,3 +35,6 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
     _given = os.environ.get("XLA_FLAGS", "")
     _flags = [f"--{name}={setting}" for name, setting in _QUICK.items() if name not in _given and _known(name)]
     os.environ["XLA_FLAGS"] = " ".join([_given, *_flags]).strip()
+
+# Programs that a shell starts in the background ignore Ctrl-C, and hand that on; tests send it to themselves and others.
+signal.signal(signal.SIGINT, signal.default_int_handler)

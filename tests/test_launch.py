@@ -147,7 +147,7 @@ def test_a_diverging_run_stops_in_one_line(refused, tmp_path):
         "--config.train.max_skipped_in_a_row=2",
     )
     assert "training diverged" in line
-    assert "3 steps in a row were not finite" in line and "is the first term that is not finite" in line
+    assert "2 steps in a row were not finite" in line and "is the first term that is not finite" in line
 
 
 def test_a_run_of_another_configuration_is_left_alone(refused, smoke_run):

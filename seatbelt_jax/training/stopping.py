@@ -26,7 +26,9 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _HEEDED}
+            # What is ignored, as Ctrl-C is in the background of a shell script, stays ignored.
+            heeded = [number for number in _HEEDED if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +46,7 @@ class StopRequest:
         signal.raise_signal(self.signal)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        before = self._before[signal.SIGINT]
+        before = self._before[number]
         if self.signal is not None and number == signal.SIGINT and callable(before):
             before(number, frame)
         self.signal = number
