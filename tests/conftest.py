@@ -36,5 +36,5 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
     _flags = [f"--{name}={setting}" for name, setting in _QUICK.items() if name not in _given and _known(name)]
     os.environ["XLA_FLAGS"] = " ".join([_given, *_flags]).strip()
 
-# Programs that a shell starts in the background ignore Ctrl-C, and hand that on; tests send it to themselves and others.
+# Programs that a shell starts in the background ignore Ctrl-C and hand that on; tests send it to themselves and others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
