@@ -4,7 +4,9 @@
 
 A case is a configuration of `configs/`, with random images in place of its data. Ours is `training.step.train_step`,
 jitted as in the training loop, on images that lie on the device; the reference is `benchmarks.torch_models`, the same
-network and objective with Adam and a cosine schedule, from the same parameters, in the same process on as many cores.
+network and objective with Adam and a cosine schedule, from the same parameters, in the same process on as many cores,
+eager and, as torch_compile, with forward pass, loss and their gradients through torch.compile. The process keeps the
+memory that it frees, as the launchers do, for both.
 The first step of both has the same noise: their losses and gradients are compared in the table. Compilation is
 excluded. Peak memory is what the resident memory of a fresh process grows by over two steps.
 
@@ -33,6 +35,7 @@ import numpy as np
 import optax
 
 from benchmarks import hardware
+from launch import freed_memory
 from seatbelt_jax import models, sections, training, vae
 from seatbelt_jax.models import ModelConfig
 from seatbelt_jax.training.recipe import Recipe, make_recipe
@@ -46,8 +49,8 @@ CASES = {
     "celeba_seatbelt": ((64, 64, 3), 162_770),
     "celeba_beta_tcvae": ((64, 64, 3), 162_770),
 }
-# Ours by the networks' precision, and the reference.
-IMPLEMENTATIONS = ("float32", "bfloat16", "torch")
+# Ours by the networks' precision, and the reference, eager and compiled.
+IMPLEMENTATIONS = ("float32", "bfloat16", "torch", "torch_compile")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
@@ -80,7 +83,7 @@ class Step:
     Attributes:
       run: takes the next step and waits for it.
       first: loss, total correlation and gradient, in PyTorch's layout, of the first step.
-      compile_seconds: spent on compilation, 0 for PyTorch.
+      compile_seconds: spent on compilation, 0 for eager PyTorch.
       temporary_mib: XLA's own count of the step's temporary memory.
     """
 
@@ -129,7 +132,7 @@ def our_step(problem: Problem) -> Step:
     return Step(run, first, seconds, memory.temp_size_in_bytes / 2**20 if memory is not None else None)
 
 
-def torch_step(problem: Problem) -> Step:
+def torch_step(problem: Problem, *, is_compiled: bool) -> Step:
     import torch
 
     from benchmarks import torch_models
@@ -145,10 +148,21 @@ def torch_step(problem: Problem) -> Step:
     optimizer = torch.optim.Adam(network.parameters(), lr=problem.config.optimizer.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, problem.config.train.steps)
 
+    def loss_and_terms(noise: list[Any]) -> tuple[Any, dict[str, Any]]:
+        terms = network(images, noise, problem.recipe.dataset_size)
+        return torch_models.loss(terms, objective), terms
+
+    compile_seconds = 0.0
+    if is_compiled:
+        loss_and_terms = torch.compile(loss_and_terms)
+        begin = time.perf_counter()
+        # It compiles at the first call; the gradients are thrown away.
+        loss_and_terms([torch.zeros(len(images), size, device=device) for size in model.latent_sizes])[0].backward()
+        compile_seconds = time.perf_counter() - begin
+
     def take(noise: list[Any]) -> tuple[Any, dict[str, Any]]:
         optimizer.zero_grad(set_to_none=True)
-        terms = network(images, noise, problem.recipe.dataset_size)
-        loss = torch_models.loss(terms, objective)
+        loss, terms = loss_and_terms(noise)
         loss.backward()
         optimizer.step()
         schedule.step()
@@ -168,15 +182,16 @@ def torch_step(problem: Problem) -> Step:
             "from_flax": functools.partial(torch_models.from_flax, network),
         }
 
-    return Step(run, first)
+    return Step(run, first, compile_seconds)
 
 
 def prepare(case: str, batch: int, implementation: str) -> Step:
     image_shape, dataset_size = CASES[case]
     config = importlib.import_module(f"configs.{case}").get_config()
-    config.model.compute_dtype = "float32" if implementation == "torch" else implementation
+    is_torch = implementation.startswith("torch")
+    config.model.compute_dtype = "float32" if is_torch else implementation
     problem = make_problem(config, image_shape, dataset_size, batch)
-    return torch_step(problem) if implementation == "torch" else our_step(problem)
+    return torch_step(problem, is_compiled=implementation == "torch_compile") if is_torch else our_step(problem)
 
 
 def differences(ours: dict[str, Any], reference: dict[str, Any]) -> dict[str, float]:
@@ -234,7 +249,7 @@ def measure(case: str, batch: int, implementations: Sequence[str], repeats: int)
     reference = timings.get("torch")
     rows = []
     for name, timing in timings.items():
-        apart = differences(timing.first, reference.first) if reference and name != "torch" else {}
+        apart = differences(timing.first, reference.first) if reference and not name.startswith("torch") else {}
         rows.append(
             Row(
                 case=case,
@@ -293,13 +308,13 @@ def report(rows: Sequence[Row], *, header: bool = True) -> None:
     """Prints the rows; `loss`, `TC` and `gradient` are how far they are from PyTorch's."""
     if header:
         print(
-            f"{'case':20s} {'batch':>5s} {'':9s} {'ms/step':>9s} {'images/s':>9s} {'x torch':>8s} {'peak MiB':>9s} "
+            f"{'case':20s} {'batch':>5s} {'':13s} {'ms/step':>9s} {'images/s':>9s} {'x torch':>8s} {'peak MiB':>9s} "
             f"{'XLA temp':>9s} {'compile s':>9s} {'loss':>8s} {'TC':>8s} {'gradient':>8s}"
         )
     for row in rows:
         apart = (row.loss_difference, row.total_correlation_difference, row.gradient_difference)
         print(
-            f"{row.case:20s} {row.batch:5d} {row.implementation:9s} {row.milliseconds_per_step:9.1f} "
+            f"{row.case:20s} {row.batch:5d} {row.implementation:13s} {row.milliseconds_per_step:9.1f} "
             f"{row.images_per_second:9.1f} {_number(row.times_torch, '8.2f')} {_number(row.peak_mib, '9.0f')} "
             f"{_number(row.temporary_mib, '9.0f')} {row.compile_seconds:9.1f} "
             + " ".join(_number(value, "8.1e") for value in apart)
@@ -342,6 +357,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="CPU cores for both")
     parser.add_argument("--memory_of", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
     flags = parser.parse_args()
+    freed_memory.keep()
     # PyTorch, imported later, takes its threads from here, and XLA one for each core that it may use.
     os.environ["OMP_NUM_THREADS"] = str(flags.threads)
     if hasattr(os, "sched_setaffinity"):
@@ -351,7 +367,7 @@ def main() -> None:
         return
     implementations = flags.implementations
     if importlib.util.find_spec("torch") is None or hardware.torch_device() is None:
-        implementations = [name for name in implementations if name != "torch"]
+        implementations = [name for name in implementations if not name.startswith("torch")]
         print("no PyTorch for this device: there is no reference to compare with; pip install -e '.[benchmark]'")
     print(hardware.describe(PACKAGES))
     settings = {"repeats": flags.repeats, "threads": flags.threads}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+import freed_memory
 from absl import app, flags, logging
 
 # Configurations share what they have in common as configs._base.
@@ -25,6 +26,8 @@ _CONFIG_FOLDERS = {"--config": pathlib.Path("configs"), "--sweep": pathlib.Path(
 # After Ctrl-C, the standard error that was.
 _stopping: list[int] = []
 
+
+freed_memory.keep()
 
 # What took longer than a second to compile is there for the next command. JAX reads this when it is imported.
 os.environ.setdefault(

@@ -28,14 +28,14 @@ MODEL = {"network": "mlp", "widths": (16,), "latent_sizes": (3,), "likelihood_st
 # With fewer than 16 images a device, the exchanges of the total correlation are many small ones.
 TRAIN = {"steps": 6, "batch_size": 64, "log_every": 1, "evaluate_every": 3, "checkpoint_every": 6}
 LAUNCHED = {"model.network": "mlp", "train.batch_size": 32}
-INTERRUPTED_AT, KILLED_AT = 2, 5
+STOPPED_AT, KILLED_AT = 2, 5
 
 
-def settings(**train):
+def settings(beta=6.0, **train):
     return training.parse_settings(
         {
             "seed": 0,
-            "objective": {"beta": 6.0},
+            "objective": {"beta": beta},
             "optimizer": {"learning_rate": 1e-2},
             "train": {**TRAIN, **train},
         }
@@ -76,9 +76,17 @@ def at_step(step, what):
 
 
 def whole(folder, number):
-    """Two train on stored images that each has on its own device, and ask each other."""
+    """Two train on stored images that each has on its own device, diverge, and ask each other."""
     train(folder / "resident")
-    answers = {"any of one": distributed.any_process(number == 1), "any of none": distributed.any_process(False)}
+    try:
+        train(folder / "diverging", beta=1e38, max_skipped_in_a_row=3)
+    except training.DivergenceError as error:
+        diverged = str(error)
+    answers = {
+        "diverged": diverged,
+        "any of one": distributed.any_process(number == 1),
+        "any of none": distributed.any_process(False),
+    }
     vote = distributed.Vote()
     answers["votes"] = [vote(flag) for flag in (False, number == 1, False, False)]
     distributed.check_same({"configuration": "a", "data": "b"})
@@ -91,8 +99,14 @@ def whole(folder, number):
 
 def stop(folder, number):
     """Two read their rows of each batch; the second gets Ctrl-C, and both end as if they had."""
-    with at_step(INTERRUPTED_AT, lambda: number == 1 and signal.raise_signal(signal.SIGINT)):
+    with at_step(STOPPED_AT, lambda: number == 1 and signal.raise_signal(signal.SIGINT)):
         train(folder / "host", resident_mib=0)
+
+
+def terminate(folder, number):
+    """The first of two is terminated, as by a scheduler; both save and end."""
+    with at_step(STOPPED_AT, lambda: number == 0 and signal.raise_signal(signal.SIGTERM)):
+        train(folder / "terminated")
 
 
 def go_on(folder, number):
@@ -121,6 +135,7 @@ def fail_alone(folder, number):
 GROUPS = {
     "whole": (2, whole),
     "stop": (2, stop),
+    "terminate": (2, terminate),
     "go on": (4, go_on),
     "lose": (2, lose_the_first),
     "fail": (2, fail_alone),

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from seatbelt_jax import training
+from seatbelt_jax import storage, training
 from seatbelt_jax.checkpoint import Checkpoints, newest_step
 from seatbelt_jax.training import distributed
 from tests import distributed_worker as worker
@@ -128,6 +128,21 @@ def test_ctrl_c_at_one_stops_both_at_the_same_step_and_saves(folder, found, alon
     assert [row["step"] for row in before if row["split"] == "train"] == [1, 2, 3, 4]
     assert newest_step(folder / "host" / "checkpoints") == 4
     assert_same_rows(before, [row for row in rows(alone[0]) if row["step"] < 5])
+
+
+def test_sigterm_at_one_stops_both_at_the_same_step_and_saves(folder, found):
+    # To the one that had it the signal is delivered again; here nobody catches it.
+    assert found["terminate"] == [-signal.SIGTERM, 130]
+    assert "error" not in output(folder, "terminate", 0) + output(folder, "terminate", 1)
+    assert newest_step(folder / "terminated" / "checkpoints") == newest_step(folder / "host" / "checkpoints")
+
+
+def test_divergence_of_several_is_told_by_each_and_kept_once(folder, found):
+    told = [json.loads((folder / f"whole.{number}.json").read_text())["diverged"] for number in range(2)]
+    assert told[0] == told[1] and "In the first of them, step 1, loss is the first term that is not finite" in told[0]
+    kept = storage.read_npz(folder / "diverging" / "diverged" / "batch_0.npz")["images"]
+    assert kept.shape == (worker.TRAIN["batch_size"], 8, 8, 1)
+    assert newest_step(folder / "diverging" / "diverged") == 0
 
 
 def test_four_go_on_where_two_were_stopped_and_all_stop_where_one_dies(folder, found, alone):

@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from seatbelt_jax import training
-from seatbelt_jax.training.writers import MetricWriter
+from seatbelt_jax.training.writers import MetricWriter, copy_metrics
 
 
 def events(path):
@@ -45,6 +45,17 @@ def test_each_row_is_an_event_also_where_the_training_went_on(tmp_path):
         for name in ("elbo", "kl_1")
     ]
     assert len(expected) == 6 and scalars(tmp_path) == expected
+
+
+def test_a_fork_has_the_events_of_the_rows_that_it_took_along(tmp_path):
+    with MetricWriter(tmp_path / "other", start=0) as writer:
+        writer.write(2, "train", {"elbo": -2.0})
+        writer.write(4, "validation", {"elbo": -4.0})
+    copy_metrics(tmp_path / "other", tmp_path / "fork")
+    with MetricWriter(tmp_path / "fork", start=4) as writer:
+        writer.write(6, "train", {"elbo": -6.0})
+    expected = [(2, "train/elbo", -2.0), (4, "validation/elbo", -4.0), (6, "train/elbo", -6.0)]
+    assert scalars(tmp_path / "fork") == expected
 
 
 def test_events_are_on_disk_before_a_checkpoint(tmp_path):

@@ -115,6 +115,14 @@ def test_one_that_diverges_stays_where_it_is_and_the_others_go_on(model, splits,
     chex.assert_trees_all_close(states[2], whole[1][2], rtol=1e-3, atol=1e-4)
 
 
+def test_where_all_diverge_it_ends(model, splits, tmp_path):
+    ones = [
+        settings(seed, 1e38, steps=400, max_skipped_in_a_row=2, log_every=5, steps_per_dispatch=1) for seed in (0, 1)
+    ]
+    with pytest.raises(training.DivergenceError, match="all 2 trainings diverged by step 4;"):
+        training.train_grid(model, splits, ones, folders(tmp_path)[:2])
+
+
 def test_what_cannot_share_a_program_is_refused(model, splits, tmp_path):
     other = dataclasses.replace(settings(), optimizer=dataclasses.replace(settings().optimizer, learning_rate=1.0))
     with pytest.raises(ValueError, match=r"differ in seed and objective.beta alone; number 1 in more"):

@@ -13,6 +13,7 @@ import pytest
 from seatbelt_jax import data, metrics, models, storage, training
 from seatbelt_jax.checkpoint import Checkpoints, Origin
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
+from seatbelt_jax.training.lock import locked
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
 from tests.reference import adam
@@ -210,6 +211,22 @@ def test_the_logged_rate_is_that_of_the_clock(model, splits, tmp_path):
     # Between the two evaluations lie 300 steps, a checkpoint, and the rest of one evaluation.
     elapsed = called[1] - called[0]
     assert 0.2 * elapsed < accounted < elapsed
+
+
+def test_a_trace_is_written_where_there_are_steps_enough(model, splits, tmp_path, capsys):
+    for name, steps in (("short", 5), ("long", 8)):
+        settings = training.parse_settings(config(steps=steps))
+        training.train(model, splits, settings, tmp_path / name, profile=True)
+    assert not (tmp_path / "short" / "profile").exists()
+    assert f"nothing was traced to {tmp_path / 'short' / 'profile'}" in capsys.readouterr().out
+    assert [*(tmp_path / "long" / "profile").rglob("*.xplane.pb")]
+
+
+def test_two_trainings_do_not_share_a_directory(model, splits, tmp_path):
+    with pytest.raises(BlockingIOError, match="another training is at work in"), locked(tmp_path):
+        train(model, splits, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    train(model, splits, tmp_path, steps=1)
 
 
 def test_training_improves_the_elbo(model, splits, tmp_path):

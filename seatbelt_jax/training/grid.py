@@ -22,7 +22,9 @@ from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.models import Model
 from seatbelt_jax.training import chunks
+from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training.lock import locked
 from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState, create, restore
@@ -46,7 +48,7 @@ def train_grid(
     """Trains one model under several seeds and betas, from their newest common checkpoint to the configured step.
 
     On one device. What `train` promises of interruptions holds here too. A training that diverges stays where it is,
-    and the others go on: its `skipped_in_a_row` says so.
+    and the others go on: its `skipped_in_a_row` says so. Where all do, it ends.
 
     Args:
       model: architecture and likelihood.
@@ -61,7 +63,9 @@ def train_grid(
     Raises:
       ValueError: where the settings differ in more, a directory is named twice, or a batch does not fit the data.
       DamagedCheckpointError: where there are checkpoints of a training and none of them can be read.
-      OSError: where something cannot be written; the newest checkpoints stay as they were.
+      DivergenceError: where too many steps in a row were not finite, in each of the trainings.
+      OSError: where something cannot be written, the newest checkpoints stay as they were; or where another training
+        is at work in one of the directories.
       KeyboardInterrupt: on Ctrl-C, after checkpoints have been written.
     """
     _check_grid(settings, directories)
@@ -71,6 +75,8 @@ def train_grid(
     stop = StopRequest()
 
     with contextlib.ExitStack() as stack:
+        for path in directories:
+            stack.enter_context(locked(path))
         saved = [stack.enter_context(Checkpoints(path / "checkpoints", clean=True)) for path in directories]
         start, states = _restore(saved, fresh)
         writers = [stack.enter_context(MetricWriter(path, start=start)) for path in directories]
@@ -114,15 +120,20 @@ def train_grid(
                         # The rate of all together is this, times their number.
                         writer.write(step, "train", {**_pick(rows, number), "images_per_second": rate})
                     logged_at, logged_step = now, step
+                    if np.all(rows["skipped_in_a_row"] >= schedule.max_skipped_in_a_row):
+                        raise DivergenceError(
+                            f"all {len(settings)} trainings diverged by step {step}; train one of them alone to see "
+                            "why, or try a lower optimizer.learning_rate or set optimizer.max_gradient_norm"
+                        )
+                aside_since = time.perf_counter()
                 if save_now or stop_now:
                     for writer in writers:
                         writer.flush()
                     _save(saved, step, states)
                 if stop_now:
                     break
-                evaluating_since = time.perf_counter()
                 evaluate_if_due(step, states)
-                logged_at += time.perf_counter() - evaluating_since
+                logged_at += time.perf_counter() - aside_since
     if stop.signal is not None:
         stop.deliver()
     return [_pick(states, number) for number in range(len(settings))]

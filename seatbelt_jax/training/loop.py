@@ -1,5 +1,6 @@
 """The training loop: steps, logs, evaluations and checkpoints of one run."""
 
+import contextlib
 import itertools
 import pathlib
 import time
@@ -14,6 +15,7 @@ from seatbelt_jax.models import Model
 from seatbelt_jax.training import distributed, joining
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation
+from seatbelt_jax.training.lock import locked
 from seatbelt_jax.training.profiling import Profile
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState
@@ -53,7 +55,8 @@ def train(
       ValueError: where a batch does not fit the data or the number of devices, or a checkpoint not the model.
       DamagedCheckpointError: where there are checkpoints and none of them can be read.
       DivergenceError: where too many steps in a row were not finite; the checkpoints stay as they were.
-      OSError: where something cannot be written; the newest checkpoint stays as it was.
+      OSError: where something cannot be written, the newest checkpoint stays as it was; or where another training is
+        at work in the directory.
       KeyboardInterrupt: on Ctrl-C, or where another process was signalled, after a checkpoint has been written.
     """
     schedule = settings.train
@@ -75,7 +78,10 @@ def train(
             # Last: an evaluation interrupted before it is whole is made again.
             writer.write(step, "validation", found.metrics)
 
-    with Checkpoints(directory / "checkpoints", clean=True) as checkpoints:
+    with (
+        contextlib.nullcontext() if silent else locked(directory),
+        Checkpoints(directory / "checkpoints", clean=True) as checkpoints,
+    ):
         saved = checkpoints.load_newest(variables=state.variables, training=state.training)
         if saved is not None:
             state = trainer.restore(*saved)
@@ -87,7 +93,9 @@ def train(
         with (
             MetricWriter(directory, start=start, silent=silent) as writer,
             tqdm(total=schedule.steps, initial=start, unit="step", disable=silent or None) as bar,
-            Profile(directory / "profile" if profile and not silent else None, start=start) as profiled,
+            Profile(
+                directory / "profile" if profile and not silent else None, start=start, stop=schedule.steps
+            ) as profiled,
         ):
             evaluate_if_due(start, state)
             chunks = trainer.chunks(start)
@@ -127,14 +135,14 @@ def train(
                         skipped = {"skipped": int(row["skipped_steps"])} if row["skipped_steps"] else {}
                         bar.set_postfix(elbo=f"{row['elbo']:.1f}", **skipped, refresh=False)
                         logged_at, logged_step = now, step
+                    aside_since = time.perf_counter()
                     if save_now or stopped:
                         writer.flush()
                         checkpoints.save(step, variables=state.variables, training=state.training)
                     if stopped:
                         break
-                    evaluating_since = time.perf_counter()
                     evaluate_if_due(step, state)
-                    logged_at += time.perf_counter() - evaluating_since
+                    logged_at += time.perf_counter() - aside_since
     if stopped or stop.signal is not None:
         # Whoever left without a word would be taken for lost.
         joining.leave()

@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -34,7 +35,11 @@ class MetricWriter:
             return
         _write_rows(path, kept)
         self._path = path
-        self._events = Events(directory / "events", start=start)
+        # Those of a fork are of another run, whose rows it has and whose events it has not.
+        has_events = any((directory / "events").glob("*"))
+        self._events = Events(directory / "events", start=start if has_events else 0)
+        for row in () if has_events else kept:
+            self._write_events(row)
         self._file = path.open("a")
 
     def __enter__(self) -> "MetricWriter":
@@ -63,8 +68,13 @@ class MetricWriter:
         with storage.naming(self._path):
             self._file.write(json.dumps({"step": step, "split": split, **row}) + "\n")
             self._file.flush()
-        self._events.write_scalars(step, {f"{split}/{name}": value for name, value in numbers.items()})
+        self._write_events({"step": step, "split": split, **numbers})
         return numbers
+
+    def _write_events(self, row: Mapping[str, Any]) -> None:
+        numbers = {name: value for name, value in row.items() if name not in ("step", "split")}
+        scalars = {f"{row['split']}/{name}": math.nan if value is None else value for name, value in numbers.items()}
+        self._events.write_scalars(row["step"], scalars)
 
     def flush(self) -> None:
         """Returns once all is on disk: what a checkpoint is going to follow, a power cut shall not take away."""

@@ -1,0 +1,33 @@
+"""One training at a time in a run directory."""
+
+import contextlib
+import errno
+import fcntl
+import pathlib
+from collections.abc import Iterator
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+@contextlib.contextmanager
+def locked(directory: pathlib.Path) -> Iterator[None]:
+    """Keeps every other training out of `directory` while it is entered, also after a kill no longer than that.
+
+    A second one would remove the first one's half-written checkpoint, and both would write the same rows.
+
+    Raises:
+      BlockingIOError: where another training is at work there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "training.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another training is at work in {directory}; wait for it, stop it, or give another --workdir"
+            ) from error
+        except OSError as error:
+            # Some shared folders have no locks; without, a run is as safe as its user is careful.
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
