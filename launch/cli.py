@@ -30,10 +30,10 @@ _stopping: list[int] = []
 freed_memory.keep()
 
 # What took longer than a second to compile is there for the next command. JAX reads this when it is imported.
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR",
-    str(pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "seatbelt_jax", "xla")),
-)
+# Without a home folder, as some containers are, "~" stays what it is: then there is no cache.
+_cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+if os.path.isabs(_cache):
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(_cache, "seatbelt_jax", "xla"))
 
 
 def start(main: Callable[[], None]) -> None:
@@ -51,7 +51,7 @@ def is_stopping() -> bool:
 
 
 def _run(main: Callable[[], None]) -> None:
-    signal.signal(signal.SIGINT, _raise_interrupt)
+    _heed_interrupts(_raise_interrupt)
     signal.signal(signal.SIGALRM, _raise_interrupt)
     signal.signal(signal.SIGTERM, lambda *_: _stopped("terminated", _TERMINATED, _ADVICE))
     try:
@@ -124,6 +124,12 @@ def _raise_interrupt(_: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _heed_interrupts(handler: Callable[[int, FrameType | None], None]) -> None:
+    # What a shell script starts in the background ignores Ctrl-C, which is meant for others.
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
+
+
 def _interrupted(advice: str = "") -> NoReturn:
     _stopped("interrupted", _INTERRUPTED, advice)
 
@@ -138,7 +144,7 @@ def _stopped(how: str, status: int, advice: str) -> NoReturn:
 
 # Launchers import this file before the packages that take seconds, and Ctrl-C in these seconds ends at once: as an
 # exception it would be a traceback, or be lost in a callback of the garbage collector.
-signal.signal(signal.SIGINT, lambda *_: _interrupted())
+_heed_interrupts(lambda *_: _interrupted())
 
 
 def _fail(message: str) -> NoReturn:

@@ -126,9 +126,11 @@ def _cells(config: Mapping[str, Any]) -> dict[str, Cell]:
             place = dict(zip(named, values, strict=True))
             name = "_".join(f"{AXES[axis]}{_text(value)}" for axis, value in place.items())
             try:
-                cells[name] = Cell(_checked_name(name), place, _configuration(config, place))
+                cell = Cell(_checked_name(name), place, _configuration(config, place))
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{where}, cell {name}: {error}") from error
+            if cells.setdefault(name, cell).config != cell.config:
+                raise ValueError(f"{where}: two different cells would be called {name}; give them names that differ")
     return cells
 
 

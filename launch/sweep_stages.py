@@ -18,7 +18,7 @@ import train
 from sweep_cells import Cell, Sweep
 
 from seatbelt_jax import run, storage, training
-from seatbelt_jax.checkpoint import newest_step
+from seatbelt_jax.checkpoint import newest_step, saved_steps
 
 
 class Stage(NamedTuple):
@@ -83,11 +83,18 @@ def train_cells(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, Except
                 ready[cell.name] = train.prepare(cell.config, folder / cell.name)
         except Exception as error:
             failed[cell.name] = failure(error)
-    for together in _at_one_step(ready):
+    # What ends a group may be the matter of one cell alone: then each is tried by itself.
+    waiting = _at_one_step(ready)
+    while waiting:
+        together = waiting.pop(0)
         try:
             _train(together)
         except Exception as error:
-            failed |= dict.fromkeys((prepared.opened.name for prepared in together), failure(error))
+            reason = failure(error)
+            if len(together) > 1 and not isinstance(error, training.DivergenceError):
+                waiting += [[prepared] for prepared in together]
+            else:
+                failed |= dict.fromkeys((prepared.opened.name for prepared in together), reason)
     for cell in cells:
         try:
             if cell.name not in failed:
@@ -145,17 +152,17 @@ def _train(together: Sequence[train.Prepared]) -> None:
 
 def _at_one_step(ready: Mapping[str, train.Prepared]) -> list[list[train.Prepared]]:
     """Those that go on from the same step; a kill between two saves leaves some of a group one save behind."""
-    groups: list[list[train.Prepared]] = []
-    for prepared in sorted(ready.values(), key=_step):
-        if groups and _step(prepared) - _step(groups[-1][0]) <= prepared.settings.train.checkpoint_every:
-            groups[-1].append(prepared)
+    groups: list[tuple[set[int], list[train.Prepared]]] = []
+    for prepared in ready.values():
+        steps = saved_steps(prepared.opened.path / "checkpoints")
+        for shared, group in groups:
+            if shared & steps or not (shared or steps):
+                shared &= steps
+                group.append(prepared)
+                break
         else:
-            groups.append([prepared])
-    return groups
-
-
-def _step(prepared: train.Prepared) -> int:
-    return prepared.opened.latest_step or 0
+            groups.append((steps, [prepared]))
+    return [group for _, group in groups]
 
 
 def _is_attacked(opened: run.Run, options: attack.Options) -> bool:

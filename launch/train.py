@@ -133,7 +133,7 @@ def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -
         {
             "configuration": json.dumps(config),
             "data": json.dumps(splits.record),
-            "run directory": str(path),
+            "run directory": str(path.resolve()),
             "run to begin with": str(origin),
             "version of JAX": jax.__version__,
         }

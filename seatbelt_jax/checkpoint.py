@@ -50,9 +50,13 @@ class Origin:
 
 def newest_step(directory: pathlib.Path) -> int | None:
     """The step of the newest finished checkpoint, None where there is none; one process may ask alone."""
+    return max(saved_steps(directory), default=None)
+
+
+def saved_steps(directory: pathlib.Path) -> set[int]:
+    """The steps of the finished checkpoints; one process may ask alone."""
     # Orbax names a folder so when it is whole.
-    steps = [int(folder.name) for folder in directory.glob("*") if folder.name.isdecimal()]
-    return max(steps, default=None)
+    return {int(folder.name) for folder in directory.glob("*") if folder.name.isdecimal()}
 
 
 class Checkpoints:
@@ -140,7 +144,7 @@ class Checkpoints:
                 return step, *self.load(step, variables=variables, training=training)
             except DamagedCheckpointError as error:
                 damage = error
-                kept = self._set_aside(step)
+                kept = self.set_aside(step)
                 warnings.warn(f"{error}; it is now {kept}", stacklevel=2)
         if damage is not None:
             raise DamagedCheckpointError(f"{damage}. There is none before it: when called again, it starts anew")
@@ -193,10 +197,13 @@ class Checkpoints:
                 raise _unreadable(folder, error) from error
             raise _damaged(folder, error) from error
 
-    def _set_aside(self, step: int) -> pathlib.Path:
+    def set_aside(self, step: int) -> pathlib.Path:
+        """Moves a damaged checkpoint to the folder "damaged" beside the directory; returns where it is then."""
         aside = self._directory.parent / "damaged"
         names = (f"{step}.{again}" if again else f"{step}" for again in itertools.count())
         target = next(aside / name for name in names if not (aside / name).exists())
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("all have found the checkpoint damaged")
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
             (self._directory / str(step)).rename(target)

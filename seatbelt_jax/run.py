@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from seatbelt_jax import models, storage
+from seatbelt_jax import lock, models, storage
 from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind, newest_step
 from seatbelt_jax.vae import VAE
 
@@ -142,6 +142,7 @@ def prepare(
     Raises:
       ValueError: where the directory belongs to another configuration or to other data, and names every difference; or
         where it had another origin.
+      BlockingIOError: where a training of another configuration is at work there.
     """
     path = pathlib.Path(path)
     config = _plain(config)
@@ -162,7 +163,7 @@ def prepare(
                 "give another --workdir, or the configuration it was made with, or go on with this one in a run of "
                 f"its own: --fork={path} --workdir=ANOTHER"
             )
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+    elif path.exists() and (not path.is_dir() or any(entry.name != lock.NAME for entry in path.iterdir())):
         raise ValueError(f"{path} exists and is not a run directory; give another --workdir")
     record = {
         "config": config,
@@ -171,7 +172,9 @@ def prepare(
         "origin": None if origin is None else dataclasses.asdict(origin),
         "provenance": _provenance(),
     }
-    storage.write_json(path / "config.json", record)
+    # A training that has not saved yet would save under this configuration.
+    with lock.locked(path):
+        storage.write_json(path / "config.json", record)
     return open(path)
 
 

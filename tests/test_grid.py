@@ -107,6 +107,21 @@ def test_a_damaged_checkpoint_of_one_takes_all_a_step_back(model, splits, whole,
     assert {path.name for path in (tmp_path / "grid" / "1" / "checkpoints").iterdir()} == {"4", "8"}
 
 
+def test_trainings_without_a_step_in_common_are_refused(model, splits, whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "grid")
+    there = folders(tmp_path / "grid")[:2]
+    # What they share is damaged, which only those find who read it.
+    shutil.rmtree(there[0] / "checkpoints" / "8")
+    shutil.rmtree(there[1] / "checkpoints" / "4" / "variables")
+    before = [rows(folder) for folder in there]
+    with (
+        pytest.warns(UserWarning, match=r"step 4 .*is damaged"),
+        pytest.raises(ValueError, match="no checkpoint of one step, but of 4; 8: train them one by one"),
+    ):
+        training.train_grid(model, splits, grid()[:2], there)
+    assert (there[1] / "damaged" / "4").is_dir() and [rows(folder) for folder in there] == before
+
+
 def test_one_that_diverges_stays_where_it_is_and_the_others_go_on(model, splits, whole, tmp_path):
     changed = grid()
     changed[1] = settings(0, 1e38)

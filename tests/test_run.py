@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from seatbelt_jax import run, storage
+from seatbelt_jax import lock, run, storage
 from seatbelt_jax.checkpoint import Checkpoints, Origin
 
 MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}
@@ -144,6 +144,15 @@ def test_a_run_that_has_begun_goes_on_without_its_origin(tmp_path):
             ValueError, match=rf"began with a fork of .*a, not with a {kind} of .*{other}; give another"
         ):
             run.origin_of(tmp_path / "b", tmp_path / other, kind)
+
+
+def test_a_training_that_has_not_saved_yet_keeps_its_configuration(tmp_path):
+    first = run.prepare(tmp_path / "run", CONFIG, (8, 8, 1))
+    with lock.locked(tmp_path / "run"):
+        with pytest.raises(BlockingIOError, match="another training is at work in"):
+            run.prepare(tmp_path / "run", {**CONFIG, "seed": 1}, (8, 8, 1))
+        assert run.open(tmp_path / "run").config == first.config
+    assert run.prepare(tmp_path / "run", {**CONFIG, "seed": 1}, (8, 8, 1)).config["seed"] == 1
 
 
 def test_the_configuration_of_what_was_set_aside_stays(tmp_path):

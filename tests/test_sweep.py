@@ -4,12 +4,13 @@ import csv
 import importlib
 import shutil
 import signal
+import types
 
 import numpy as np
 import pytest
 
 from configs.sweeps import smoke, w21_small
-from seatbelt_jax import run, storage, training
+from seatbelt_jax import lock, run, storage, training
 from seatbelt_jax.checkpoint import newest_step
 from tests import launchers
 
@@ -215,6 +216,26 @@ def test_of_trainings_together_the_one_that_diverges_fails(sweep, tmp_path):
     assert [row["status"][:6] for row in table(tmp_path).values()] == ["done", "failed"]
 
 
+def test_what_a_group_cannot_do_together_its_cells_do_alone(sweep, cells, tmp_path):
+    # Of the first, which is prepared already, the lock is held elsewhere.
+    launchers.load("train").prepare(cells.parse(small()).cells[0].config, tmp_path / CELLS[0])
+    with lock.locked(tmp_path / CELLS[0]), pytest.raises(ValueError, match=r"1 of 2 cells failed.* at work in"):
+        sweep(small(), tmp_path)
+    assert newest_step(tmp_path / CELLS[1] / "checkpoints") == smoke.get_config().base.train.steps
+    assert newest_step(tmp_path / CELLS[0] / "checkpoints") is None
+
+
+def test_cells_are_trained_together_from_a_step_that_all_have(tmp_path):
+    stages = launchers.load("sweep_stages")
+    ready = {}
+    for name, steps in {"a": (700,), "new": (), "b": (500, 700), "c": (900,), "d": (), "e": (500,)}.items():
+        for step in steps:
+            (tmp_path / name / "checkpoints" / str(step)).mkdir(parents=True)
+        ready[name] = types.SimpleNamespace(opened=types.SimpleNamespace(path=tmp_path / name))
+    groups = [[one.opened.path.name for one in group] for group in stages._at_one_step(ready)]
+    assert groups == [["a", "b"], ["new", "d"], ["c"], ["e"]]
+
+
 def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
     before = times(whole)
     other = config()
@@ -277,6 +298,7 @@ def test_one_layer_is_not_attacked_by_its_top_and_bottom_again(cells):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"grids": {"all": {"beta": (1.0, 1.0000001)}}}, "two different cells would be called beta1; give them names"),
         ({"grids": {"all": {"gamma": (1.0,)}}}, "grids.all: there is no axis gamma; there are data, model, L"),
         ({"grids": {"all": {"beta": ()}}}, r"grids.all.beta must list one value or more, got \(\)"),
         ({"grids": {"all": {"beta": 3.0}}}, "grids.all.beta must list one value or more, got 3.0"),

@@ -12,8 +12,8 @@ import pytest
 
 from seatbelt_jax import data, metrics, models, storage, training
 from seatbelt_jax.checkpoint import Checkpoints, Origin
+from seatbelt_jax.lock import locked
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
-from seatbelt_jax.training.lock import locked
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
 from tests.reference import adam
@@ -124,6 +124,16 @@ def test_a_signal_is_delivered_after_the_checkpoint(number, model, splits, tmp_p
     finally:
         assert signal.signal(number, before) is not before
     assert heard == [5] and int(state.step) == 5
+
+
+def test_a_signal_is_delivered_also_where_an_error_ends_training(model, splits, tmp_path, capsys):
+    def fail(*_):
+        signal.raise_signal(signal.SIGINT)
+        raise OSError("no space is left")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, splits, tmp_path, fail)
+    assert "error: no space is left" in capsys.readouterr().err
 
 
 def test_a_second_interrupt_does_not_wait(model, splits, tmp_path):

@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,12 +20,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tqdm import tqdm
 
 from seatbelt_jax import data
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError
+from seatbelt_jax.lock import locked
 from seatbelt_jax.models import Model
 from seatbelt_jax.training import chunks
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation, evaluate
-from seatbelt_jax.training.lock import locked
 from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState, create, restore
@@ -61,7 +62,8 @@ def train_grid(
       The last state of each.
 
     Raises:
-      ValueError: where the settings differ in more, a directory is named twice, or a batch does not fit the data.
+      ValueError: where the settings differ in more, a directory is named twice, a batch does not fit the data, or the
+        trainings have been trained alone to where they have no step in common.
       DamagedCheckpointError: where there are checkpoints of a training and none of them can be read.
       DivergenceError: where too many steps in a row were not finite, in each of the trainings.
       OSError: where something cannot be written, the newest checkpoints stay as they were; or where another training
@@ -218,19 +220,28 @@ def _restore(saved: Sequence[Checkpoints], fresh: States) -> tuple[int, States]:
     """The newest step that all have, and their states there: a kill between two saves leaves some a step behind.
 
     Damaged checkpoints are set aside, which leaves the others without their step.
+
+    Raises:
+      ValueError: where all have checkpoints, and none of one step.
     """
     ones = [_pick(fresh, number) for number in range(len(saved))]
     for checkpoints, one in zip(saved, ones, strict=True):
         checkpoints.load_newest(variables=one.variables, training=one.training)
-    common = set.intersection(*(checkpoints.steps for checkpoints in saved))
-    if not common:
-        return 0, fresh
-    start = max(common)
-    loaded = [
-        restore(start, *checkpoints.load(start, variables=one.variables, training=one.training))
-        for checkpoints, one in zip(saved, ones, strict=True)
-    ]
-    return start, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loaded)
+    while common := set.intersection(*(checkpoints.steps for checkpoints in saved)):
+        start, loaded = max(common), []
+        for checkpoints, one in zip(saved, ones, strict=True):
+            try:
+                saved_state = checkpoints.load(start, variables=one.variables, training=one.training)
+            except DamagedCheckpointError as error:
+                warnings.warn(f"{error}; it is now {checkpoints.set_aside(start)}", stacklevel=2)
+                break
+            loaded.append(restore(start, *saved_state))
+        else:
+            return start, jax.tree.map(lambda *leaves: jnp.stack(leaves), *loaded)
+    if all(checkpoints.steps for checkpoints in saved):
+        steps = "; ".join(", ".join(map(str, sorted(checkpoints.steps))) for checkpoints in saved)
+        raise ValueError(f"these trainings have no checkpoint of one step, but of {steps}: train them one by one")
+    return 0, fresh
 
 
 def _save(saved: Sequence[Checkpoints], step: int, states: States) -> None:

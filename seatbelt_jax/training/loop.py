@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints, Origin
+from seatbelt_jax.lock import locked
 from seatbelt_jax.models import Model
 from seatbelt_jax.training import distributed, joining
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation
-from seatbelt_jax.training.lock import locked
 from seatbelt_jax.training.profiling import Profile
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState
@@ -90,6 +90,8 @@ def train(
             # The other run may go on, and remove its older checkpoints.
             checkpoints.save(int(state.step), variables=state.variables, training=state.training)
         start = int(state.step)
+        # Each looks for itself, and a folder that is not shared looks different to each.
+        distributed.check_same({"step to go on from": str(start)})
         with (
             MetricWriter(directory, start=start, silent=silent) as writer,
             tqdm(total=schedule.steps, initial=start, unit="step", disable=silent or None) as bar,

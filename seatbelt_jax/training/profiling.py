@@ -24,10 +24,10 @@ class Profile:
     def __enter__(self) -> "Profile":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._tracing:
             jax.profiler.stop_trace()
-        elif self._directory is not None:
+        elif self._directory is not None and error is None:
             tqdm.write(
                 f"nothing was traced to {self._directory}: a trace begins between two dispatches, {_FIRST} steps after "
                 "training does; train for more steps, or set train.steps_per_dispatch=1"

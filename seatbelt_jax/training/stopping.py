@@ -14,7 +14,8 @@ class StopRequest:
     """While it is entered, notes SIGINT and SIGTERM in place of what they do otherwise.
 
     A step gives its state's memory away to the next one: broken off between the two, there would be nothing to save. A
-    second Ctrl-C does what Ctrl-C did before. Outside the main thread, where Python has no signals, nothing is noted.
+    second Ctrl-C does what Ctrl-C did before. Where an error ends the body, a noted signal is delivered at once.
+    Outside the main thread, where Python has no signals, nothing is noted.
 
     Attributes:
       signal: the first that came, None before.
@@ -31,9 +32,13 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.signal is not None and isinstance(error, Exception):
+            # Whoever catches the error must not take it for the end of the matter: the next training would begin.
+            print(f"error: {error}", file=sys.stderr)
+            self.deliver()
 
     def deliver(self) -> None:
         """Sends the noted signal again, to whom it was meant for; once what is to be saved has been saved.
@@ -49,6 +54,6 @@ class StopRequest:
         before = self._before[number]
         if self.signal is not None and number == signal.SIGINT and callable(before):
             before(number, frame)
-        self.signal = number
+        self.signal = self.signal or number
         if number == signal.SIGINT and sys.stderr.isatty():
             os.write(sys.stderr.fileno(), b"\nstops after a checkpoint; at once if interrupted again\n")

@@ -50,10 +50,11 @@ class Trainer:
         self._replicated = replicated
         self._keys = streams(settings.seed)
         self._recipe = make_recipe(model, settings, splits.train.size)
-        self._images = data.place_on_device(splits.train, self._schedule.resident_mib, progress=True)
-        resident = self._images.resident
-        self._resident = None if resident is None else place(resident, replicated)
-        on_device = self._images.traceable or resident is not None
+        images = data.place_on_device(splits.train, self._schedule.resident_mib, progress=True)
+        self._resident = None if images.resident is None else place(images.resident, replicated)
+        # What was placed on one device is let go.
+        self._images = dataclasses.replace(images, resident=self._resident)
+        on_device = images.traceable or self._resident is not None
         self._longest = chunks.steps_per_dispatch(self._schedule, on_device=on_device)
 
         self._where = split_large(jax.eval_shape(self._first), replicated, self._schedule.shard_parameters_mib)

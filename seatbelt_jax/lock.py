@@ -6,6 +6,8 @@ import fcntl
 import pathlib
 from collections.abc import Iterator
 
+# Beside the files of a run; it says nothing of whether a training is at work.
+NAME = "training.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -13,13 +15,14 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 def locked(directory: pathlib.Path) -> Iterator[None]:
     """Keeps every other training out of `directory` while it is entered, also after a kill no longer than that.
 
-    A second one would remove the first one's half-written checkpoint, and both would write the same rows.
+    A second one would remove the first one's half-written checkpoint, write the same rows, and before there is a
+    checkpoint take the directory for its own configuration.
 
     Raises:
       BlockingIOError: where another training is at work there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "training.lock").open("w") as file:
+    with (directory / NAME).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
