@@ -11,6 +11,7 @@ from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_deco
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
 from seatbelt_jax.metrics.mutual_information_gap import MutualInformationGap, mutual_information_gap
 from seatbelt_jax.metrics.noise_robustness import noise_robustness
+from seatbelt_jax.metrics.pooling import Interval, PooledMean, mean_over_models, median_over_pairs, pooled_mean
 from seatbelt_jax.metrics.posterior_scale import posterior_std_norms
 from seatbelt_jax.metrics.summary import summarise
 from seatbelt_jax.metrics.traversal import latent_traversal, traversal_noise
@@ -22,8 +23,10 @@ __all__ = [
     "DownstreamAccuracy",
     "ElboDecomposition",
     "ImportanceWeightedBound",
+    "Interval",
     "KernelDensity",
     "MutualInformationGap",
+    "PooledMean",
     "active_units",
     "attack_success",
     "auddc",
@@ -35,8 +38,11 @@ __all__ = [
     "importance_weighted_bound",
     "kernel_density",
     "latent_traversal",
+    "mean_over_models",
+    "median_over_pairs",
     "mutual_information_gap",
     "noise_robustness",
+    "pooled_mean",
     "posterior_std_norms",
     "relative_changes",
     "relative_likelihood_degradation",
