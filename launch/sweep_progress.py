@@ -1,8 +1,9 @@
-"""How far a sweep is: its progress bar, its table, and what failed."""
+"""How far a sweep is: its progress bar, its tables, and what failed."""
 
 import pathlib
 from typing import Any
 
+import sweep_companions
 import sweep_stages
 import sweep_table
 from sweep_cells import Cell, Sweep
@@ -12,7 +13,7 @@ from seatbelt_jax import run
 
 
 class Progress:
-    """How far a sweep is: its bar and its table.
+    """How far a sweep is: its bar and its tables.
 
     Attributes:
       failures: why cells failed, by name; empty where they did not.
@@ -23,7 +24,10 @@ class Progress:
         self.failures = {cell.name: "" for cell in asked.cells}
         self._asked, self._folder, self._file = asked, folder, file
         self._left = {cell.name: self._stages_left(cell) for cell in asked.cells}
-        self._rows = {cell.name: self._row(cell) for cell in asked.cells}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._companions: dict[str, dict[str, sweep_companions.Rows]] = {}
+        for cell in asked.cells:
+            self._read(cell)
         self._write()
         total = sum(1 + len(self.stages(cell)) for cell in asked.cells)
         # Stages take very different times: their mean over all of this call is the best guess of what is left.
@@ -57,23 +61,26 @@ class Progress:
         if self.failures[cell.name]:
             self.bar.total -= self._left[cell.name]
             self.bar.refresh()
-        self._rows[cell.name] = self._row(cell)
+        self._read(cell)
         self._write()
 
     def _write(self) -> None:
+        sweep_companions.write(self._file, list(self._companions.values()))
         sweep_table.write(self._file, list(self._rows.values()))
 
-    def _row(self, cell: Cell) -> dict[str, Any]:
+    def _read(self, cell: Cell) -> None:
+        """What the tables say of a cell."""
         place = sweep_table.place_of(cell)
         reason = self.failures[cell.name]
         status = f"failed: {reason}" if reason else "done" if self.is_finished(cell) else "unfinished"
-        row = {"cell": place.pop("cell"), "status": status, **place}
+        self._rows[cell.name] = {"cell": place.pop("cell"), "status": status, **place}
+        self._companions[cell.name] = {}
         try:
-            return row | sweep_table.results_of(self._asked, self.path(cell))
+            self._rows[cell.name] |= sweep_table.results_of(self._asked, self.path(cell))
+            self._companions[cell.name] = sweep_companions.rows_of(self._asked, self.path(cell))
         except Exception as error:
             # The stage that reads the same has failed, or will.
             sweep_stages.failure(error)
-            return row
 
     def _stages_left(self, cell: Cell) -> int:
         """What is damaged is not done, and says so when it is its turn."""

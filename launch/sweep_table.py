@@ -33,6 +33,7 @@ def place_of(cell: Cell) -> dict[str, Any]:
         "latent_sizes": " ".join(map(str, sizes)),
         "beta": config["objective"]["beta"],
         "penalty": config["objective"].get("penalty", ""),
+        "decoder_reads": config["model"].get("decoder_reads", "all"),
         "tau": config["model"].get("posterior_std_offset", 0.0),
         "seed": config["seed"],
     }

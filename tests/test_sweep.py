@@ -82,7 +82,8 @@ def times(folder):
 
 
 def test_every_cell_is_an_ordinary_run_with_all_results(whole):
-    assert [path.name for path in sorted(whole.iterdir())] == [*CELLS, "sweep.csv"]
+    tables = ["sweep.csv", *(f"sweep_{name}.csv" for name in ("budgets", "densities", "images", "pairs"))]
+    assert [path.name for path in sorted(whole.iterdir())] == [*CELLS, *tables]
     for name in CELLS:
         made = {str(file.relative_to(whole / name)) for file in (whole / name).rglob("*") if file.is_file()}
         certificate = "hierarchical" if name.startswith("seatbelt") else "spectral"
@@ -129,6 +130,31 @@ def test_the_table_has_what_is_in_the_runs(whole):
     norms = storage.read_npz(whole / "beta_vae_beta1" / "certificates" / "spectral.npz")["norms_spectral"]
     assert float(vae["encoder_jacobian_norm_median_latent_units_per_pixel_unit"]) == pytest.approx(np.median(norms))
     assert vae["kl_2_nats"] == ""
+
+
+def test_its_companions_have_what_a_row_a_cell_cannot_hold(whole):
+    tables = launchers.load("figure_tables").read([whole])
+    path = whole / "seatbelt_beta4"
+    arrays = storage.read_npz(path / "attacks" / "latent_kl_all_latent.npz")
+    pairs, budgets = (
+        [row for row in rows if row["cell"] == "seatbelt_beta4"] for rows in (tables.pairs, tables.budgets)
+    )
+    assert [row["source_index"] for row in pairs] == list(arrays["source_index"])
+    columns = {"delta": "objective", "distortion_l2": "distortion_norm", "target_nll_nats": "negative_log_likelihood"}
+    for rows, axis in ((pairs, 1), (budgets, 0)):
+        for column, name in columns.items():
+            assert [row[f"{column}_mean"] for row in rows] == pytest.approx(arrays[name].mean(axis), rel=1e-5)
+            assert [row[f"{column}_std"] for row in rows] == pytest.approx(arrays[name].std(axis), rel=1e-4, abs=1e-3)
+    assert [row["budget"] for row in budgets] == pytest.approx(arrays["budgets"])
+    margin = storage.read_npz(path / "certificates" / "hierarchical.npz")["radius"]
+    images = [row["margin_hierarchical_l2"] for row in tables.images if row["cell"] == "seatbelt_beta4"]
+    assert images == pytest.approx(margin, rel=1e-5)
+    density = next(row for row in tables.densities if (row["cell"], row["part"]) == ("seatbelt_beta4", "layer_2"))
+    places = np.linspace(density["first"], density["last"], 51)
+    heights = [density[f"density_{number}"] for number in range(51)]
+    # Every image counts once.
+    assert np.trapezoid(heights, places) == pytest.approx(1.0, abs=0.01)
+    assert tables.runs["seatbelt_beta4"] == path
 
 
 def test_what_is_done_is_not_done_again(sweep, whole):

@@ -1,0 +1,155 @@
+"""The tables of sweeps, put together: what the figures of papers are drawn from."""
+
+import csv
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sweep_companions
+
+Row = dict[str, Any]
+
+# What tells one model from another, whatever a sweep calls it: layers, penalty, and what the decoder reads.
+KINDS: dict[str, Callable[[Row], bool]] = {
+    "beta_vae": lambda row: row["L"] == 1 and row["penalty"] == "kl",
+    "beta_tcvae": lambda row: row["L"] == 1 and row["penalty"] == "total_correlation",
+    "beta_hvae": lambda row: row["L"] > 1 and row["penalty"] == "kl" and row["decoder_reads"] == "all",
+    "seatbelt": lambda row: row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "all",
+    "beta_tcdlgm": lambda row: (
+        row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "bottom"
+    ),
+}
+_COMPANIONS = ("pairs", "budgets", "images", "densities")
+# What makes a row of a companion one of its own.
+_KEYS = {
+    "pairs": ("cell", "attack", "pair"),
+    "budgets": ("cell", "attack", "budget"),
+    "images": ("cell", "image"),
+    "densities": ("cell", "measure", "part"),
+}
+
+
+class MissingError(ValueError):
+    """What a figure needs and no sweep has; the message says what."""
+
+
+class Tables(NamedTuple):
+    """Rows of one or several sweeps, with numbers for what are numbers, and None for what is empty.
+
+    Attributes:
+      cells: sweep.csv.
+      pairs, budgets, images, densities: its companions; rows know their cells by name.
+      runs: the run directories that are there, by cell.
+    """
+
+    cells: list[Row]
+    pairs: list[Row]
+    budgets: list[Row]
+    images: list[Row]
+    densities: list[Row]
+    runs: Mapping[str, pathlib.Path]
+
+    def of_kind(self, *kinds: str, **wanted: Any) -> list[Row]:
+        """Cells of these models, of `KINDS`, with these values in their columns.
+
+        Raises:
+          MissingError: where there is none.
+        """
+        found = [
+            cell
+            for cell in self.cells
+            if any(KINDS[kind](cell) for kind in kinds) and all(cell.get(name) == wanted[name] for name in wanted)
+        ]
+        if not found:
+            where = ", ".join(f"{name} = {value}" for name, value in wanted.items())
+            raise MissingError(f"trained cells of {' or '.join(kinds)}{f' with {where}' if where else ''}")
+        return found
+
+    def attacks(self, cells: Sequence[Row], objective: str, threat: str = "penalty") -> list[Row]:
+        """Rows of `pairs` of an attack on these cells, each with its cell's own columns beside."""
+        return list(
+            joined(cells, (row for row in self.pairs if (row["objective"], row["threat"]) == (objective, threat)))
+        )
+
+    def data_sets(self, rows: Sequence[Row]) -> list[str]:
+        return list(dict.fromkeys(str(row["data"]) for row in rows))
+
+
+def joined(cells: Sequence[Row], rows: Iterator[Row] | Sequence[Row]) -> Iterator[Row]:
+    """Rows of a companion that are of these cells, with the cells' columns."""
+    known = {cell["cell"]: cell for cell in cells}
+    return ({**known[row["cell"]], **row} for row in rows if row["cell"] in known)
+
+
+def read(folders: Sequence[str | pathlib.Path]) -> Tables:
+    """Reads the tables of sweeps' folders, or of folders with tables alone, and puts them together.
+
+    A folder without sweep.csv is read by its shards' tables. Cells without results are left out.
+
+    Raises:
+      FileNotFoundError: where a folder has no table.
+      ValueError: where two sweeps say different things of one cell, or a table is damaged.
+    """
+    cells: dict[tuple, Row] = {}
+    companions: dict[str, dict[tuple, Row]] = {name: {} for name in _COMPANIONS}
+    runs: dict[str, pathlib.Path] = {}
+    for folder in map(pathlib.Path, folders):
+        for table in _tables(folder):
+            rows = [row for row in _rows(table) if row.get("step") is not None]
+            _add(cells, rows, ("cell",), table, beside=("status",))
+            for name, file in sweep_companions.files(table).items():
+                if file.exists():
+                    _add(companions[name], _rows(file), _KEYS[name], file)
+            named = (str(row["cell"]) for row in rows)
+            runs |= {name: folder / name for name in named if (folder / name / "config.json").exists()}
+    return Tables(
+        cells=list(cells.values()), runs=runs, **{name: list(rows.values()) for name, rows in companions.items()}
+    )
+
+
+def _tables(folder: pathlib.Path) -> list[pathlib.Path]:
+    whole = folder / "sweep.csv"
+    found = [whole] if whole.exists() else sorted(folder.glob("sweep_[0-9]*_of_[0-9]*.csv"))
+    if not found:
+        raise FileNotFoundError(f"{folder} has no sweep.csv; python launch/sweep.py --sweep=FILE writes one")
+    return found
+
+
+def _add(
+    known: dict[tuple, Row], rows: Sequence[Row], key: Sequence[str], file: pathlib.Path, beside: Sequence[str] = ()
+) -> None:
+    """Puts rows to those that are known; of a row that is known already, what is new in it.
+
+    Args:
+      beside: columns in which rows of one key may differ: the later one counts.
+    """
+    for row in rows:
+        try:
+            place = tuple(row[name] for name in key)
+        except KeyError as error:
+            raise ValueError(f"{file} has no column {error}; it is damaged or of another program") from error
+        before = known.setdefault(place, row)
+        for name, value in row.items():
+            if name not in beside and value is not None and before.get(name) not in (None, value):
+                raise ValueError(
+                    f"{file} has {name} = {value} for {', '.join(map(str, place))}, and another table "
+                    f"{before[name]}: these are two trainings, of which a figure can show one; give each a seed of "
+                    "its own, or leave one sweep out"
+                )
+        known[place] = before | {name: value for name, value in row.items() if value is not None}
+
+
+def _rows(file: pathlib.Path) -> list[Row]:
+    with file.open(newline="") as lines:
+        found = list(csv.DictReader(lines))
+    return [{name: _value(text) for name, text in row.items()} for row in found]
+
+
+def _value(text: str | None) -> Any:
+    """A number where it is one; None where there is nothing, or nothing defined."""
+    if not text or text == "nan":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,180 @@
+"""Tables beside a sweep's own, of what one row a cell cannot hold: its attacks by pair and by budget, the images that
+were certified, and densities. docs/sweeps.md has the columns."""
+
+import csv
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import certify
+import evaluate
+import numpy as np
+from sweep_cells import Sweep
+from sweep_stages import attack_file
+
+from seatbelt_jax import run, storage
+
+Rows = list[dict[str, Any]]
+
+# Of the columns of an attack's table those that are averaged, beside its objective.
+_MEASURES = (
+    "distortion_l2",
+    "target_nll_nats",
+    "adversarial_error_l2",
+    "distance_to_target_l2",
+    "source_log_likelihood_nats",
+    "relative_likelihood_degradation",
+)
+# Those that are one number a pair.
+_OF_A_PAIR = (
+    "source_index",
+    "target_index",
+    "source_label",
+    "target_label",
+    "delta_at_source",
+    "clean_target_nll_nats",
+    "clean_source_log_likelihood_nats",
+    "target_error_l2",
+    "distortion_half_way_l2",
+    "distortion_nine_tenths_l2",
+)
+# Points of a density; evenly spaced, so that its first and its last place say where all are.
+POINTS = 51
+_DIGITS, _WHOLE = 6, 1e9
+
+
+def files(table: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Where the companions of a sweep's table are: sweep_pairs.csv, or sweep_pairs_1_of_2.csv, and so on."""
+    shard = table.stem.removeprefix("sweep")
+    return {name: table.with_name(f"sweep_{name}{shard}.csv") for name in ("pairs", "budgets", "images", "densities")}
+
+
+def write(table: pathlib.Path, of_cells: Sequence[Mapping[str, Rows]]) -> None:
+    """Writes those that have any rows; one that is there from earlier, and has none now, is removed."""
+    for name, file in files(table).items():
+        rows = [row for cell in of_cells for row in cell.get(name, [])]
+        if rows:
+            columns = list(dict.fromkeys(column for row in rows for column in row))
+            storage.write_csv(file, [{column: row.get(column, "") for column in columns} for row in rows])
+        else:
+            file.unlink(missing_ok=True)
+
+
+def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
+    """The rows of a cell in each companion; results of another step, and attacks with other options, have none.
+
+    Raises:
+      ValueError: where something is damaged.
+    """
+    if not (path / "config.json").exists():
+        return {}
+    opened = run.open(path)
+    rows: dict[str, Rows] = {"pairs": [], "budgets": [], "images": [], "densities": []}
+    for name, options in sweep.attacks.items():
+        if (file := attack_file(opened, options)) is not None:
+            lanes = _read(file.with_suffix(".csv"))
+            rows["pairs"] += _by("pair", name, lanes)
+            rows["budgets"] += _by("budget", name, lanes)
+    if sweep.certify is not None:
+        rows["images"] = _images(opened, certify.results(opened, sweep.certify))
+    if sweep.evaluate is not None:
+        file = evaluate.record_file(opened, sweep.evaluate)
+        record = storage.read_json(file) if file.exists() else {}
+        if record.get("step") == opened.latest_step:
+            rows["densities"] = list(_densities(record["measures"]))
+    return {name: [{"cell": path.name, **_rounded(row)} for row in found] for name, found in rows.items()}
+
+
+def _by(what: str, name: str, lanes: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    """The attacks of each pair, or under each budget, as count, means and standard deviations (sum of squares over the
+    count). Attacks whose objective is not finite are left out."""
+    first = lanes[0]
+    unit = next(column.removeprefix("objective_") for column in first if column.startswith("objective_"))
+    budget = next(column for column in ("penalty", "radius") if column in first)
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for lane in lanes:
+        groups.setdefault(lane["pair" if what == "pair" else budget], []).append(lane)
+    for label, group in groups.items():
+        finite = [lane for lane in group if math.isfinite(float(lane[f"objective_{unit}"]))]
+        row: dict[str, Any] = {
+            "attack": name,
+            "objective": first["attack"],
+            "threat": first["threat"],
+            "unit": unit,
+            what: float(label),
+        }
+        if what == "pair":
+            known = {**group[0], "delta_at_source": group[0][f"objective_at_source_{unit}"]}
+            row |= {column: _number(known[column]) for column in _OF_A_PAIR if column in known}
+        row["attacks"] = len(finite)
+        for column, called in {f"objective_{unit}": "delta", **dict(zip(_MEASURES, _MEASURES, strict=True))}.items():
+            values = np.array([_number(lane[column]) for lane in finite])
+            row[f"{called}_mean"] = values.mean() if len(values) else math.nan
+            row[f"{called}_std"] = values.std() if len(values) else math.nan
+        yield row
+
+
+def _images(opened: run.Run, found: Sequence[pathlib.Path]) -> Rows:
+    """A row for each certified image, with what each method and each attack says of it."""
+    columns: dict[str, np.ndarray] = {}
+    for file in found:
+        if not file.exists() or (arrays := storage.read_npz(file)).get("step") != opened.latest_step:
+            continue
+        name = file.stem
+        if name == "minimal_radius":
+            columns["minimal_radius_l2"] = arrays["estimate"]
+            continue
+        norm = str(arrays["norm"])
+        if name.startswith("empirical_margin"):
+            columns |= {f"empirical_margin_{norm}": arrays["upper"], "probability_clean": arrays["p_clean"]}
+            continue
+        columns |= {
+            f"margin_{name}_{norm}": arrays["radius"],
+            f"probability_lower_bound_{name}": arrays["p_lower"],
+            f"norm_bound_{name}_stds_per_pixel_unit": arrays["norm_bound"],
+        }
+    count = max(map(len, columns.values()), default=0)
+    # Attacks may be on the first images alone.
+    return [
+        {"image": image, **{name: column[image] if image < len(column) else "" for name, column in columns.items()}}
+        for image in range(count)
+    ]
+
+
+def _densities(measures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each density of launch/evaluate.py: of ||sigma|| by layer, of log p(x|z) by the noise's scale."""
+    for measure, unit in (("posterior_std", "latent_units"), ("noise_robustness", "nats")):
+        for part, found in measures.get(measure, {}).items():
+            if isinstance(found, Mapping) and "density" in found:
+                places = np.linspace(found["density_grid"][0], found["density_grid"][-1], POINTS)
+                density = np.interp(places, found["density_grid"], found["density"])
+                yield {
+                    "measure": measure,
+                    "part": part,
+                    "unit": unit,
+                    "mean": found["mean"],
+                    "first": places[0],
+                    "last": places[-1],
+                    **{f"density_{number}": value for number, value in enumerate(density)},
+                }
+
+
+def _read(file: pathlib.Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers to six digits, whole ones in full: the tables of a whole sweep are to stay small."""
+    return {
+        name: _short(float(value)) if isinstance(value, float | np.floating) else value for name, value in row.items()
+    }
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() and abs(value) < _WHOLE else f"{value:.{_DIGITS}g}"

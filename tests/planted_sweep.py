@@ -1,0 +1,100 @@
+"""A folder with the tables of a sweep that nobody has run: its numbers follow formulas, so figures have known ones."""
+
+import itertools
+
+import numpy as np
+
+from seatbelt_jax import storage
+from tests import launchers
+
+PAIRS, PENALTIES = 3, 4
+# Kind -> the penalty, what the decoder reads, and depths.
+MODELS = {
+    "beta_vae": ("kl", "all", (1,)),
+    "beta_tcvae": ("total_correlation", "all", (1,)),
+    "seatbelt": ("total_correlation", "all", (2, 4)),
+    "beta_tcdlgm": ("total_correlation", "bottom", (4,)),
+}
+ATTACKS = {"all": "latent_kl_all", "w2": "latent_w2_all", "output": "output_elbo"}
+OF_LAYERS = {"top": "latent_kl_top", "bottom": "latent_kl_bottom"}
+
+
+def delta(beta, depth, pair, penalty):
+    """Delta of one attack: it grows with beta and depth, and differs by pair and penalty."""
+    return beta * depth * 10.0 ** (pair + penalty)
+
+
+def half_way(beta, depth, pair):
+    return beta + depth + pair
+
+
+def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=(24,), attacks=ATTACKS, measures=True):
+    """Writes sweep.csv and its companions; returns the folder."""
+    cells, companions = [], []
+    for name, kind, beta, d_z in itertools.product(data, models, betas, sizes):
+        penalty, reads, depths = MODELS[kind]
+        for depth in depths:
+            cell = f"{name}_{kind}_L{depth}_dz{d_z}_beta{beta:g}"
+            row = {"cell": cell, "status": "done", "data": name, "model": kind, "L": depth, "d_z": d_z, "beta": beta}
+            row |= {"penalty": penalty, "decoder_reads": reads, "seed": 0, "step": 100}
+            cells.append(row | (_measures(beta, depth, d_z) if measures else {}))
+            done = {**attacks, **(OF_LAYERS if depth > 1 and "all" in attacks else {})}
+            rows = [_pair(attack, done[attack], beta, depth, pair) for attack in done for pair in range(PAIRS)]
+            found = {"pairs": rows, "densities": _densities(beta) if measures else []}
+            companions.append({name: [{"cell": cell, **row} for row in part] for name, part in found.items()})
+    launchers.load("sweep_table").write(folder / "sweep.csv", cells)
+    launchers.load("sweep_companions").write(folder / "sweep.csv", companions)
+    return folder
+
+
+def _pair(attack, objective, beta, depth, pair):
+    deltas = np.array([delta(beta, depth, pair, penalty) for penalty in range(PENALTIES)])
+    row = {"attack": attack, "objective": objective, "threat": "penalty", "unit": "nats", "pair": pair}
+    row |= {"source_index": 10 + pair, "target_index": 20 + pair, "target_error_l2": 5.0 + 0.1 * beta}
+    row |= {"distortion_half_way_l2": half_way(beta, depth, pair)}
+    row |= {"distortion_nine_tenths_l2": np.inf if pair == 2 else 2.0 * half_way(beta, depth, pair)}
+    row |= {"attacks": PENALTIES, "delta_mean": deltas.mean(), "delta_std": deltas.std()}
+    means = {"target_nll_nats": 100.0 * depth + beta, "distance_to_target_l2": 3.0 * beta, "adversarial_error_l2": 4.0}
+    for name, value in means.items():
+        row |= {f"{name}_mean": value + pair, f"{name}_std": 0.5}
+    return row
+
+
+def _measures(beta, depth, d_z):
+    found = {"elbo_nats": 100.0 - beta / depth + d_z, "log_likelihood_nats": 120.0 - beta}
+    found |= {"mig_1": 0.01 * beta, "encoder_weight_norm": 10.0 + beta, "decoder_weight_norm": 40.0 - beta}
+    for number, task in enumerate(("mlp_reconstructions", "conv_reconstructions", "mlp_codes")):
+        found[f"downstream_{task}_accuracy_attacked"] = 0.2 + 0.01 * beta + 0.1 * number
+        found[f"downstream_{task}_accuracy_change"] = -0.3
+    return found
+
+
+def _densities(beta):
+    """Gaussians around beta, of standard deviation 1."""
+    places = np.linspace(beta - 4.0, beta + 4.0, launchers.load("sweep_companions").POINTS)
+    density = np.exp(-0.5 * (places - beta) ** 2) / np.sqrt(2.0 * np.pi)
+    parts = [("posterior_std", "layer_1", "latent_units")]
+    parts += [("noise_robustness", f"scale_{scale}", "nats") for scale in ("0.1", "0.5", "1")]
+    return [
+        {"measure": measure, "part": part, "unit": unit, "mean": beta, "first": places[0], "last": places[-1]}
+        | {f"density_{number}": value for number, value in enumerate(density)}
+        for measure, part, unit in parts
+    ]
+
+
+def table(file):
+    """The rows of a figure's table."""
+    return launchers.load("figure_tables")._rows(file)
+
+
+def png_size(file):
+    content = file.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    return len(content)
+
+
+def copy_without_runs(folder, target):
+    """The tables of a sweep alone."""
+    for file in folder.glob("*.csv"):
+        storage.write_bytes(target / file.name, file.read_bytes())
+    return target
