@@ -83,7 +83,8 @@ def _check_config_file(arguments: list[str]) -> None:
     """For a configuration that is not there, says which are."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         flag, equals, value = argument.partition("=")
-        if flag not in _CONFIG_FOLDERS:
+        # launch/figures.py takes several folders of sweeps by a flag of the same name.
+        if flag not in _CONFIG_FOLDERS or _takes_several(flag):
             continue
         value = value if equals else following
         path = pathlib.Path(value.split(":")[0])
@@ -94,6 +95,11 @@ def _check_config_file(arguments: list[str]) -> None:
             near = [stems[stem] for stem in difflib.get_close_matches(path.stem, stems, n=1)]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
             _fail(f"there is no configuration {value or 'of that name'}; {hint}")
+
+
+def _takes_several(flag: str) -> bool:
+    name = flag.removeprefix("--")
+    return name in flags.FLAGS and isinstance(flags.FLAGS[name], flags.MultiFlag)
 
 
 def _reason(error: Exception) -> str:

@@ -4,8 +4,10 @@ Results come in as plain arrays (`ModelResults` and what it holds); out come PNG
 """
 
 from seatbelt_jax.plots.certificates import NORMS
+from seatbelt_jax.plots.charts import SERIES
 from seatbelt_jax.plots.images import image_grid
 from seatbelt_jax.plots.margins import certification_figures
+from seatbelt_jax.plots.papers import Curves, Line, NumberMap, Panel, Tiles, paper_figure
 from seatbelt_jax.plots.report import Report, build
 from seatbelt_jax.plots.results import (
     AttackData,
@@ -21,18 +23,25 @@ from seatbelt_jax.plots.swiss_roll import RollModel, swiss_roll_figure
 
 __all__ = [
     "NORMS",
+    "SERIES",
     "AttackData",
     "CertificateData",
     "CertifiedModel",
+    "Curves",
     "EmpiricalData",
     "Flag",
+    "Line",
     "MinimalRadiusData",
     "ModelResults",
+    "NumberMap",
+    "Panel",
     "Report",
     "RollModel",
     "Samples",
+    "Tiles",
     "build",
     "certification_figures",
     "image_grid",
+    "paper_figure",
     "swiss_roll_figure",
 ]

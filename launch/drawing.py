@@ -1,0 +1,46 @@
+"""What a figure of a paper is: where it stands there, what it needs, and what is drawn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from figure_tables import Tables
+
+from seatbelt_jax import plots
+
+
+class Drawn(NamedTuple):
+    """A figure as made here: panels, or a page.
+
+    Attributes:
+      rows: the numbers drawn, tidy, units in the names.
+      panels: from left to right, then down.
+      columns: panels beside each other.
+      notes: sentences of the caption: what is shown, how many there are, what intervals are over, what is missing.
+      page: a table in Markdown, in place of panels.
+    """
+
+    rows: Sequence[dict[str, Any]]
+    panels: Sequence[plots.Panel] = ()
+    columns: int = 2
+    notes: Sequence[str] = ()
+    page: str = ""
+
+
+class Figure(NamedTuple):
+    """A figure or table of a paper.
+
+    Attributes:
+      source: paper and number.
+      title: what it shows.
+      data: the data sets that the paper has it of, as sweeps call them.
+      sweep: the file in configs/sweeps/ with what it needs, of other data or in small.
+      draw: makes it from the tables of sweeps; raises MissingError for what they lack.
+      paper: what is given beside that sweep's command for the paper's own data and sizes.
+    """
+
+    source: str
+    title: str
+    data: tuple[str, ...]
+    sweep: str
+    draw: Callable[[Tables], Drawn]
+    paper: str = ""
