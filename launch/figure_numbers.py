@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from drawing import Drawn
 from figure_tables import KINDS, MissingError, Row, Tables
 
 from seatbelt_jax import metrics, plots
@@ -26,7 +27,7 @@ NAMES = {
 }
 POOLED = (
     "Shaded: 95 % interval of the mean over all attacks, pooled over pairs, penalties, latent sizes and seeds, as the "
-    "paper's; bars: over pairs of images, which is the honest one, as attacks on one pair resemble each other."
+    "paper's, which takes attacks on one pair for independent and the penalties for chance. Bars: over pairs alone."
 )
 HALF_WAY = (
     "Beside it the least ||d|| that moves the reconstruction half and nine tenths of the way to the target's, median "
@@ -35,6 +36,8 @@ HALF_WAY = (
 )
 
 
+TARGET_NLL = "\N{MINUS SIGN}log p(x^t|z*), nats"
+WAY = "median ||d|| half and 9/10 of the way, pixel units"
 OVER_MODELS = (
     "Shaded: 95 % interval of the mean over models of other latent sizes, layers and seeds, where there are several."
 )
@@ -53,9 +56,37 @@ def pooled(rows: Sequence[Row], measure: str) -> dict[str, Any]:
     return metrics.pooled_mean(counts, means, stds, [pair_of(row) for row in known])._asdict()
 
 
+def of_pairs(rows: Sequence[Row], measure: str) -> dict[str, Any]:
+    """The mean of what is one number a pair, with both intervals; a pair on a model counts once."""
+    known = [row for row in rows if row.get(measure) is not None]
+    values = [row[measure] for row in known]
+    ones, zeros = [1.0] * len(known), [0.0] * len(known)
+    return metrics.pooled_mean(ones, values, zeros, [pair_of(row) for row in known])._asdict()
+
+
+def median(rows: Sequence[Row], measure: str) -> dict[str, Any]:
+    """The median over pairs and models of what is one number a pair, with its interval over pairs."""
+    known = [row for row in rows if row.get(measure) is not None]
+    pairs = [pair_of(row) for row in known]
+    found = metrics.median_over_pairs([row[measure] for row in known], pairs)
+    return {
+        "median": found.value,
+        "low_over_pairs": found.low,
+        "high_over_pairs": found.high,
+        "pairs": len(set(pairs)),
+    }
+
+
 def pair_of(row: Row) -> tuple:
     """The pair of images: models of one data set share theirs."""
     return row["data"], row.get("source_index"), row.get("target_index"), row["pair"]
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """How much was pooled."""
+    pairs = len({pair_of(row) for row in rows})
+    models = len({row["cell"] for row in rows})
+    return f"{sum(row['attacks'] for row in rows):,.0f} attacks, {pairs} pairs, {models} models: {sizes_of(rows)}."
 
 
 def over(rows: Sequence[Row], axis: str = "beta") -> dict[Any, list[Row]]:
@@ -77,7 +108,8 @@ def curve(
     rows: Sequence[Row], measure: str, name: str, series: int, place: dict[str, Any]
 ) -> tuple[plots.Line, list[dict[str, Any]]]:
     """A measure of attacks over beta as a line, and as rows of a table that begin with `place`."""
-    points = {beta: pooled(of_beta, measure) for beta, of_beta in over(rows).items()}
+    pool = of_pairs if measure == "target_error_l2" else pooled
+    points = {beta: pool(of_beta, measure) for beta, of_beta in over(rows).items()}
     table = [{**place, "measure": measure, "beta": beta, **found} for beta, found in points.items()]
 
     def column(key: str) -> list[float]:
@@ -107,28 +139,15 @@ def ways(
     lines, table = [], []
     for number, share in enumerate(shares):
         measure = f"distortion_{share}_l2"
-        points = {}
-        for beta, of_beta in over(rows).items():
-            known = [row for row in of_beta if row.get(measure) is not None]
-            points[beta] = metrics.median_over_pairs([row[measure] for row in known], [pair_of(row) for row in known])
-            table.append(
-                {
-                    **place,
-                    "measure": f"median_{measure}",
-                    "beta": beta,
-                    "mean": points[beta].value,
-                    "low_over_pairs": points[beta].low,
-                    "high_over_pairs": points[beta].high,
-                    "pairs": len({pair_of(row) for row in known}),
-                }
-            )
+        points = {beta: median(of_beta, measure) for beta, of_beta in over(rows).items()}
+        table += [{**place, "measure": measure, "beta": beta, **found} for beta, found in points.items()]
         values = list(points.values())
         words = f"{name}{', ' if name else ''}{'1/2' if share == 'half_way' else '9/10'}"
         # Dashes, of the same colour, for the longer way.
         line = plots.Line(
-            words, list(points), [value.value for value in values], series=series + number * len(plots.SERIES)
+            words, list(points), [value["median"] for value in values], series=series + number * len(plots.SERIES)
         )
-        bars = [value.low for value in values], [value.high for value in values]
+        bars = [value["low_over_pairs"] for value in values], [value["high_over_pairs"] for value in values]
         lines.append(dataclasses.replace(line, bar_low=bars[0], bar_high=bars[1]))
     return lines, table
 
@@ -146,38 +165,42 @@ def attacked(tables: Tables, cells: Sequence[Row], objective: str) -> list[Row]:
 
 
 def elbos(
-    tables: Tables, kinds: Sequence[str], measures: Sequence[str] = ("elbo_nats",)
-) -> tuple[list[plots.Panel], list]:
-    """Measures of models over beta: a panel for each measure and data set, a curve for each kind of model.
-
-    Raises:
-      MissingError: where no cell has any.
-    """
-    cells = tables.of_kind(*kinds)
+    tables: Tables, kinds: Sequence[str], data: str, measures: Sequence[str] = ("elbo_nats",)
+) -> tuple[list[plots.Panel], list[dict[str, Any]]]:
+    """Measures of the models of a data set over beta: a panel for each measure, a curve for each kind of model."""
     panels: list[plots.Panel] = []
     table: list[dict[str, Any]] = []
-    for data in tables.data_sets(cells):
-        for measure in measures:
-            lines = []
-            for series, kind in enumerate(kinds):
-                rows = [cell for cell in cells if KINDS[kind](cell) and cell["data"] == data]
-                rows = [cell for cell in rows if cell.get(measure) is not None]
-                points = {
-                    beta: (metrics.mean_over_models([cell[measure] for cell in of_beta]), len(of_beta))
-                    for beta, of_beta in over(rows).items()
+    for measure in measures:
+        lines = []
+        for series, kind in enumerate(kinds):
+            rows = [cell for cell in tables.cells if KINDS[kind](cell) and cell["data"] == data]
+            rows = [cell for cell in rows if cell.get(measure) is not None]
+            points = {
+                beta: (metrics.mean_over_models([cell[measure] for cell in of_beta]), len(of_beta))
+                for beta, of_beta in over(rows).items()
+            }
+            table += [
+                {
+                    **{"data": data, "model": kind, "measure": measure, "beta": beta},
+                    **{"mean": found.value, "low": found.low, "high": found.high, "models": count},
                 }
-                place = {"data": data, "model": kind, "measure": measure}
-                table += [
-                    {**place, "beta": beta, "mean": found.value, "low": found.low, "high": found.high, "models": count}
-                    for beta, (found, count) in points.items()
-                ]
-                values = [found for found, _ in points.values()]
-                if points:
-                    y, low, high = (list(column) for column in zip(*values, strict=True))
-                    lines.append(plots.Line(NAMES[kind], list(points), y, low, high, series=series))
-            if lines:
-                words = {"elbo_nats": "ELBO without β", "log_likelihood_nats": "log p(x|z)"}[measure]
-                panels.append(plots.Curves(f"{words}, nats: {data}", "β", lines))
+                for beta, (found, count) in points.items()
+            ]
+            if points:
+                y, low, high = (list(column) for column in zip(*(found for found, _ in points.values()), strict=True))
+                lines.append(plots.Line(NAMES[kind], list(points), y, low, high, series=series))
+        if lines:
+            words = {"elbo_nats": "ELBO without β", "log_likelihood_nats": "log p(x|z)"}[measure]
+            panels.append(plots.Curves(f"{words}, nats: {data}", "β", lines))
+    return panels, table
+
+
+def elbo_over_beta(tables: Tables, kinds: Sequence[str]) -> Drawn:
+    """The ELBO without beta of models trained under each beta, a panel for each data set."""
+    cells = tables.of_kind(*kinds)
+    found = [elbos(tables, kinds, data) for data in tables.data_sets(cells)]
+    panels = [panel for of_data, _ in found for panel in of_data]
     if not panels:
         raise MissingError(f"the measure elbo of {' or '.join(kinds)} (evaluate.measures)")
-    return panels, table
+    rows = [row for _, of_data in found for row in of_data]
+    return Drawn(rows, panels, notes=(f"Models: {sizes_of(cells)}.", OVER_MODELS))

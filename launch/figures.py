@@ -18,13 +18,13 @@ from seatbelt_jax import plots, storage
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("sweep", None, "A folder of a sweep; give it again for each further one.", required=True)
+    flags.DEFINE_multi_string("sweep", [], "A folder of a sweep; give it again for each further one.")
     flags.DEFINE_list("figure", ["all"], f"all, or some of {', '.join(FIGURES)}.")
     flags.DEFINE_string("output", None, "The folder of the figures; by default figures/ in the first sweep's.")
 
 
 def main() -> None:
-    output = flags.FLAGS.output or pathlib.Path(flags.FLAGS.sweep[0], "figures")
+    output = flags.FLAGS.output or pathlib.Path([*flags.FLAGS.sweep, "runs"][0], "figures")
     written, missing = draw(flags.FLAGS.sweep, flags.FLAGS.figure, output)
     for file in written:
         print(file)
@@ -52,6 +52,9 @@ def draw(
     missing: dict[str, str] = {}
     for name in FIGURES if everything else dict.fromkeys(names):
         figure = FIGURES[name]
+        if figure.slow and everything:
+            missing[name] = f"{figure.slow}; ask for it by its name"
+            continue
         try:
             drawn = figure.draw(tables)
         except figure_tables.MissingError as error:
@@ -68,12 +71,13 @@ def _write(stem: pathlib.Path, figure: Figure, drawn: Drawn) -> list[pathlib.Pat
     table, picture, page = (stem.with_suffix(suffix) for suffix in (".csv", ".png", ".md"))
     columns = list(dict.fromkeys(column for row in drawn.rows for column in row))
     caption = _caption(figure, drawn)
-    if drawn.panels:
-        storage.write_bytes(picture, plots.paper_figure(drawn.panels, caption, columns=drawn.columns))
-    else:
+    if drawn.page:
         storage.write_bytes(page, f"{drawn.page}\n\n{caption}\n".encode())
+    else:
+        made = drawn.picture or plots.paper_figure(drawn.panels, caption, columns=drawn.columns)
+        storage.write_bytes(picture, made)
     storage.write_csv(table, [{column: row.get(column, "") for column in columns} for row in drawn.rows])
-    return [picture if drawn.panels else page, table]
+    return [page if drawn.page else picture, table]
 
 
 def _caption(figure: Figure, drawn: Drawn) -> str:
@@ -82,7 +86,7 @@ def _caption(figure: Figure, drawn: Drawn) -> str:
     other = [data for data in shown if data not in figure.data]
     data = f"Data: {', '.join(shown)}"
     if other:
-        data += f" (the paper's are {', '.join(figure.data)})"
+        data += f" (the paper's are {', '.join(figure.data)}; for these: {figure.paper})"
     return " ".join((f"{figure.source}: {figure.title}.", f"{data}.", *drawn.notes))
 
 

@@ -1,16 +1,53 @@
-"""Figures of Willetts et al. 2021 in numbers, from the tables of sweeps."""
+"""Figures and the table of the main part of Willetts et al. 2021, in numbers, from the tables of sweeps."""
 
 from typing import Any
 
+import figure_densities as densities
 import figure_numbers as numbers
-from drawing import Drawn, Figure
-from figure_tables import Tables
+from drawing import Drawn, Figure, page
+from figure_tables import KINDS, MissingError, Tables
 
 from seatbelt_jax import plots
 
 _PAPER = "Willetts et al. 2021"
 _SMALL = "configs/sweeps/w21_small.py"
+_LARGE = "python launch/sweep.py --sweep=configs/sweeps/w21_paper.py"
+_FACES = ("chairs", "faces")
 _BETA = "β"
+_TASKS = {
+    "mlp_reconstructions": "p_MLP(y|x̃)",
+    "conv_reconstructions": "p_Conv(y|x̃)",
+    "mlp_codes": "p_MLP(y|z)",
+}
+
+
+def posterior_stds(tables: Tables) -> Drawn:
+    """Fig. 2: the density of ||sigma(x)|| at the largest beta, and likelihood and ELBO over beta."""
+    cells = tables.of_kind("beta_vae", "beta_tcvae")
+    panels: list[plots.Panel] = []
+    table: list[dict[str, Any]] = []
+    for data in tables.data_sets(cells):
+        chosen = [("VAE", densities.model_of(cells, data, "beta_vae", 1.0))]
+        chosen += [(numbers.NAMES[kind], densities.model_of(cells, data, kind)) for kind in ("beta_vae", "beta_tcvae")]
+        lines = []
+        for series, (name, cell) in enumerate(chosen):
+            if cell is None:
+                continue
+            label = name if name == "VAE" else f"{name}, β = {cell['beta']:g}"
+            found = densities.line(tables, cell, "posterior_std", "layer_1", label, series=series)
+            if found is not None:
+                lines.append(found[0])
+                table += found[1]
+        if lines:
+            panels.append(plots.Curves(f"density of ||σ(x)||: {data}", "||σ(x)||, latent units", lines, marked=False))
+            of_data, rows = numbers.elbos(
+                tables, ("beta_vae", "beta_tcvae"), data, ("log_likelihood_nats", "elbo_nats")
+            )
+            panels += of_data
+            table += rows
+    if not panels:
+        raise MissingError("the measure posterior_std (evaluate.measures) of models of one layer")
+    return Drawn(table, panels, columns=3, notes=(densities.NOTE, numbers.OVER_MODELS))
 
 
 def delta_over_beta(tables: Tables) -> Drawn:
@@ -29,32 +66,125 @@ def delta_over_beta(tables: Tables) -> Drawn:
         table += of_line + of_both
     panels = (
         plots.Curves(f"Delta of β-TCVAEs, {numbers.unit_of(found)}", _BETA, lines, logarithmic=True),
-        plots.Curves("median ||d|| on the way to the target, pixel units (L2)", _BETA, far),
+        plots.Curves(numbers.WAY, _BETA, far),
     )
-    notes = (f"Pooled: {numbers.sizes_of(found)}.", numbers.POOLED, numbers.HALF_WAY)
-    return Drawn(table, panels, notes=notes)
+    return Drawn(table, panels, notes=(numbers.counted(found), numbers.POOLED, numbers.HALF_WAY))
+
+
+def three_attacks(tables: Tables) -> Drawn:
+    """Fig. 5: -log p(x^t|z*) and Delta over beta, beta-TCVAE beside the deepest Seatbelt-VAE up to L = 4."""
+    cells = [cell for cell in tables.of_kind("beta_tcvae", "seatbelt") if cell["L"] in (1, 4)]
+    attacks = ("latent_kl_all", "output_elbo", "latent_w2_all")
+    found = {attack: tables.attacks(cells, attack) for attack in attacks}
+    panels: list[plots.Panel] = []
+    table: list[dict[str, Any]] = []
+    for data in tables.data_sets(cells):
+        for attack in attacks:
+            rows = [row for row in found[attack] if row["data"] == data]
+            if not rows:
+                continue
+            words = f"{data}\n{numbers.ATTACKS[attack]}"
+            titles = {"target_nll_nats": numbers.TARGET_NLL, "delta": f"Delta, {numbers.unit_of(rows)}"}
+            of_measures: dict[str, list[plots.Line]] = {"target_nll_nats": [], "delta": [], "way": []}
+            for series, kind in enumerate(("beta_tcvae", "seatbelt")):
+                of_kind = [row for row in rows if KINDS[kind](row)]
+                place = {"data": data, "model": kind, "attack": attack}
+                for measure in titles if of_kind else ():
+                    line, of_line = numbers.curve(of_kind, measure, numbers.NAMES[kind], series, place)
+                    of_measures[measure].append(line)
+                    table += of_line
+                both, of_both = numbers.ways(of_kind, numbers.NAMES[kind], series, place)
+                of_measures["way"] += both
+                table += of_both
+            panels += [
+                plots.Curves(f"{title}: {words}", _BETA, of_measures[measure], logarithmic=measure == "delta")
+                for measure, title in titles.items()
+            ]
+            panels.append(plots.Curves(f"{numbers.WAY}: {words}", _BETA, of_measures["way"]))
+    if not panels:
+        raise MissingError(f"attacks by {' or '.join(attacks)} on beta_tcvae and seatbelt of L = 4")
+    lacking = [f"No attacks by {attack}." for attack in attacks if not found[attack]]
+    everything = [row for rows in found.values() for row in rows]
+    notes = (numbers.counted(everything), numbers.POOLED, numbers.HALF_WAY, *lacking)
+    return Drawn(table, panels, columns=3, notes=notes)
 
 
 def elbo_over_beta(tables: Tables) -> Drawn:
-    """Fig. 6 a, b: the ELBO without beta, of models trained under each beta."""
-    panels, table = numbers.elbos(tables, ("beta_tcvae", "seatbelt"))
-    cells = tables.of_kind("beta_tcvae", "seatbelt")
-    return Drawn(table, panels, notes=(f"Models: {numbers.sizes_of(cells)}.", numbers.OVER_MODELS))
+    """Fig. 6 a, b."""
+    return numbers.elbo_over_beta(tables, ("beta_tcvae", "seatbelt"))
 
 
+def downstream(tables: Tables) -> Drawn:
+    """Table 1: accuracy of classifiers on attacked reconstructions and codes, and what the attack takes of it."""
+    cells = tables.of_kind("beta_vae", "beta_tcvae", "seatbelt")
+    cells = [cell for cell in cells if cell.get("downstream_mlp_codes_accuracy_attacked") is not None]
+    if not cells:
+        raise MissingError("the measure downstream (evaluate.measures), on data with labels")
+    table: list[dict[str, Any]] = []
+    lines = []
+    for data in tables.data_sets(cells):
+        vae = densities.model_of(cells, data, "beta_vae", 1.0) or densities.model_of(cells, data, "beta_tcvae", 1.0)
+        chosen = {"VAE": vae}
+        chosen |= {numbers.NAMES[kind]: densities.model_of(cells, data, kind) for kind in ("beta_tcvae", "seatbelt")}
+        for task, words in _TASKS.items():
+            entries = []
+            for name, cell in chosen.items():
+                attacked = None if cell is None else cell.get(f"downstream_{task}_accuracy_attacked")
+                if cell is None or attacked is None:
+                    entries.append("")
+                    continue
+                change = cell[f"downstream_{task}_accuracy_change"]
+                entries.append(f"{attacked:.2f} ({change:+.2f})")
+                row = {"data": data, "task": task, "model": name} | {axis: cell[axis] for axis in ("L", "d_z", "beta")}
+                table.append(row | {"accuracy_attacked": attacked, "accuracy_change": change})
+            lines.append([data, words, *entries])
+    columns = ["data", "task", "VAE", numbers.NAMES["beta_tcvae"], numbers.NAMES["seatbelt"]]
+    note = (
+        "Accuracy under attack, in parentheses attacked less clean; pairs of images of different labels, λ = 1. β and "
+        "L are the largest of the sweep; the table's CSV has them."
+    )
+    return Drawn(table, page=page(columns, lines), notes=(note,))
+
+
+_CELEBA = "python launch/sweep.py --sweep=configs/sweeps/w21_celeba.py"
+_COLOUR = (
+    "python launch/sweep.py --sweep=configs/sweeps/w21_downstream.py "
+    "--sweep.grids.one_layer.data=\"('svhn','cifar10')\" --sweep.grids.layers.data=\"('svhn','cifar10')\""
+)
 FIGURES: dict[str, Figure] = {
+    "w21_2": Figure(
+        f"{_PAPER}, Fig. 2", "Norms of σ(x); likelihood and ELBO over β", ("celeb_a",), _SMALL, posterior_stds, _CELEBA
+    ),
     "w21_3": Figure(
         f"{_PAPER}, Fig. 3",
         "The attacker's loss Delta_KL on β-TCVAEs over β",
-        ("dsprites", "chairs", "faces"),
+        ("dsprites", *_FACES),
         _SMALL,
         delta_over_beta,
+        _LARGE,
+    ),
+    "w21_5": Figure(
+        f"{_PAPER}, Fig. 5",
+        "Three attacks on β-TCVAEs and Seatbelt-VAEs over β",
+        _FACES,
+        "configs/sweeps/w21_output.py",
+        three_attacks,
+        _LARGE,
     ),
     "w21_6": Figure(
         f"{_PAPER}, Fig. 6 a, b",
         "The ELBO, without β, of TC-penalised models over β",
-        ("chairs", "faces"),
+        _FACES,
         _SMALL,
         elbo_over_beta,
+        _LARGE,
+    ),
+    "w21_table1": Figure(
+        f"{_PAPER}, Table 1",
+        "Downstream classification under attack",
+        ("svhn", "cifar10"),
+        "configs/sweeps/w21_downstream.py",
+        downstream,
+        _COLOUR,
     ),
 }

@@ -1,5 +1,7 @@
 """launch/figures.py: the numbers of figures from planted tables, and what is said of those that cannot be drawn."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ def figures():
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    return planted_sweep.write(tmp_path_factory.mktemp("planted"), data=("sprites", "chairs"), sizes=(8, 32))
+    return planted_sweep.write(tmp_path_factory.mktemp("planted"), data=("sprites",), sizes=(8, 32))
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +40,16 @@ def test_each_figure_has_a_picture_or_a_page_and_its_numbers(drawn):
 
 
 def test_delta_is_pooled_over_pairs_penalties_and_latent_sizes(drawn):
-    (row,) = rows(drawn, "w21_3", data="chairs", measure="delta", beta=10.0)
+    (row,) = rows(drawn, "w21_3", data="sprites", measure="delta", beta=10.0)
     deltas = [planted_sweep.delta(10.0, 1, pair, penalty) for pair in range(3) for penalty in range(4)]
     assert row["mean"] == pytest.approx(np.mean(deltas), rel=1e-4)
     assert (row["attacks"], row["pairs"]) == (24, 3)  # two latent sizes
     assert row["low"] == pytest.approx(np.mean(deltas) - 2.0687 * np.std([*deltas] * 2, ddof=1) / 24**0.5, rel=1e-3)
-    (half,) = rows(drawn, "w21_3", data="chairs", measure="median_distortion_half_way_l2", beta=10.0)
-    assert half["mean"] == planted_sweep.half_way(10.0, 1, 1) and half["high_over_pairs"] == 13.0
+    (half,) = rows(drawn, "w21_3", data="sprites", measure="distortion_half_way_l2", beta=10.0)
+    assert half["median"] == planted_sweep.half_way(10.0, 1, 1) and half["high_over_pairs"] == 13.0
     # One of three pairs never gets there.
-    (far,) = rows(drawn, "w21_3", data="chairs", measure="median_distortion_nine_tenths_l2", beta=10.0)
-    assert far["mean"] == 2.0 * planted_sweep.half_way(10.0, 1, 1) and far["high_over_pairs"] == np.inf
+    (far,) = rows(drawn, "w21_3", data="sprites", measure="distortion_nine_tenths_l2", beta=10.0)
+    assert far["median"] == 2.0 * planted_sweep.half_way(10.0, 1, 1) and far["high_over_pairs"] == np.inf
 
 
 def test_the_elbo_is_averaged_over_depths_and_sizes(drawn):
@@ -57,12 +59,58 @@ def test_the_elbo_is_averaged_over_depths_and_sizes(drawn):
     assert row["low"] == pytest.approx(np.mean(values) - 3.1824 * np.std(values, ddof=1) / 2.0, rel=1e-3)
 
 
+def test_densities_are_those_of_the_largest_model(drawn):
+    found = rows(drawn, "w21_f12", model="seatbelt", beta=10.0, part="scale_0.5")
+    assert {(row["L"], row["d_z"]) for row in found} == {(4.0, 32.0)} and len(found) == 51
+    highest = max(found, key=lambda row: row["density_per_nats"])
+    assert highest["place_nats"] == highest["mean_nats"] == 10.0
+    norms = rows(drawn, "w21_2", part="layer_1")
+    assert {(row["model"], row["beta"]) for row in norms} == {
+        ("beta_vae", 1.0),
+        ("beta_vae", 10.0),
+        ("beta_tcvae", 10.0),
+    }
+
+
+def test_maps_have_depths_from_the_beta_tcvae_up(drawn):
+    found = {(row["L"], row["beta"]): row["mean"] for row in rows(drawn, "w21_d9", measure="target_nll_nats")}
+    # 100 L + beta, and 0, 1, 2 for the three pairs.
+    assert found == {(depth, beta): 100 * depth + beta + 1 for depth in (1.0, 2.0, 4.0) for beta in (1.0, 10.0)}
+    layers = {(row["L"], row["attack"]) for row in rows(drawn, "w21_d8")}
+    assert layers == {(depth, f"latent_kl_{layer}") for depth in (2.0, 4.0) for layer in ("bottom", "top", "all")}
+    assert {row["model"] for row in rows(drawn, "w19_7", L=4.0)} == {"beta_tcdlgm", "seatbelt"}
+    half = rows(drawn, "w19_7", measure="distortion_half_way_l2", model="seatbelt", L=4.0, beta=10.0)
+    assert {row["median"] for row in half} == {planted_sweep.half_way(10.0, 4, 1)}
+
+
+def test_distances_of_pairs_are_means_over_pairs(drawn):
+    (error,) = rows(drawn, "w21_e10", measure="target_error_l2", beta=10.0)
+    assert error["mean"] == pytest.approx(6.0) and error["attacks"] == 6  # three pairs on two models
+    found = rows(drawn, "w21_e10", measure="distance_to_target_l2", beta=10.0)
+    assert [(row["attack"], row["mean"]) for row in found] == [("latent_kl_all", 31.0), ("output_elbo", 31.0)]
+
+
+def test_points_of_disentanglement_are_models(drawn):
+    found = rows(drawn, "w21_e11", measure="delta")
+    assert {(row["d_z"], row["beta"], row["mig"]) for row in found} == {
+        (z, b, 0.01 * b) for z in (8, 32) for b in (1, 10)
+    }
+
+
+def test_tables_in_words_have_the_papers_layout(drawn):
+    page = (drawn[2] / "w21_table1.md").read_text()
+    assert r"| sprites | p_MLP(y\|z) | 0.41 (-0.30) | 0.50 (-0.30) | 0.50 (-0.30) |" in page
+    (row,) = rows(drawn, "w19_table1", model="seatbelt", network="decoder")
+    # From 39 to 30.
+    assert row["relative_change_percent"] == pytest.approx(100.0 * (30.0 - 39.0) / 39.0)
+
+
 def test_tables_without_runs_and_several_sweeps_are_enough(figures, planted, tmp_path):
     tables = planted_sweep.copy_without_runs(planted, tmp_path / "tables")
     other = planted_sweep.write(tmp_path, data=("faces",), sizes=(8,))
     written, _ = figures.draw([tables, other], ["w21_3"], tmp_path / "figures")
     found = planted_sweep.table(written[1])
-    assert {row["data"] for row in found} == {"sprites", "chairs", "faces"}
+    assert {row["data"] for row in found} == {"sprites", "faces"}
 
 
 def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
@@ -96,9 +144,22 @@ def test_a_caption_says_whose_figure_and_which_data(figures, drawn, planted):
     figure = figures.FIGURES["w21_3"]
     caption = figures._caption(figure, figure.draw(tables))
     assert caption.startswith("Willetts et al. 2021, Fig. 3: ")
-    assert "Data: sprites, chairs (the paper's are dsprites, chairs, faces)." in caption
+    assert "Data: sprites (the paper's are dsprites, chairs, faces; for these: python launch/sweep.py" in caption
 
 
 def test_every_figure_names_a_sweep_that_exists(figures):
     for figure in figures.FIGURES.values():
-        assert (launchers.ROOT / figure.sweep).is_file(), figure.source
+        for file in filter(None, (figure.sweep, *re.findall(r"configs/[\w/]+\.py", figure.paper))):
+            assert (launchers.ROOT / file).is_file(), figure.source
+
+
+def test_the_swiss_roll_is_drawn_when_asked_for(figures, monkeypatch, tmp_path):
+    module = launchers.load("figures_w21_images")
+    (tmp_path / "swiss_roll.png").write_bytes(b"the picture")
+    monkeypatch.setattr(module, "_ROLL", tmp_path)
+    monkeypatch.setattr(module.swiss_roll, "reproduce", lambda experiments, root: [{"models": len(experiments)}])
+    (picture, table), _ = figures.draw([], ["w21_a7"], tmp_path / "figures")
+    assert picture.read_bytes() == b"the picture"
+    assert planted_sweep.table(table) == [{"data": "swiss_roll", "models": 7.0}]
+    # Of all figures, not without being asked.
+    assert "ask for it by its name" in figures.draw([], ["all"], tmp_path)[1]["w21_a7"]

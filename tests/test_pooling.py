@@ -60,6 +60,18 @@ def test_a_median_may_be_infinite_and_leaves_out_what_is_undefined():
     assert np.isnan(metrics.median_over_pairs([1.0, 3.0], ["a", "a"])[1:]).all()
 
 
+def test_the_interval_of_a_median_draws_pairs_with_all_that_is_theirs():
+    rng = np.random.default_rng(2)
+    # Of pairs on one, two or three models.
+    of_pairs = [rng.normal(pair, 0.1, 1 + pair % 3) for pair in range(6)]
+    values = np.concatenate(of_pairs)
+    labels = [pair for pair, members in enumerate(of_pairs) for _ in members]
+    medians = [np.median(np.concatenate([of_pairs[i] for i in rng.integers(6, size=6)])) for _ in range(4000)]
+    found = metrics.median_over_pairs(list(values), labels)
+    assert found.value == np.median(values)
+    assert (found.low, found.high) == pytest.approx(np.quantile(medians, (0.025, 0.975)), abs=0.15)
+
+
 def test_the_mean_over_models_has_students_interval_where_there_are_several():
     low, high = stats.t.interval(0.95, 2, 2.0, stats.sem([1.0, 2.0, 3.0]))
     assert metrics.mean_over_models([1.0, 2.0, 3.0, np.nan]) == pytest.approx((2.0, low, high))

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import shutil
 import signal
 import types
@@ -155,6 +156,35 @@ def test_its_companions_have_what_a_row_a_cell_cannot_hold(whole):
     # Every image counts once.
     assert np.trapezoid(heights, places) == pytest.approx(1.0, abs=0.01)
     assert tables.runs["seatbelt_beta4"] == path
+
+
+def test_figures_of_images_show_what_the_runs_have(whole, tmp_path):
+    figures = launchers.load("figures")
+    (picture, table), _ = figures.draw([whole], ["w21_1"], tmp_path)
+    arrays = storage.read_npz(whole / "seatbelt_beta4" / "attacks" / "latent_kl_all_latent.npz")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["beta_vae", "seatbelt"] and picture.stat().st_size > 3000
+    budget = list(arrays["budgets"]).index(float(rows[1]["penalty"]))
+    assert float(rows[1]["distortion_l2"]) == pytest.approx(arrays["distortion_norm"][0, budget])
+    with pytest.raises(ValueError, match=r"Fig. 4 needs run directories of beta_tcvae and seatbelt with attacks by"):
+        figures.draw([whole], ["w21_4"], tmp_path)
+
+
+def test_the_figure_of_rotations_takes_attacks_on_the_orientation_alone(whole, tmp_path):
+    for name in ("sweep.csv", "seatbelt_beta1", "seatbelt_beta4"):
+        (shutil.copytree if (whole / name).is_dir() else shutil.copy)(whole / name, tmp_path / name)
+    for name in ("seatbelt_beta1", "seatbelt_beta4"):
+        file = tmp_path / name / "attacks" / "latent_kl_all_latent.npz"
+        arrays = storage.read_npz(file)
+        options = json.loads(str(arrays["options"])) | {"pairs_by": "factor:orientation"}
+        storage.write_npz(file, {**arrays, "options": json.dumps(options)})
+    (picture, table), _ = launchers.load("figures").draw([tmp_path], ["w21_4"], tmp_path)
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["beta"] for row in rows] == ["1.0", "4.0"] * 2 and picture.stat().st_size > 3000
+    least = [float(row["delta_nats"]) for row in rows if row["shown"] == "at the least Delta"]
+    assert least[1] == pytest.approx(arrays["objective"][0].min())
 
 
 def test_what_is_done_is_not_done_again(sweep, whole):

@@ -48,9 +48,9 @@ def pooled_mean(
     """The mean over the attacks of many groups, such as one pair's attacks under all penalties on one model.
 
     The interval over attacks is that of the captions of Willetts et al. 2021 (Fig. 3: "95% CI produced by attacking 20
-    images for each combination" of d_z and 50 penalties): of the mean over all attacks, by Student's t. Attacks on one
-    pair resemble each other, so it is too narrow; the interval over pairs is not, by `bootstrap_interval`, where a pair
-    brings its attacks on all models.
+    images for each combination" of d_z and 50 penalties): of the mean over all attacks, by Student's t. It takes the
+    attacks on one pair for independent, which they are not, and a fixed grid of penalties for chance. The interval over
+    pairs does neither: by `bootstrap_interval`, where a pair brings its attacks on all models.
 
     Args:
       counts: attacks in each group; groups without any count for nothing.
@@ -97,10 +97,15 @@ def median_over_pairs(values: Sequence[float], pairs: Sequence[object], *, level
     median = float(np.median(known))
     if labels < 2:
         return Interval(median, np.nan, np.nan)
-    members = [known[of_pair == label] for label in range(labels)]
+    sizes = np.bincount(of_pair)
+    # A row for each pair; NaN, which fills them up, is sorted to the end.
+    members = np.full((labels, sizes.max()), np.nan)
+    for label in range(labels):
+        members[label, : sizes[label]] = known[of_pair == label]
 
     def of(drawn: Int[np.ndarray, " pair"]) -> float:
-        return float(np.median(np.concatenate([members[label] for label in drawn])))
+        ordered, count = np.sort(members[drawn], axis=None), sizes[drawn].sum()
+        return 0.5 * float(ordered[(count - 1) // 2] + ordered[count // 2])
 
     low, high = bootstrap_interval(of, labels, level=level)
     return Interval(median, float(low), float(high))

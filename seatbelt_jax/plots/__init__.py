@@ -5,7 +5,7 @@ Results come in as plain arrays (`ModelResults` and what it holds); out come PNG
 
 from seatbelt_jax.plots.certificates import NORMS
 from seatbelt_jax.plots.charts import SERIES
-from seatbelt_jax.plots.images import image_grid
+from seatbelt_jax.plots.images import distortion_image, image_grid
 from seatbelt_jax.plots.margins import certification_figures
 from seatbelt_jax.plots.papers import Curves, Line, NumberMap, Panel, Tiles, paper_figure
 from seatbelt_jax.plots.report import Report, build
@@ -41,6 +41,7 @@ __all__ = [
     "Tiles",
     "build",
     "certification_figures",
+    "distortion_image",
     "image_grid",
     "paper_figure",
     "swiss_roll_figure",
