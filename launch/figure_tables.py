@@ -66,10 +66,17 @@ class Tables(NamedTuple):
         return found
 
     def attacks(self, cells: Sequence[Row], objective: str, threat: str = "penalty") -> list[Row]:
-        """Rows of `pairs` of an attack on these cells, each with its cell's own columns beside."""
-        return list(
-            joined(cells, (row for row in self.pairs if (row["objective"], row["threat"]) == (objective, threat)))
-        )
+        """Rows of `pairs` of an attack on these cells, each with its cell's own columns beside.
+
+        Pairs that differ in one factor alone are left out: they are another question. Of two attacks of one kind on a
+        cell, the first is taken.
+        """
+        kind = (objective, threat)
+        found = [row for row in self.pairs if (row["objective"], row["threat"]) == kind]
+        found = [row for row in found if not str(row["pairs_by"]).startswith("factor:")]
+        first: dict[str, str] = {}
+        chosen = [row for row in found if first.setdefault(row["cell"], row["attack"]) == row["attack"]]
+        return list(joined(cells, chosen))
 
     def data_sets(self, rows: Sequence[Row]) -> list[str]:
         return list(dict.fromkeys(str(row["data"]) for row in rows))

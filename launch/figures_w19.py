@@ -69,11 +69,11 @@ def noise(tables: Tables) -> Drawn:
         listed = []
         for series, kind in enumerate(_KINDS):
             ends = [densities.model_of(cells, data, kind, least=least) for least in (True, False)]
-            for number, cell in enumerate(ends):
-                if cell is not None and (number == 0 or cell is not ends[0]):
+            for cell, dashes in zip(ends, (1, 0), strict=True):
+                # Dashed under the least beta, where there are two.
+                if cell is not None and (not dashes or cell is not ends[1]):
                     name = f"{numbers.NAMES[kind]}, β = {cell['beta']:g}"
-                    # Dashed under the least beta.
-                    listed.append((name, cell, {"series": series + (1 - number) * len(plots.SERIES)}))
+                    listed.append((name, cell, {"series": series + dashes * len(plots.SERIES)}))
         chosen.append((data, listed))
     panels, table = densities.of_noise(tables, chosen)
     note = "The paper shows β = 0 and 10. Further right is better denoised."

@@ -74,8 +74,8 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     for name, options in sweep.attacks.items():
         if (file := attack_file(opened, options)) is not None:
             lanes = _read(file.with_suffix(".csv"))
-            rows["pairs"] += _by("pair", name, lanes)
-            rows["budgets"] += _by("budget", name, lanes)
+            rows["pairs"] += _by("pair", name, options.pairs_by, lanes)
+            rows["budgets"] += _by("budget", name, options.pairs_by, lanes)
     if sweep.certify is not None:
         rows["images"] = _images(opened, certify.results(opened, sweep.certify))
     if sweep.evaluate is not None:
@@ -86,7 +86,7 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     return {name: [{"cell": path.name, **_rounded(row)} for row in found] for name, found in rows.items()}
 
 
-def _by(what: str, name: str, lanes: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+def _by(what: str, name: str, pairs_by: str, lanes: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
     """The attacks of each pair, or under each budget, as count, means and standard deviations (sum of squares over the
     count). Attacks whose objective is not finite are left out."""
     first = lanes[0]
@@ -101,6 +101,7 @@ def _by(what: str, name: str, lanes: Sequence[Mapping[str, str]]) -> Iterator[di
             "attack": name,
             "objective": first["attack"],
             "threat": first["threat"],
+            "pairs_by": pairs_by,
             "unit": unit,
             what: float(label),
         }

@@ -49,7 +49,14 @@ def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=
 
 def _pair(attack, objective, beta, depth, pair):
     deltas = np.array([delta(beta, depth, pair, penalty) for penalty in range(PENALTIES)])
-    row = {"attack": attack, "objective": objective, "threat": "penalty", "unit": "nats", "pair": pair}
+    row = {
+        "attack": attack,
+        "objective": objective,
+        "threat": "penalty",
+        "pairs_by": "seed",
+        "unit": "nats",
+        "pair": pair,
+    }
     row |= {"source_index": 10 + pair, "target_index": 20 + pair, "target_error_l2": 5.0 + 0.1 * beta}
     row |= {"distortion_half_way_l2": half_way(beta, depth, pair)}
     row |= {"distortion_nine_tenths_l2": np.inf if pair == 2 else 2.0 * half_way(beta, depth, pair)}

@@ -125,6 +125,16 @@ def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
         figures.draw([planted, other], ["w21_3"], tmp_path / "figures")
 
 
+def test_attacks_of_one_kind_are_not_mixed(figures, planted, tmp_path):
+    tables = launchers.load("figure_tables").read([planted])
+    cells = tables.of_kind("beta_tcvae")
+    found = tables.attacks(cells, "latent_kl_all")
+    again = [{**row, "attack": "again", "delta_mean": 0.0} for row in tables.pairs]
+    turned = [{**row, "attack": "a rotation", "pairs_by": "factor:orientation"} for row in tables.pairs]
+    assert tables._replace(pairs=[*turned, *tables.pairs, *again]).attacks(cells, "latent_kl_all") == found
+    assert not tables._replace(pairs=turned).attacks(cells, "latent_kl_all")
+
+
 def test_what_is_missing_is_named(figures, tmp_path):
     planted_sweep.write(tmp_path, models=("beta_vae",), measures=False)
     with pytest.raises(
