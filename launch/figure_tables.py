@@ -39,7 +39,7 @@ class Tables(NamedTuple):
     Attributes:
       cells: sweep.csv.
       pairs, budgets, images, densities: its companions; rows know their cells by name.
-      runs: the run directories that are there, by cell.
+      runs: the run directories that are there, by cell; several where sweeps did different things to one cell.
     """
 
     cells: list[Row]
@@ -47,7 +47,7 @@ class Tables(NamedTuple):
     budgets: list[Row]
     images: list[Row]
     densities: list[Row]
-    runs: Mapping[str, pathlib.Path]
+    runs: Mapping[str, list[pathlib.Path]]
 
     def of_kind(self, *kinds: str, **wanted: Any) -> list[Row]:
         """Cells of these models, of `KINDS`, with these values in their columns.
@@ -99,7 +99,7 @@ def read(folders: Sequence[str | pathlib.Path]) -> Tables:
     """
     cells: dict[tuple, Row] = {}
     companions: dict[str, dict[tuple, Row]] = {name: {} for name in _COMPANIONS}
-    runs: dict[str, pathlib.Path] = {}
+    runs: dict[str, list[pathlib.Path]] = {}
     for folder in map(pathlib.Path, folders):
         for table in _tables(folder):
             rows = [row for row in _rows(table) if row.get("step") is not None]
@@ -107,8 +107,9 @@ def read(folders: Sequence[str | pathlib.Path]) -> Tables:
             for name, file in sweep_companions.files(table).items():
                 if file.exists():
                     _add(companions[name], _rows(file), _KEYS[name], file)
-            named = (str(row["cell"]) for row in rows)
-            runs |= {name: folder / name for name in named if (folder / name / "config.json").exists()}
+            for path in (folder / str(row["cell"]) for row in rows):
+                if (path / "config.json").exists() and path not in runs.get(path.name, []):
+                    runs.setdefault(path.name, []).append(path)
     return Tables(
         cells=list(cells.values()), runs=runs, **{name: list(rows.values()) for name, rows in companions.items()}
     )

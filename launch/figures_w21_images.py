@@ -24,9 +24,10 @@ _SHOWN = 8
 
 
 class Attacked(NamedTuple):
-    """One pair under attack on a model, under a penalty; the images of `_COLUMNS`."""
+    """One pair under attack on a model, under a penalty; the images of `_COLUMNS`, black and white at `image_range`."""
 
     name: str
+    image_range: tuple[float, float]
     images: np.ndarray
     note: str
     row: dict[str, Any]
@@ -46,9 +47,9 @@ def attacks_on_three_models(tables: Tables) -> Drawn:
         for name, cell in chosen.items():
             if cell is not None and (found := _attack(tables.runs[cell["cell"]], "seed")) is not None:
                 named = name if name == "VAE" else _named(cell)
-                shown.append(_attacked(cell, found, named, int(metrics.shown_budget(found)[0])))
+                shown.append(_attacked(tables, cell, found, named, int(metrics.shown_budget(found)[0])))
         if len(shown) > 1:
-            panels.append(_tiles(data, shown, tables.runs[cells[0]["cell"]]))
+            panels.append(_tiles(data, shown))
             table += [one.row for one in shown]
     if not panels:
         raise MissingError(
@@ -78,9 +79,11 @@ def rotations(tables: Tables) -> Drawn:
     for data in tables.data_sets([cell for cell, _ in found]):
         for words, way in ways.items():
             shown = [
-                _attacked(cell, result, _named(cell), way(result)) for cell, result in found if cell["data"] == data
+                _attacked(tables, cell, result, _named(cell), way(result))
+                for cell, result in found
+                if cell["data"] == data
             ]
-            panels.append(_tiles(f"{data}, {words}", shown, tables.runs[found[0][0]["cell"]]))
+            panels.append(_tiles(f"{data}, {words}", shown))
             table += [{**one.row, "shown": words} for one in shown]
     note = (
         "The first pair, whose images differ in orientation alone. The paper shows the most successful distortion in "
@@ -100,12 +103,12 @@ def reconstructions(tables: Tables) -> Drawn:
         names = ["images"]
         for kind in ("beta_tcvae", "seatbelt"):
             cell = densities.model_of(cells, data, kind)
-            if cell is None or not (file := tables.runs[cell["cell"]] / "samples.npz").exists():
+            if cell is None or not (file := tables.runs[cell["cell"]][0] / "samples.npz").exists():
                 continue
             arrays = storage.read_npz(file)
             images, made = (arrays[name][:_SHOWN] for name in ("images", "reconstructions"))
             if rows and not np.array_equal(images, rows[0]):
-                raise ValueError(f"{file} shows other images than {tables.runs[cell['cell']].parent} has elsewhere")
+                raise ValueError(f"{file} shows other images than the β-TCVAE's; draw them from one sweep")
             rows += [made] if rows else [images, made]
             names.append(_named(cell))
             distances = np.linalg.norm((made - images).reshape(len(images), -1), axis=1)
@@ -140,9 +143,9 @@ def _with_runs(tables: Tables) -> list[Row]:
     return found
 
 
-def _attack(path: pathlib.Path, pairs_by: str) -> AttackResult | None:
-    """The KL attack on all layers of a run, of pairs that were chosen so."""
-    for arrays in _results(path):
+def _attack(paths: Sequence[pathlib.Path], pairs_by: str) -> AttackResult | None:
+    """The KL attack on all layers of a cell, of pairs that were chosen so."""
+    for arrays in (arrays for path in paths for arrays in _results(path)):
         options = json.loads(str(arrays.get("options", "{}")))
         if (arrays["name"], arrays["threat"], options.get("pairs_by")) == ("latent_kl_all", "penalty", pairs_by):
             return AttackResult.from_arrays(arrays)
@@ -154,8 +157,9 @@ def _results(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
         yield storage.read_npz(file)
 
 
-def _attacked(cell: Row, found: AttackResult, name: str, budget: int) -> Attacked:
+def _attacked(tables: Tables, cell: Row, found: AttackResult, name: str, budget: int) -> Attacked:
     """The first pair under a penalty."""
+    image_range = run.open(tables.runs[cell["cell"]][0]).model.likelihood.image_range
     distortion = found.adversarial[0, budget] - found.sources[0]
     images = np.stack(
         [
@@ -178,15 +182,14 @@ def _attacked(cell: Row, found: AttackResult, name: str, budget: int) -> Attacke
     }
     exponent = f"2^{np.log2(row['penalty']):.1f}"
     note = f"λ = {exponent}, ||d|| = {row['distortion_l2']:.3g}\n{100.0 * max(way, 0.0):.0f} % of the way"
-    return Attacked(name, images, note, row)
+    return Attacked(name, image_range, images, note, row)
 
 
-def _tiles(title: str, shown: Sequence[Attacked], path: pathlib.Path) -> plots.Tiles:
-    low, high = run.open(path).model.likelihood.image_range
-    images = np.stack([one.images for one in shown])
+def _tiles(title: str, shown: Sequence[Attacked]) -> plots.Tiles:
+    image_range, images = shown[0].image_range, np.stack([one.images for one in shown])
     place = _COLUMNS.index("d")
-    images[:, place] = plots.distortion_image(images[:, place], (low, high))
-    return plots.Tiles(title, images, (low, high), [one.name for one in shown], _COLUMNS, [one.note for one in shown])
+    images[:, place] = plots.distortion_image(images[:, place], image_range)
+    return plots.Tiles(title, images, image_range, [one.name for one in shown], _COLUMNS, [one.note for one in shown])
 
 
 FIGURES: dict[str, Figure] = {

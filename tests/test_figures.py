@@ -125,6 +125,19 @@ def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
         figures.draw([planted, other], ["w21_3"], tmp_path / "figures")
 
 
+def test_a_cell_of_two_sweeps_has_both_their_runs(tmp_path):
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder, attack in zip(folders, planted_sweep.ATTACKS.items(), strict=False):
+        planted_sweep.write(folder, models=("beta_tcvae",), attacks=dict([attack]), measures=False)
+        (folder / "sprites_beta_tcvae_L1_dz24_beta1").mkdir()
+        (folder / "sprites_beta_tcvae_L1_dz24_beta1" / "config.json").write_text("{}")
+    tables = launchers.load("figure_tables").read([*folders, folders[0]])
+    assert tables.runs == {
+        "sprites_beta_tcvae_L1_dz24_beta1": [folder / name for folder in folders for name in tables.runs]
+    }
+    assert len(tables.cells) == 2 and {row["objective"] for row in tables.pairs} == {"latent_kl_all", "latent_w2_all"}
+
+
 def test_attacks_of_one_kind_are_not_mixed(figures, planted, tmp_path):
     tables = launchers.load("figure_tables").read([planted])
     cells = tables.of_kind("beta_tcvae")

@@ -155,7 +155,7 @@ def test_its_companions_have_what_a_row_a_cell_cannot_hold(whole):
     heights = [density[f"density_{number}"] for number in range(51)]
     # Every image counts once.
     assert np.trapezoid(heights, places) == pytest.approx(1.0, abs=0.01)
-    assert tables.runs["seatbelt_beta4"] == path
+    assert tables.runs["seatbelt_beta4"] == [path]
 
 
 def test_figures_of_images_show_what_the_runs_have(whole, tmp_path):
