@@ -1,5 +1,6 @@
 """The figures of the papers that launch/figures.py can draw, by name."""
 
+import figures_claims
 import figures_w19
 import figures_w21
 import figures_w21_appendix
@@ -11,4 +12,5 @@ FIGURES: dict[str, Figure] = {
     **figures_w21_images.FIGURES,
     **figures_w21_appendix.FIGURES,
     **figures_w19.FIGURES,
+    **figures_claims.FIGURES,
 }

@@ -76,3 +76,20 @@ def test_the_mean_over_models_has_students_interval_where_there_are_several():
     low, high = stats.t.interval(0.95, 2, 2.0, stats.sem([1.0, 2.0, 3.0]))
     assert metrics.mean_over_models([1.0, 2.0, 3.0, np.nan]) == pytest.approx((2.0, low, high))
     assert metrics.mean_over_models([5.0])[0] == 5.0 and np.isnan(metrics.mean_over_models([5.0])[1:]).all()
+
+
+def test_a_ratio_draws_the_pairs_of_both_models_together():
+    second = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
+    # Of a model that is three times as good on every pair, whichever are drawn.
+    np.testing.assert_allclose(metrics.ratio_over_pairs(3.0 * second, second), [3.0, 3.0, 3.0])
+    first = np.array([5.0, 1.0, 3.0, 9.0, 2.0])
+    found = metrics.ratio_over_pairs(first, second, np.mean)
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(5, size=5) for _ in range(2000)]
+    ratios = np.sort([np.sum(first[pairs]) / np.sum(second[pairs]) for pairs in drawn])
+    np.testing.assert_allclose(found, [20.0 / 115.0, ratios[49], ratios[1950]], rtol=0.05)
+    never = metrics.ratio_over_pairs(np.array([np.inf, np.inf, 1.0]), np.ones(3))
+    assert (never.value, never.high) == (np.inf, np.inf) and never.low == 1.0
+    assert np.isnan(metrics.ratio_over_pairs(np.ones(1), np.ones(1)).low)
+    with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
+        metrics.ratio_over_pairs(np.ones(2), np.ones(3))

@@ -11,7 +11,14 @@ from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_deco
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
 from seatbelt_jax.metrics.mutual_information_gap import MutualInformationGap, mutual_information_gap
 from seatbelt_jax.metrics.noise_robustness import noise_robustness
-from seatbelt_jax.metrics.pooling import Interval, PooledMean, mean_over_models, median_over_pairs, pooled_mean
+from seatbelt_jax.metrics.pooling import (
+    Interval,
+    PooledMean,
+    mean_over_models,
+    median_over_pairs,
+    pooled_mean,
+    ratio_over_pairs,
+)
 from seatbelt_jax.metrics.posterior_scale import posterior_std_norms
 from seatbelt_jax.metrics.summary import summarise
 from seatbelt_jax.metrics.traversal import latent_traversal, traversal_noise
@@ -44,6 +51,7 @@ __all__ = [
     "noise_robustness",
     "pooled_mean",
     "posterior_std_norms",
+    "ratio_over_pairs",
     "relative_changes",
     "relative_likelihood_degradation",
     "shown_budget",

@@ -1,10 +1,10 @@
 """Means over attacks that are pooled over pairs, penalties and models, with the papers' intervals and with ours."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from scipy import stats
 
 from seatbelt_jax.metrics.bootstrap import bootstrap_interval
@@ -109,6 +109,36 @@ def median_over_pairs(values: Sequence[float], pairs: Sequence[object], *, level
 
     low, high = bootstrap_interval(of, labels, level=level)
     return Interval(median, float(low), float(high))
+
+
+def ratio_over_pairs(
+    first: Float[np.ndarray, " pair"],
+    second: Float[np.ndarray, " pair"],
+    statistic: Callable[[Float[np.ndarray, " pair"]], Float[np.ndarray, ""]] = np.median,
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """How many times larger the first model's statistic is than the second's, by `bootstrap_interval` over pairs.
+
+    Args:
+      first, second: one number for each of the same pairs, in one order; they may be infinite.
+      statistic: np.median or np.mean, of numbers that are all of one model.
+      level: of confidence.
+
+    Raises:
+      ValueError: where they differ in length.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"both need a number for every pair, got {first.shape} and {second.shape}")
+
+    def ratio(drawn: Any) -> float:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(statistic(first[drawn]) / statistic(second[drawn]))
+
+    if len(first) < 2:
+        return Interval(ratio(slice(None)), np.nan, np.nan)
+    low, high = bootstrap_interval(ratio, len(first), level=level)
+    return Interval(ratio(slice(None)), float(low), float(high))
 
 
 def mean_over_models(values: Sequence[float], *, level: float = 0.95) -> Interval:
