@@ -16,6 +16,7 @@ import certification
 import cli
 import numpy as np
 import report
+import report_results
 import run_data
 from absl import flags
 from certification import MODES, Functions, Options
@@ -210,8 +211,10 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     config = task.opened.config
     return plots.CertifiedModel(
         name=name,
-        certificates=[report.certificate_data(certificate) for certificate in certificates.values()],
-        empirical=[] if empirical is None else [report.empirical_data(empirical)],
+        certificates=[
+            report_results.certificate_data(certificate, task.split) for certificate in certificates.values()
+        ],
+        empirical=[] if empirical is None else [report_results.empirical_data(empirical, task.split)],
         minimal_radius=(
             None if minimal is None else plots.MinimalRadiusData(minimal.estimate, minimal.lower, minimal.upper)
         ),

@@ -83,7 +83,7 @@ def _check_config_file(arguments: list[str]) -> None:
     """For a configuration that is not there, says which are."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         flag, equals, value = argument.partition("=")
-        if flag not in _CONFIG_FOLDERS:
+        if flag not in _CONFIG_FOLDERS or not _is_configuration(flag):
             continue
         value = value if equals else following
         path = pathlib.Path(value.split(":")[0])
@@ -94,6 +94,12 @@ def _check_config_file(arguments: list[str]) -> None:
             near = [stems[stem] for stem in difflib.get_close_matches(path.stem, stems, n=1)]
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
             _fail(f"there is no configuration {value or 'of that name'}; {hint}")
+
+
+def _is_configuration(flag: str) -> bool:
+    """Whether the flag is a configuration's here: of some launchers --sweep is the folder that a sweep left."""
+    name = flag.removeprefix("--")
+    return name not in flags.FLAGS or "string" not in flags.FLAGS[name].flag_type()
 
 
 def _reason(error: Exception) -> str:
