@@ -239,6 +239,14 @@ def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
     assert np.all(certificate(one, "lipschitz").radius > 0.0)
     launcher.certify(one, launcher.Options(**QUICK, methods=("camuto",), minimal_radius=False))
     assert {row["method"] for row in table(one, "margins")} == {*chosen, "camuto"}
+    assert "hybrid.npz stays in margins.csv beside this: it is of 1 images at r = 40" in capsys.readouterr().out
+    # Margins at another r do not stand in one table.
+    other = QUICK | {"radius": 60.0}
+    launcher.certify(one, launcher.Options(**other, methods=("camuto",), minimal_radius=False))
+    assert {row["reconstruction_radius_l2"] for row in table(one, "margins")} == {"60.0"}
+    out = capsys.readouterr().out
+    assert "camuto.npz is replaced: it is of 3 images at r = 40" in out
+    assert "lipschitz.npz is left out of margins.csv: it is of 1 images at r = 40" in out and "at r = 60" in out
 
 
 @pytest.mark.parametrize("kind", ["one", "two"])
