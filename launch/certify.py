@@ -16,6 +16,7 @@ import certification
 import cli
 import numpy as np
 import report
+import report_results
 import run_data
 from absl import flags
 from certification import MODES, Functions, Options
@@ -121,7 +122,7 @@ def _task(opened: run.Run, options: Options) -> Task:
         raise ValueError(f"--empirical={options.empirical} is of the images certified, which are {count}")
     images = np.asarray(part.images(np.arange(count, dtype=np.int32)))
     names = [_file_name(method, options.norm) for method in methods]
-    earlier = _earlier_certificates(opened.path / _of_split("certificates", options.split), step, names)
+    earlier = _earlier_certificates(opened.path / _of_split("certificates", options.split), step, names, count, options)
     return Task(opened, step, options.split, functions, methods, images, earlier)
 
 
@@ -164,15 +165,37 @@ def _layers(depth: int) -> str:
     return f"{depth} latent {'layer' if depth == 1 else 'layers'}"
 
 
-def _earlier_certificates(folder: pathlib.Path, step: int | None, replaced: list[str]) -> dict[str, bounds.Certificate]:
+def _earlier_certificates(
+    folder: pathlib.Path, step: int | None, replaced: list[str], count: int, options: Options
+) -> dict[str, bounds.Certificate]:
+    """Those of this step that stay, and stand in one table with what is made now: of the same r and risk.
+
+    Says where they were made otherwise: what is made now takes their place, or stands beside them, or does not.
+    """
     found = {}
     for name in (_file_name(method, norm) for norm in plots.NORMS for method in _KNOWN):
         file = folder / f"{name}.npz"
-        if name not in replaced and file.exists() and (arrays := storage.read_npz(file)).get("step") == step:
-            try:
-                found[name] = bounds.Certificate.from_arrays(arrays)
-            except ValueError as error:
-                raise ValueError(f"{file}: {error}; remove it, or certify by this method too") from error
+        if not file.exists() or (arrays := storage.read_npz(file)).get("step") != step:
+            continue
+        try:
+            earlier = bounds.Certificate.from_arrays(arrays)
+        except ValueError as error:
+            if name in replaced:
+                continue
+            raise ValueError(f"{file}: {error}; remove it, or certify by this method too") from error
+        same_question = (earlier.reconstruction_radius, earlier.risk) == (options.radius, options.risk)
+        if name not in replaced and same_question:
+            found[name] = earlier
+        if not same_question or (earlier.n, earlier.num_samples, earlier.alpha) != (
+            count, options.samples, options.alpha
+        ):  # fmt: skip
+            beside = "stays in margins.csv beside this" if same_question else "is left out of margins.csv"
+            print(
+                f"{file} {'is replaced' if name in replaced else beside}: it is of {earlier.n} images at r = "
+                f"{earlier.reconstruction_radius:g}, risk {earlier.risk:g}, alpha {earlier.alpha:g}, "
+                f"{earlier.num_samples} draws; this is of {count} at r = {options.radius:g}, risk {options.risk:g}, "
+                f"alpha {options.alpha:g}, {options.samples} draws"
+            )
     return found
 
 
@@ -210,8 +233,10 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     config = task.opened.config
     return plots.CertifiedModel(
         name=name,
-        certificates=[report.certificate_data(certificate) for certificate in certificates.values()],
-        empirical=[] if empirical is None else [report.empirical_data(empirical)],
+        certificates=[
+            report_results.certificate_data(certificate, task.split) for certificate in certificates.values()
+        ],
+        empirical=[] if empirical is None else [report_results.empirical_data(empirical, task.split)],
         minimal_radius=(
             None if minimal is None else plots.MinimalRadiusData(minimal.estimate, minimal.lower, minimal.upper)
         ),

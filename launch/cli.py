@@ -83,8 +83,7 @@ def _check_config_file(arguments: list[str]) -> None:
     """For a configuration that is not there, says which are."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         flag, equals, value = argument.partition("=")
-        # launch/figures.py takes several folders of sweeps by a flag of the same name.
-        if flag not in _CONFIG_FOLDERS or _takes_several(flag):
+        if flag not in _CONFIG_FOLDERS or not _is_configuration(flag):
             continue
         value = value if equals else following
         path = pathlib.Path(value.split(":")[0])
@@ -97,9 +96,10 @@ def _check_config_file(arguments: list[str]) -> None:
             _fail(f"there is no configuration {value or 'of that name'}; {hint}")
 
 
-def _takes_several(flag: str) -> bool:
+def _is_configuration(flag: str) -> bool:
+    """Whether the flag is a configuration's here: of some launchers --sweep is the folder that a sweep left."""
     name = flag.removeprefix("--")
-    return name in flags.FLAGS and isinstance(flags.FLAGS[name], flags.MultiFlag)
+    return name not in flags.FLAGS or "string" not in flags.FLAGS[name].flag_type()
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,8 @@ runs/NAME/
   metrics.jsonl, events/ learning curves
   samples.npz            validation images, reconstructions and samples, the newest
   attacks/, certificates/, figures/, report.html; certificates_test/, figures_test/ of test images
+
+`open(path).summary()` is all that at a glance.
 """
 
 import dataclasses
@@ -18,7 +20,7 @@ from typing import Any
 
 import jax
 
-from seatbelt_jax import lock, models, storage
+from seatbelt_jax import lock, models, run_summary, storage
 from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind, newest_step
 from seatbelt_jax.vae import VAE
 
@@ -57,6 +59,16 @@ class Run:
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None before the first."""
         return newest_step(self.path / "checkpoints")
+
+    def summary(self) -> run_summary.Summary:
+        """The run at a glance, printed as a short table: its model, metrics, attacks, certificates and files.
+
+        What is absent is named with the command that makes it.
+
+        Raises:
+          ValueError: where something in the run is damaged, naming the file.
+        """
+        return run_summary.summarise(self)
 
     def data_changes(self, found: Mapping[str, Any]) -> list[str]:
         """What of each part of the data differs from what the run was made with; see `check_data`."""

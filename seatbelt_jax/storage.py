@@ -62,6 +62,26 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}); it is damaged or of another program") from error
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """What each line holds, none where there is no such file; a last line cut short by a crash is left out.
+
+    Raises:
+      ValueError: naming any other line that is not JSON.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"line {number} of {path} is not JSON; repair or remove that line") from error
+    return rows
+
+
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compress: bool = True) -> None:
     buffer = io.BytesIO()
     plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
@@ -87,6 +107,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, buffer.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, by column."""
+    with pathlib.Path(path).open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
 
 
 class Folder:

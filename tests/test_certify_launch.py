@@ -140,7 +140,7 @@ def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
     assert table(one, "minimal_radius")[1]["minimal_radius_l2"] == str(minimal["estimate"][1])
     assert sizes_of_figures(one / "figures") == {"certified_margins.png": (1472, 480), "minimal_radius.png": (736, 480)}
     # For the report, minimal radii are no certificate.
-    results = launchers.load("report")._results(run.open(one), "one")
+    results = launchers.load("report_results").of_run(run.open(one), "one")
     assert sorted(found.method for found in results.certificates) == sorted(ONE_LAYER)
 
 
@@ -177,7 +177,7 @@ def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys)
     kinds = {(row["method"], row["norm"]) for row in table(one, "margins")}
     assert kinds == {("camuto", "l2"), ("spectral", "l2")} | {(method, "linf") for method in ONE_LAYER[1:]}
     # In the report neither takes the other's place, and charts do not mix them.
-    results = launchers.load("report")._results(run.open(one), "one")
+    results = launchers.load("report_results").of_run(run.open(one), "one")
     assert len(results.certificates) == 5 and main_certificate(results).norm == "l2"
     assert main_certificate(results).method == "spectral"
     page = plots.build([results], command="").html
@@ -207,11 +207,11 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
     }
     assert not (one / "figures" / "certified_margins.png").exists()
     # The report has them in its table and in a third chart of certificates, not as certificates.
-    results = launchers.load("report")._results(run.open(one), "one")
+    results = launchers.load("report_results").of_run(run.open(one), "one")
     assert [found.method for found in results.certificates] == ["spectral"] and len(results.empirical) == 1
     page = plots.build([results], command="").html
     assert "attacks show: at most" in page and "not found: 33 %" in page
-    assert 'aria-label="certified against attacked, l2"' in page
+    assert 'aria-label="certified against attacked, spectral"' in page
 
 
 def test_models_that_differ_in_a_setting(launcher, one, tmp_path):
@@ -239,6 +239,14 @@ def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
     assert np.all(certificate(one, "lipschitz").radius > 0.0)
     launcher.certify(one, launcher.Options(**QUICK, methods=("camuto",), minimal_radius=False))
     assert {row["method"] for row in table(one, "margins")} == {*chosen, "camuto"}
+    assert "hybrid.npz stays in margins.csv beside this: it is of 1 images at r = 40" in capsys.readouterr().out
+    # Margins at another r do not stand in one table.
+    other = QUICK | {"radius": 60.0}
+    launcher.certify(one, launcher.Options(**other, methods=("camuto",), minimal_radius=False))
+    assert {row["reconstruction_radius_l2"] for row in table(one, "margins")} == {"60.0"}
+    out = capsys.readouterr().out
+    assert "camuto.npz is replaced: it is of 3 images at r = 40" in out
+    assert "lipschitz.npz is left out of margins.csv: it is of 1 images at r = 40" in out and "at r = 60" in out
 
 
 @pytest.mark.parametrize("kind", ["one", "two"])

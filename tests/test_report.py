@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import hashlib
-import html.parser
 import importlib
 import io
 import json
@@ -18,68 +17,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from seatbelt_jax import bounds, metrics, plots, storage
+from seatbelt_jax import metrics, model_name, plots, run, storage
 from seatbelt_jax.attacks import AttackResult, Status
 from seatbelt_jax.attacks.diagnose import MEANING
-from seatbelt_jax.plots import text
-from seatbelt_jax.plots.attacks import attack_charts
+from seatbelt_jax.plots import summary, text
+from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
+from seatbelt_jax.plots.certificates import margin_histogram
+from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
-from tests import launchers
+from tests import launchers, made_up_runs
+from tests.html_page import read, section
 from tests.reference.made_up_attacks import made_up_result
 
 SECTIONS = (
-    "introduction", "summary", "attacked-images", "attack-curves", "trust", "certificates", "not-certified", "looks",
-    "learning", "settings",
+    "introduction", "summary", "attacked-images", "attack-curves", "trust", "certificates", "not-certified", "measures",
+    "looks", "learning", "settings",
 )  # fmt: skip
-SHAPE = (8, 8, 1)
 ALARM = "<script>alert(1)</script>"
-VOID = {"meta", "br", "img", "input"}
-
-
-class Page(html.parser.HTMLParser):
-    """What a page holds: ids, images, scripts, and text by section."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.ids: list[str] = []
-        self.images: list[str] = []
-        self.references: list[str] = []
-        self.scripts: list[dict[str, str | None]] = []
-        self.text: dict[str | None, str] = {}
-        self.words: dict[str | None, list[str]] = {}
-        self.svgs = 0
-        self.open: list[str] = []
-        self._section: str | None = None
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = dict(attributes)
-        if tag not in VOID:
-            self.open.append(tag)
-        if name := found.get("id"):
-            self.ids.append(name)
-        self.references += [found[name] or "" for name in ("src", "href", "xlink:href", "data") if name in found]
-        if tag == "img":
-            self.images.append(found["src"] or "")
-        self.svgs += tag == "svg"
-        if tag == "script":
-            self.scripts.append(found)
-        if tag == "section":
-            self._section = found.get("id")
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        if tag == "section":
-            self._section = None
-
-    def handle_data(self, data: str) -> None:
-        self.text[self._section] = self.text.get(self._section, "") + data
-        self.words.setdefault(self._section, []).extend(data.split())
 
 
 @pytest.fixture
@@ -89,125 +43,11 @@ def launcher() -> types.ModuleType:
 
 @pytest.fixture
 def make_run(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
-    """Writes a run with fake results of the kinds that are asked for."""
-
-    def make(
-        name: str,
-        *kinds: str,
-        latent_sizes: tuple[int, ...] = (4,),
-        shape: tuple[int, int, int] = SHAPE,
-        extra: str = "x",
-        seed: int = 0,
-    ) -> pathlib.Path:
-        path = tmp_path / name
-        config = {
-            "data": {"name": extra, "image_size": shape[0]},
-            "model": {"latent_sizes": list(latent_sizes), "likelihood": "gaussian", "network": "mlp"},
-            "objective": {"beta": 8.0, "penalty": "total_correlation"},
-        }
-        provenance = {"git_revision": "abc123", "device": "1 x cpu", "versions": {"jax": "9.9.9"}}
-        record = {"config": config, "image_shape": list(shape), "provenance": provenance}
-        storage.write_json(path / "config.json", record)
-        rng = np.random.default_rng(seed)
-        if "metrics" in kinds:
-            write_metrics(path, len(latent_sizes))
-        if "samples" in kinds:
-            look = {key: rng.uniform(-1, 1, (16, *shape)) for key in ("images", "reconstructions", "samples")}
-            storage.write_npz(path / "samples.npz", {**look, "step": 20, "image_low": -1.0, "image_high": 1.0})
-        if "attacks" in kinds:
-            storage.write_npz(path / "attacks" / "latent_kl.npz", attack(rng, shape).to_arrays())
-        if "damage" in kinds:
-            storage.write_npz(path / "attacks" / "maximum_damage_mean.npz", damage(rng, shape).to_arrays())
-        if "certificates" in kinds:
-            storage.write_npz(path / "certificates" / "spectral.npz", certificate().to_arrays())
-        return path
-
-    return make
+    """Writes a run of a name with fake results of the kinds that are asked for."""
+    return lambda name, *kinds, **settings: made_up_runs.write(tmp_path / name, *kinds, **settings)
 
 
-def write_metrics(path: pathlib.Path, layers: int) -> None:
-    rows = []
-    for step in (10, 20):
-        shared = {"elbo": -100.0 / step, "log_likelihood": -50.0 / step}
-        shared |= {f"kl_{layer}": float(step) for layer in range(1, layers + 1)}
-        rows.append({"step": step, "split": "train", **shared, "total_correlation_mws": 3.0})
-        last = {"total_correlation_mss": 1.0, "reconstruction_error": 100.0 + step}
-        rows.append({"step": step, "split": "validation", **shared, **last})
-    storage.write_bytes(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def attack(rng: np.random.Generator, shape: tuple[int, ...], pairs: int = 3, budgets: int = 5) -> AttackResult:
-    """A penalty sweep over distances c (1 - ||d||)^2, solved; but the first pair's attacks ran out of iterations."""
-    penalties, c = np.geomspace(2.0**-20, 2.0**20, budgets), rng.uniform(5.0, 9.0, (pairs, 1))
-    norm = np.maximum(0.0, 1.0 - penalties / (2.0 * c))
-    status = np.full((pairs, budgets), Status.CONVERGED)
-    status[0] = Status.MAX_ITERATIONS
-    images = ("sources", "targets", "source_reconstructions", "target_reconstructions")
-    attacked = ("adversarial", "adversarial_reconstructions")
-    return made_up_result(
-        objective=c * (1.0 - norm) ** 2 + penalties * norm,
-        distance=c * (1.0 - norm) ** 2,
-        distortion_norm=norm,
-        budgets=penalties,
-        status=status,
-        **{name: rng.uniform(-1, 1, (pairs, *shape)) for name in images},
-        **{name: rng.uniform(-1, 1, (pairs, budgets, *shape)) for name in attacked},
-        **{name: rng.uniform(1, 9, (pairs, budgets)) for name in ("negative_log_likelihood", "distance_left")},
-        source_log_likelihood=np.full((pairs, budgets), -2.0),
-        clean_negative_log_likelihood=np.ones(pairs),
-        distance_at_start=rng.uniform(1, 9, pairs),
-    )
-
-
-def damage(rng: np.random.Generator, shape: tuple[int, ...]) -> AttackResult:
-    """Maximum damage in L2 balls, radii not in order; three times the radius, but that the last attack found half."""
-    radii = np.array([2.0, 0.5, 1.0, 1.5])
-    objective = np.tile(-3.0 * radii, (3, 1))
-    objective[2, 3] *= 0.5
-    nothing = np.full(objective.shape, np.nan)
-    return dataclasses.replace(
-        attack(rng, shape, budgets=4),
-        name="maximum_damage_mean",
-        unit="pixel units",
-        targeted=False,
-        threat="l2_ball",
-        budgets=radii,
-        objective=objective,
-        distance=objective,
-        start_objectives=objective[..., None],
-        repeated_objective=objective,
-        distortion_norm=np.tile(radii, (3, 1)),
-        status=np.full(objective.shape, Status.CONVERGED),
-        negative_log_likelihood=nothing,
-        distance_left=nothing,
-    )
-
-
-def certificate() -> bounds.Certificate:
-    radius = np.array([0.0, 0.25, 0.5, 0.75])
-    return bounds.Certificate(
-        radius=radius,
-        p_lower=np.array([0.4, 0.9, 0.9, 0.9]),
-        hits=np.array([4, 9, 9, 9]),
-        abstained=radius == 0.0,
-        norm_bound=np.ones(4),
-        norms=None,
-        method="spectral",
-        soundness="first_order",
-        assumptions=("frozen <sigma>",),
-        alpha=1e-3,
-        risk=0.5,
-        reconstruction_radius=4.0,
-        num_samples=10,
-    )
-
-
-def read(path: pathlib.Path) -> tuple[str, Page]:
-    source = path.read_text()
-    return source, Page(source)
-
-
-ALL = ("metrics", "samples", "attacks", "certificates")
+ALL = ("metrics", "samples", "attacks", "certificates", "evaluation")
 
 
 def test_all_sections_with_all_results(launcher, make_run) -> None:
@@ -252,9 +92,9 @@ def test_all_sections_with_all_results(launcher, make_run) -> None:
         ("sprites_beta_tcdlgm", "β-TCDLGM, 4 layers of 48, 24, 12, 6 latents, β = 8"),
     ],
 )
-def test_every_model_is_called_by_its_name(launcher, name, words) -> None:
+def test_every_model_is_called_by_its_name(name, words) -> None:
     config = importlib.import_module(f"configs.{name}").get_config().to_dict()
-    assert launcher._kind(config) == words
+    assert model_name.described(config) == words
 
 
 def test_nothing_comes_from_elsewhere(launcher, make_run) -> None:
@@ -282,11 +122,6 @@ def test_the_slider_carries_its_pictures(launcher, make_run) -> None:
         for pair in frame["pairs"]:
             given = Image.open(io.BytesIO(base64.b64decode(pair["given"].split(",")[1])))
             assert given.size == (3 * 8 + 2, 8)
-
-
-def section(page: Page, name: str) -> str:
-    """The words of a section, one space between them, cells of tables too."""
-    return " ".join(page.words[name])
 
 
 def test_every_attack_has_its_own_part(launcher, make_run) -> None:
@@ -399,7 +234,7 @@ def test_objectives_threats_and_budgets_are_called_by_their_names(
 
 def drawn_line(launcher, result: AttackResult, chart: str = "objective") -> tuple[Axes, np.ndarray]:
     """The axes of a chart of one model's attacks, and the (budget, median) that it draws."""
-    data = launcher._attack(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
+    data = launchers.load("report_results").attack_data(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
     model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], [], {}, {})
     axes = Figure().add_subplot()
     attack_charts(sweeps([model])[0])[chart](axes)
@@ -449,6 +284,114 @@ def test_files_of_one_name_that_hold_different_attacks_are_not_drawn_together(la
     assert "all layers; penalty λ ‖d‖ (other)" in section(page, "summary")
 
 
+def certified(make_run, name: str, split: str = "validation", **changes) -> pathlib.Path:
+    """A run with one certificate, changed."""
+    path = make_run(name)
+    found = dataclasses.replace(made_up_runs.certificate(), **changes)
+    folder = "certificates" if split == "validation" else f"certificates_{split}"
+    storage.write_npz(path / folder / f"{found.method}.npz", found.to_arrays())
+    return path
+
+
+def summarised(*paths: pathlib.Path) -> str:
+    """The summary of some runs alone."""
+    of_run = launchers.load("report_results").of_run
+    return summary.summary([of_run(run.open(path), path.name) for path in paths])
+
+
+def best_of(*paths: pathlib.Path) -> list[str]:
+    """What the summary has in bold."""
+    return re.findall(r"<b>(.*?)</b>", summarised(*paths).split("<details>")[0])
+
+
+def test_margins_are_bold_only_where_they_were_asked_the_same(make_run) -> None:
+    a = certified(make_run, "a", radius=np.full(4, 2.0))
+    assert best_of(a, certified(make_run, "same")) == ["2.00"]
+    for name, change in {
+        "method": {"method": "lipschitz"}, "draws": {"num_samples": 11}, "radius": {"reconstruction_radius": 5.0},
+        "images": {"radius": np.array([0.0, 0.1]), "abstained": np.array([True, False])},
+    }.items():  # fmt: skip
+        assert best_of(a, certified(make_run, name, **change)) == []
+    assert best_of(a, certified(make_run, "test", split="test")) == []
+
+
+def test_attacks_are_bold_only_under_the_same_budgets_and_delta_never(make_run) -> None:
+    a, b = make_run("a", "attacks"), make_run("b", "attacks", seed=1)
+    source = summarised(a, b)
+    found = re.findall(r"<th scope=\"row\">Attack objective Δ.*?</tr>", source, re.DOTALL)
+    assert found and "<b>" not in found[0] and best_of(a, b)
+    # The same numbers, a model a row, to sort.
+    assert source.split("<details>")[1].count('class="numbers sortable"') == 2
+    file = b / "attacks" / "latent_kl.npz"
+    arrays = storage.read_npz(file)
+    storage.write_npz(file, {**arrays, "budgets": 2.0 * arrays["budgets"]})
+    assert best_of(a, b) == []
+
+
+def test_certificates_of_test_images_are_shown_with_their_split(launcher, make_run) -> None:
+    run = certified(make_run, "a")
+    certified(lambda _: run, "a", split="test", radius=np.full(6, 1.5), abstained=np.zeros(6, bool))
+    source, page = read(launcher.report([run]))
+    found = section(page, "certificates")
+    assert "4 validation" in found and "6 test" in found and "1.50" in found
+    # A pair of charts for each, never one of both.
+    assert page.svgs == 4
+    assert "margins, spectral, test images" in source
+
+
+def drawn_histogram(count: int) -> Axes:
+    """The margins of so many methods."""
+    data = launchers.load("report_results").certificate_data(made_up_runs.certificate(), "validation")
+    axes = Figure().add_subplot()
+    margin_histogram([(index, f"method {index}", data) for index in range(count)], "a")(axes)
+    axes.figure.draw_without_rendering()
+    return axes
+
+
+def test_counts_have_whole_ticks_and_many_histograms_rows_of_their_own() -> None:
+    axes = drawn_histogram(1)
+    assert np.all(axes.get_yticks() % 1.0 == 0.0) and len(axes.get_yticks()) > 1
+    axes = drawn_histogram(4)
+    floors = [float(np.max(patch.get_data().baseline)) for patch in axes.patches]
+    tops = [float(np.max(patch.get_data().values)) for patch in axes.patches]
+    assert sorted(set(floors)) == [0, 1, 2, 3] and len(axes.get_yticks()) == 0
+    assert all(top < floor + 1 for floor, top in zip(floors, tops, strict=True))
+    assert [label.get_text() for label in axes.texts] == [f"method {index}" for index in range(4)]
+
+
+@pytest.mark.parametrize(("factor", "scale"), [(2.0, "linear"), (100.0, "log")])
+def test_certified_against_attacked_keeps_the_diagonal_in_the_middle(factor: float, scale: str) -> None:
+    results = launchers.load("report_results")
+    found = results.certificate_data(made_up_runs.certificate(), "validation")
+    shown = plots.EmpiricalData(factor * found.radius, np.ones((4, 2)), np.ones((4, 2)), 1e-3, 0.5, 4.0, 10, "l2")
+    axes = Figure().add_subplot()
+    certified_against_empirical([Compared(0, "a", found, shown)], "spectral")(axes)
+    assert axes.get_xscale() == axes.get_yscale() == scale
+    assert axes.get_xlim() == axes.get_ylim() and axes.get_xlim()[1] > 0.75 * factor
+    # The abstention has no place on a logarithmic axis, and is counted.
+    assert ("1 without a certificate" in axes.get_title()) == (scale == "log")
+
+
+def test_the_measures_of_an_evaluation(launcher, make_run) -> None:
+    run = make_run("a", "evaluation")
+    _, page = read(launcher.report([run]))
+    found = section(page, "measures")
+    assert "elbo/elbo nats" in found and f"{text.MINUS}12.5" in found and "active units/active 1 3.00" in found
+    assert "options" not in found
+    storage.write_json(run / "evaluation.json", {"measures": []})
+    with pytest.raises(ValueError, match=r"evaluation\.json is no evaluation"):
+        launcher.report([run])
+
+
+def test_many_galleries_share_the_page(launcher) -> None:
+    result = made_up_runs.attack(np.random.default_rng(0), (32, 32, 3), pairs=4, budgets=20)
+    data = launchers.load("report_results").attack_data(pathlib.Path("a.npz"), result.to_arrays(), (-1.0, 1.0), {})
+    tiles = [len(shown_pairs(data, count)) * len(slider_steps(data, count)) for count in (1, 10, 40, 400)]
+    assert tiles[0] == 4 * 17 and tiles[1:] == sorted(tiles[1:], reverse=True) and tiles[3] == 3
+    # Bytes of all pictures that sliders carry, as they are before compression.
+    assert 40 * tiles[2] * 5 * 32 * 32 * 3 <= 8_000_000
+
+
 def test_results_of_the_former_format_are_refused(launcher, make_run) -> None:
     run = make_run("a", "attacks")
     file = run / "attacks" / "latent_kl.npz"
@@ -496,8 +439,8 @@ def test_what_is_absent_is_named_with_its_command(
 ) -> None:
     run = make_run("a", *(set(ALL) - {kind}))
     _, page = read(launcher.report([run]))
-    for section in sections:
-        assert f"python {launched}{run}" in page.text[section]
+    for name in sections:
+        assert f"python {launched}{run}" in page.text[name]
     assert all(name in page.ids for name in SECTIONS)
 
 

@@ -187,6 +187,14 @@ def test_the_figure_of_rotations_takes_attacks_on_the_orientation_alone(whole, t
     assert least[1] == pytest.approx(arrays["objective"][0].min())
 
 
+def test_its_report_has_what_is_in_the_table_and_the_runs(whole, tmp_path):
+    page = launchers.load("report").report_of_sweep(whole, tmp_path / "page.html").read_text()
+    delta = float(table(whole)["seatbelt_beta4"]["latent_median_delta_nats"])
+    assert "4 cells: 4 done" in page and f'data-value="{delta}"' in page
+    assert page.count('type="application/json"') == 4 and page.count('"name":"latent"') == 4
+    assert "hierarchical" in page and "attack latent: iterations" in page
+
+
 def test_what_is_done_is_not_done_again(sweep, whole):
     before, rows = times(whole), table(whole)
     sweep(config(), whole)

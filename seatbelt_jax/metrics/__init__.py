@@ -1,7 +1,12 @@
 """Measures of models and of what was done to them."""
 
 from seatbelt_jax.metrics.active_units import ActiveUnits, active_units
-from seatbelt_jax.metrics.attack import distortion_to_reach, relative_likelihood_degradation, shown_budget
+from seatbelt_jax.metrics.attack import (
+    distortion_to_reach,
+    relative_likelihood_degradation,
+    shown_budget,
+    telling_budgets,
+)
 from seatbelt_jax.metrics.attack_success import AttackSuccess, attack_success
 from seatbelt_jax.metrics.bootstrap import bootstrap_interval
 from seatbelt_jax.metrics.density import KernelDensity, kernel_density
@@ -56,6 +61,7 @@ __all__ = [
     "relative_likelihood_degradation",
     "shown_budget",
     "summarise",
+    "telling_budgets",
     "total_norm",
     "traversal_noise",
     "weight_norms",

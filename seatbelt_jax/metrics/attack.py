@@ -52,3 +52,22 @@ def shown_budget(result: AttackResult) -> Int[np.ndarray, " pair"]:
     candidates = np.where(eligible, result.objective, np.inf)
     smallest = candidates == candidates.min(axis=1, keepdims=True)
     return np.argmax(np.where(smallest, result.budgets, -np.inf), axis=1)
+
+
+def telling_budgets(
+    budgets: Float[np.ndarray, " budget"], distortion_norm: Float[np.ndarray, "pair budget"], count: int
+) -> Int[np.ndarray, " chosen"]:
+    """At most so many budgets whose attacks tell most of what happens between doing nothing and doing all.
+
+    As indices, the budgets rising: those whose median ||d|| over pairs is nearest to values spaced evenly from the
+    least to the largest. Evenly spaced budgets would mostly show one or the other.
+
+    Raises:
+      ValueError: for a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    norms = np.median(np.nan_to_num(distortion_norm, posinf=0.0), axis=0)
+    wanted = np.linspace(norms.min(), norms.max(), min(count, len(norms)))
+    chosen = np.unique(np.argmin(np.abs(norms[:, None] - wanted), axis=0))
+    return chosen[np.argsort(budgets[chosen], kind="stable")]

@@ -3,8 +3,10 @@
 Results come in as plain arrays (`ModelResults` and what it holds); out come PNG bytes and one HTML page.
 """
 
+from seatbelt_jax.plots.cells import CellAttack, CellData, SweepData
 from seatbelt_jax.plots.certificates import NORMS
 from seatbelt_jax.plots.charts import SERIES
+from seatbelt_jax.plots.gallery import gallery_of
 from seatbelt_jax.plots.images import distortion_image, image_grid
 from seatbelt_jax.plots.margins import certification_figures
 from seatbelt_jax.plots.papers import Curves, Line, NumberMap, Panel, Tiles, paper_figure
@@ -19,12 +21,16 @@ from seatbelt_jax.plots.results import (
     ModelResults,
     Samples,
 )
+from seatbelt_jax.plots.sweep_report import LARGEST, build_sweep
 from seatbelt_jax.plots.swiss_roll import RollModel, swiss_roll_figure
 
 __all__ = [
+    "LARGEST",
     "NORMS",
     "SERIES",
     "AttackData",
+    "CellAttack",
+    "CellData",
     "CertificateData",
     "CertifiedModel",
     "Curves",
@@ -38,10 +44,13 @@ __all__ = [
     "Report",
     "RollModel",
     "Samples",
+    "SweepData",
     "Tiles",
     "build",
+    "build_sweep",
     "certification_figures",
     "distortion_image",
+    "gallery_of",
     "image_grid",
     "paper_figure",
     "swiss_roll_figure",

@@ -25,41 +25,44 @@ _ENDINGS = {
 }
 
 
-def attacked_images(sweep: Sweep) -> str:
-    """For each model, pairs of images under attack, with a slider over the budget."""
-    return "".join(_pictures(index, model, attack) for index, model, attack in sweep.swept)
+def attacked_images(sweep: Sweep, galleries: int) -> str:
+    """For each model, pairs of images under attack, with a slider over the budget.
+
+    Args:
+      galleries: how many such there are on the page, which share its size.
+    """
+    return "".join(_pictures(index, model, attack, galleries) for index, model, attack in sweep.swept)
 
 
-def _pictures(index: int, model: ModelResults, attack: AttackData) -> str:
-    pairs = attacks.shown_pairs(attack)
-    first = [attacks.frame(attack, pair, int(attack.shown[pair])) for pair in pairs]
-    steps = attacks.slider_steps(attack)
+def _pictures(index: int, model: ModelResults, attack: AttackData, galleries: int) -> str:
+    pairs = attacks.shown_pairs(attack, galleries)
+    steps = attacks.slider_steps(attack, galleries)
     frames = [
         {
             "label": budget_words(attack, float(attack.budgets[step])),
-            "pairs": [_frame_data(attack, attacks.frame(attack, pair, step)) for pair in pairs],
+            "pairs": [_frame_data(attack, pair, step) for pair in pairs],
         }
         for step in steps
     ]
     width = attack.sources.shape[2]
     rows = "".join(
         f'<figure class="pair"><div class="strip pixels">'
-        f"{_image('three given', shown.given, 'input, attacked input, distortion')}"
-        f"{_image('two made', shown.made, 'their reconstructions')}"
+        f"{_image('three given', attacks.frame(attack, pair, own).given, 'input, attacked input, distortion')}"
+        f"{_image('two made', attacks.frame(attack, pair, own).made, 'their reconstructions')}"
         f"{_target(attack, pair)}"
-        f"</div><figcaption>{escape(_frame_caption(attack, shown))}</figcaption></figure>"
-        for pair, shown in zip(pairs, first, strict=True)
+        f"</div><figcaption>{escape(caption(attack, pair, own))}</figcaption></figure>"
+        for pair, own in ((pair, int(attack.shown[pair])) for pair in pairs)
     )
     kind, targets = budget_kind(attack), "" if attack.targeted else ' class="untargeted"'
-    own = kind if is_ball(attack) else "λ"
+    its_own = kind if is_ball(attack) else "λ"
     # A unit comes from a file: without < nothing in it can end the script element.
     packed = json.dumps(frames).replace("<", "\\u003c")
     return (
         f'<div data-attack{targets} style="--series:{colour(index)};--three:{3 * width + 2};--two:{2 * width + 1}">'
         f"<h4>{heading(index, model)}</h4>"
         f'<div class="budget" hidden><label>{kind} <input type="range" min="0" max="{len(steps) - 1}" '
-        f'value="{len(steps) // 2}"></label><output>each pair at its own {own}</output>'
-        f'<button type="button" hidden>back to its own {own}</button></div>'
+        f'value="{len(steps) // 2}"></label><output>each pair at its own {its_own}</output>'
+        f'<button type="button" hidden>back to its own {its_own}</button></div>'
         f'<div class="strip heads" aria-hidden="true">{_HEADS}{_TARGET_HEAD if attack.targeted else ""}</div>{rows}'
         f'<script type="application/json">{packed}</script></div>'
     )
@@ -82,16 +85,19 @@ def _image(kind: str, content: bytes, alternative: str) -> str:
     return f'<div class="{share}"><img class="{" ".join(rest)}" alt="{alternative}" src="{data_uri(content)}"></div>'
 
 
-def _frame_data(attack: AttackData, frame: attacks.Frame) -> dict[str, str]:
-    return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": _frame_caption(attack, frame)}
+def _frame_data(attack: AttackData, pair: int, column: int) -> dict[str, str]:
+    frame = attacks.frame(attack, pair, column)
+    return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": caption(attack, pair, column)}
 
 
-def _frame_caption(attack: AttackData, frame: attacks.Frame) -> str:
-    shown = f"{budget_words(attack, frame.budget)} · ‖d‖ = {number(frame.distortion)}"
+def caption(attack: AttackData, pair: int, column: int) -> str:
+    """What one attack came to."""
+    budget, distortion = float(attack.budgets[column]), float(attack.distortion_norm[pair, column])
+    shown = f"{budget_words(attack, budget)} · ‖d‖ = {number(distortion)}"
     if not attack.targeted:
-        return f"{shown} · Δ = {number(frame.objective)} {attack.unit}"
-    start = frame.distance_at_start
-    way = 1.0 - frame.distance_left / start if start > 0 else math.nan
+        return f"{shown} · Δ = {number(float(attack.objective[pair, column]))} {attack.unit}"
+    start, left = float(attack.distance_at_start[pair]), float(attack.distance_left[pair, column])
+    way = 1.0 - left / start if start > 0 else math.nan
     # In this order NaN stays NaN.
     return f"{shown} · {text.percent(max(way, 0.0))} of the way to the target"
 

@@ -16,7 +16,12 @@ from seatbelt_jax.plots.text import MINUS
 
 # What the frames of one model's slider may weigh together, before compression.
 _FRAME_BUDGET = 1_200_000
+# And all sliders of a page: as base64 of PNG that compress badly, less than 10 MB.
+_ALL_FRAMES = 6_000_000
 _MOST_STEPS = 17
+_LEAST_STEPS = 3
+# Pictures of a pair that change with the budget.
+_TILES = 5
 _MOST_PAIRS = 4
 # Single attacks are marked on lines through fewer than these.
 _FEW_BUDGETS = 12
@@ -27,7 +32,7 @@ _ROUNDING = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One attack as pictures of one row, PNG, and its numbers.
+    """One attack as pictures of one row, PNG.
 
     Attributes:
       given: x, x + d and d.
@@ -36,38 +41,30 @@ class Frame:
 
     given: bytes
     made: bytes
-    budget: float
-    objective: float
-    distortion: float
-    distance_left: float
-    distance_at_start: float
 
 
-def shown_pairs(attack: AttackData) -> range:
-    """The pairs that the page shows."""
-    return range(min(_MOST_PAIRS, len(attack.sources)))
+def shown_pairs(attack: AttackData, galleries: int = 1) -> range:
+    """The pairs that the page shows, of this one of so many galleries."""
+    most = _frame_room(galleries) // (_LEAST_STEPS * _TILES * attack.sources[0].size)
+    return range(min(int(np.clip(most, 1, _MOST_PAIRS)), len(attack.sources)))
 
 
-def slider_steps(attack: AttackData) -> list[int]:
+def slider_steps(attack: AttackData, galleries: int = 1) -> list[int]:
     """The budgets that the page's slider stops at, as indices: as many as it can carry, evenly spread, rising."""
-    tiles = 5 * len(shown_pairs(attack)) * attack.sources[0].size
-    count = int(np.clip(_FRAME_BUDGET // tiles, 3, _MOST_STEPS))
+    tiles = _TILES * len(shown_pairs(attack, galleries)) * attack.sources[0].size
+    count = int(np.clip(_frame_room(galleries) // tiles, _LEAST_STEPS, _MOST_STEPS))
     chosen = sorted({int(index) for index in np.linspace(0, len(attack.budgets) - 1, count).round()})
     return [int(index) for index in np.argsort(attack.budgets)[chosen]]
+
+
+def _frame_room(galleries: int) -> int:
+    return min(_FRAME_BUDGET, _ALL_FRAMES // galleries)
 
 
 def frame(attack: AttackData, pair: int, column: int) -> Frame:
     """The pictures of one attack, one screen pixel per pixel: the page blows them up."""
     tiles = _tiles(attack, pair, column)
-    return Frame(
-        _row(tiles[:3], attack.image_range),
-        _row(tiles[3:5], attack.image_range),
-        float(attack.budgets[column]),
-        float(attack.objective[pair, column]),
-        float(attack.distortion_norm[pair, column]),
-        float(attack.distance_left[pair, column]),
-        float(attack.distance_at_start[pair]),
-    )
+    return Frame(_row(tiles[:3], attack.image_range), _row(tiles[3:5], attack.image_range))
 
 
 def target_row(attack: AttackData, pair: int) -> bytes:

@@ -1,6 +1,7 @@
 """Certified margins: how they are spread and what share of the images they cover."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +18,13 @@ from seatbelt_jax.plots.charts import (
     tick_axis,
     value_axis,
 )
-from seatbelt_jax.plots.results import CertificateData, CertifiedModel, MinimalRadiusData, ModelResults
+from seatbelt_jax.plots.results import (
+    CertificateData,
+    CertifiedModel,
+    EmpiricalData,
+    MinimalRadiusData,
+    ModelResults,
+)
 
 # (number of the curve, its name, data); all of one norm.
 Certified = Sequence[tuple[int, str, CertificateData]]
@@ -25,37 +32,73 @@ Certified = Sequence[tuple[int, str, CertificateData]]
 Model = ModelResults | CertifiedModel
 
 # Of the methods of one model the strongest comes first.
-_PREFERRED = ("hierarchical", "spectral", "camuto")
+PREFERRED = ("hierarchical", "spectral", "camuto")
 NORMS = {"l2": "L2", "linf": "L-infinity"}
 _BINS = 24
 _POINTS = 400
+# Height of a row of a histogram, where each has height 1 to itself.
+_ROW = 0.86
 # Width of a letter, of the axis.
 _LETTER = 0.02
 # Of typical margins, the ratio from which on they share no linear axis.
 _WIDE = 20.0
 
 
+class Question(NamedTuple):
+    """What certificates have in common that compare; r in pixel units."""
+
+    norm: str
+    split: str
+    radius: float
+    risk: float
+
+
+def question(data: CertificateData | EmpiricalData) -> Question:
+    """What was asked of each image."""
+    return Question(data.norm, data.split, data.reconstruction_radius, data.risk)
+
+
+def main_of(certificates: Sequence[CertificateData]) -> CertificateData | None:
+    """The one that stands for the others where there is room for one: of L2 margins, of validation images."""
+    ranks = {method: rank for rank, method in enumerate(PREFERRED)}
+    return min(
+        certificates,
+        key=lambda one: (one.norm != "l2", one.split != "validation", ranks.get(one.method, len(ranks))),
+        default=None,
+    )
+
+
 def main_certificate(model: Model) -> CertificateData | None:
-    """The certificate that stands for the model where there is room for one; of L2 margins where it has any."""
-    ranks = {method: rank for rank, method in enumerate(_PREFERRED)}
-    return min(model.certificates, key=lambda one: (one.norm != "l2", ranks.get(one.method, len(ranks))), default=None)
+    """The certificate that stands for the model where there is room for one."""
+    return main_of(model.certificates)
 
 
 def margin_histogram(certified: Certified, what: str) -> Draw:
-    """Images per bin of the certified margin, abstentions left out."""
+    """Images per bin of the certified margin, abstentions left out; of more than two, each in a row of its own."""
 
     def draw(axes: Axes) -> None:
         edges, logarithmic = _axis(certified, _BINS + 1)
-        for index, _, certificate in certified:
+        in_rows = len(certified) > 2
+        for position, (index, name, certificate) in enumerate(certified):
             colour = series_colour(index)
             counts, _ = np.histogram(_claimed(certificate), edges)
-            axes.stairs(counts, edges, color=colour, fill=True, alpha=0.18 if len(certified) < 3 else 0.08)
-            axes.stairs(counts, edges, color=colour, lw=1.4, ls=series_style(index))
+            floor = len(certified) - 1 - position if in_rows else 0
+            heights = floor + _ROW * counts / max(counts.max(), 1) if in_rows else counts
+            axes.stairs(heights, edges, baseline=floor, color=colour, fill=True, alpha=0.18)
+            axes.stairs(heights, edges, baseline=floor, color=colour, lw=1.4, ls=series_style(index))
+            if in_rows:
+                height = (floor + 0.5 * _ROW) / len(certified)
+                label_point(axes, name, 1.0, height, colour, coordinates="axes fraction")
         axes.set_xlim(edges[0], edges[-1])
         budget_axis(axes, _label("certified margin", certified), logarithmic=logarithmic, powers_of_two=False)
-        value_axis(axes, f"images per bin of margin, {what}")
+        if in_rows:
+            value_axis(axes, f"images per bin of margin, {what}")
+            axes.set_ylim(0, len(certified))
+            axes.set_yticks([])
+            return
+        value_axis(axes, f"images per bin of margin, {what}", whole=True)
         axes.set_ylim(bottom=0)
-        if len(certified) > 1:
+        if len(certified) == 2:
             top = axes.get_ylim()[1]
             largest_last = sorted(certified, key=lambda entry: float(np.median(entry[2].radius)))
             label_ends(axes, [(name, top, series_colour(index)) for index, name, _ in largest_last])

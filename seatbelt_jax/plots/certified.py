@@ -1,10 +1,14 @@
 """The sections on certificates: what is certified, and what is not, in plain words."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from jaxtyping import Float
 
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.certificates import NORMS
 from seatbelt_jax.plots.legend import Models, heading
+from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.plots.text import escape, number
 
 _SOUNDNESS = {
@@ -23,52 +27,58 @@ _NEVER_CERTIFIED = (
 
 
 def certificate_table(models: Models) -> str:
-    """Each model's certificates, and below them what attacks showed."""
+    """Each model's certificates, and below them what attacks showed; to be sorted."""
     rows = []
     for index, model in enumerate(models):
-        rows += [
-            [
-                heading(index, model),
-                escape(c.method),
-                escape(c.soundness.replace("_", " ")),
-                NORMS[c.norm],
-                number(c.reconstruction_radius),
-                f"{len(c.radius)}",
-                text.percent(float(np.mean(c.abstained))),
-                number(float(np.median(c.radius))),
-                number(float(np.mean(c.radius))),
-                *_effort(c.alpha, c.num_samples),
-            ]
-            for c in model.certificates
-        ]
-        rows += [
-            [
-                heading(index, model),
-                "attacks show: at most",
-                "upper bound",
-                NORMS[e.norm],
-                number(e.reconstruction_radius),
-                f"{len(e.upper)}",
-                f"not found: {text.percent(float(np.mean(np.isinf(e.upper))))}",
-                number(float(np.median(e.upper))),
-                number(float(np.mean(e.upper))),
-                *_effort(e.alpha, e.num_samples),
-            ]
-            for e in model.empirical
-        ]
-    header = ["model", "method", "soundness", "norm", "<i>r</i>", "images", "abstained", "median margin", "mean margin",
-              "confidence", "draws"]  # fmt: skip
-    return text.table(header, rows)
+        rows += [[heading(index, model), *row] for row in certificate_rows(model.certificates, model.empirical)]
+    return text.table(["model", *CERTIFICATE_HEADER], rows, kind="numbers sortable")
 
 
-def _effort(alpha: float, num_samples: int) -> tuple[str, str]:
+CERTIFICATE_HEADER = ("method", "soundness", "norm", "<i>r</i>", "images", "abstained", "median margin", "mean margin",
+                      "confidence", "draws")  # fmt: skip
+
+
+def certificate_rows(
+    certificates: Sequence[CertificateData], empirical: Sequence[EmpiricalData]
+) -> list[list[str | text.Cell]]:
+    """What stands in a table of one model's certificates, and of what attacks showed, below `CERTIFICATE_HEADER`."""
+    rows = [
+        [escape(c.method), escape(c.soundness.replace("_", " ")), *_asked(c, len(c.radius)),
+         text.shown(float(np.mean(c.abstained)), text.percent), *_margins(c.radius), *_effort(c)]
+        for c in certificates
+    ]  # fmt: skip
+    rows += [
+        ["attacks show: at most", "upper bound", *_asked(e, len(e.upper)),
+         f"not found: {text.percent(float(np.mean(np.isinf(e.upper))))}", *_margins(e.upper), *_effort(e)]
+        for e in empirical
+    ]  # fmt: skip
+    return rows
+
+
+def _asked(data: CertificateData | EmpiricalData, images: int) -> tuple[str | text.Cell, ...]:
+    return NORMS[data.norm], text.shown(data.reconstruction_radius), text.Cell(f"{images} {escape(data.split)}", images)
+
+
+def _margins(margins: Float[np.ndarray, " image"]) -> tuple[text.Cell, text.Cell]:
+    return text.shown(float(np.median(margins))), text.shown(float(np.mean(margins)))
+
+
+def _effort(data: CertificateData | EmpiricalData) -> tuple[text.Cell, text.Cell]:
     """The confidence, and the draws for each image."""
-    return text.tick(100.0 * (1.0 - alpha)) + " %", f"{num_samples:,}".replace(",", "\u2009")
+    confidence = 100.0 * (1.0 - data.alpha)
+    return (
+        text.Cell(text.tick(confidence) + " %", confidence),
+        text.Cell(f"{data.num_samples:,}".replace(",", "\u2009"), data.num_samples),
+    )
 
 
-def not_certified(models: Models) -> str:
-    """What the certificates do not say, in plain words."""
-    certified = [certificate for model in models for certificate in model.certificates]
+def not_certified(certified: Sequence[CertificateData], without: Sequence[str]) -> str:
+    """What certificates do not say, in plain words.
+
+    Args:
+      certified: of all models.
+      without: of models that have none, sentences of HTML.
+    """
     methods: dict[str, dict[str, None]] = {}
     for certificate in certified:
         methods.setdefault(certificate.soundness, {})[certificate.method] = None
@@ -76,11 +86,7 @@ def not_certified(models: Models) -> str:
         f"Margins by {escape(', '.join(names))} are {escape(_SOUNDNESS.get(word, word.replace('_', ' ')))}."
         for word, names in methods.items()
     ]
-    items += [
-        f"<b>{escape(model.name)}</b> has no certificate: only attacks can speak about it."
-        for model in models
-        if not model.certificates
-    ]
+    items += without
     items += [
         f"Each image on its own holds with confidence {text.tick(100.0 * (1.0 - alpha))} %; among {count} images at "
         f"most {number(alpha * count, digits=2)} bounds are expected to fail."

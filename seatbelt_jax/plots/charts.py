@@ -110,14 +110,14 @@ def png(draws: Sequence[Draw], *, columns: int = 2) -> bytes:
     return buffer.getvalue()
 
 
-def grid(draws: Mapping[str, Draw], name: str) -> str:
-    """Charts as figures of a page that stand beside each other where there is room."""
+def grid(draws: Mapping[str, Draw], name: str, *, kind: str = "") -> str:
+    """Charts as figures of a page that stand beside each other where there is room; three in a row where "small"."""
     cells = (
         f'<figure><svg role="img" aria-label="{escape(chart.replace("_", " "))}"'
         f"{svg(draw, f'{name}-{chart}').removeprefix('<svg')}</figure>"
         for chart, draw in draws.items()
     )
-    return f'<div class="charts">{"".join(cells)}</div>'
+    return f'<div class="{f"charts {kind}".strip()}">{"".join(cells)}</div>'
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
@@ -137,7 +137,7 @@ def label_point(axes: Axes, name: str, x: float, y: float, colour: str, *, coord
     """Writes a model's name to the right of a point; on a curve, in data coordinates, also above it."""
     on_a_curve = coordinates == "data"
     axes.annotate(
-        name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…",
+        short(name),
         (x, y),
         xycoords=coordinates,
         xytext=(3, 1) if on_a_curve else (5, 0),
@@ -148,6 +148,11 @@ def label_point(axes: Axes, name: str, x: float, y: float, colour: str, *, coord
         # A directory may be called $x$; it is not a formula.
         parse_math=False,
     )
+
+
+def short(name: str) -> str:
+    """A name for which a chart has room."""
+    return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
 
 
 def _apart(heights: Float[np.ndarray, " label"]) -> Float[np.ndarray, " label"]:
@@ -182,26 +187,26 @@ def budget_axis(axes: Axes, label: str, *, logarithmic: bool, powers_of_two: boo
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xscale("log")
-        _tick_tens(axes.xaxis, *axes.get_xlim())
+        tick_tens(axes.xaxis, *axes.get_xlim())
 
 
-def tick_axis(axis: Axis) -> None:
-    """A linear axis with a few round numbers."""
-    axis.set_major_locator(MaxNLocator(5, min_n_ticks=3, steps=[1, 2, 2.5, 5, 10]))
+def tick_axis(axis: Axis, *, whole: bool = False) -> None:
+    """A linear axis with a few round numbers; of counts whole ones."""
+    axis.set_major_locator(MaxNLocator(5, min_n_ticks=1 if whole else 3, steps=[1, 2, 2.5, 5, 10], integer=whole))
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
-def value_axis(axes: Axes, label: str, *, logarithmic: bool = False) -> None:
+def value_axis(axes: Axes, label: str, *, logarithmic: bool = False, whole: bool = False) -> None:
     """A vertical axis, its label above it where it reads without turning the head; to be called last."""
     if logarithmic:
         axes.set_yscale("log")
-        _tick_tens(axes.yaxis, *axes.get_ylim())
+        tick_tens(axes.yaxis, *axes.get_ylim())
     else:
-        tick_axis(axes.yaxis)
+        tick_axis(axes.yaxis, whole=whole)
     axes.set_title(label, parse_math=False)
 
 
-def _tick_tens(axis: Axis, low: float, high: float) -> None:
+def tick_tens(axis: Axis, low: float, high: float) -> None:
     """A logarithmic axis in tens; one that spans little carries plain numbers."""
     narrow = high / low < _NARROW
     axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if narrow else (1,), numticks=8))

@@ -46,7 +46,7 @@ def _chart(models: Sequence[ModelResults], name: str) -> Draw:
             _frame(axes, np.concatenate(settled))
         axes.set_xlim(left=0.0)
         axes.set_xlabel("training step")
-        tick_axis(axes.xaxis)
+        tick_axis(axes.xaxis, whole=True)
         splits = {row["split"] for model in models for row in model.metrics if name in row}
         value_axis(axes, _title(name) + (f" ({splits.pop()})" if len(splits) == 1 else ""))
         if len(models) > 1:

@@ -8,12 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
-from seatbelt_jax.plots.certificates import NORMS, Model
-from seatbelt_jax.plots.charts import INK, MUTED, Draw, series_colour, series_style, tick_axis, value_axis
+from seatbelt_jax.plots.certificates import NORMS, Model, question
+from seatbelt_jax.plots.charts import INK, MUTED, Draw, series_colour, series_style, tick_axis, tick_tens, value_axis
 from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.plots.text import number
 
 _POINTS = 200
+# How many times the certified margins those that attacks leave are, from which on axes are logarithmic.
+_FAR = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,40 +42,58 @@ class Compared:
 def compare(index: int, model: Model, certificate: CertificateData | None) -> Compared | None:
     """The certificate beside the model's attacks; None where there are none on the same question."""
     for empirical in model.empirical:
-        if certificate is not None and _question(empirical) == _question(certificate):
+        if certificate is not None and question(empirical) == question(certificate):
             return Compared(index, model.name, certificate, empirical)
     return None
 
 
-def _question(data: CertificateData | EmpiricalData) -> tuple[float, float, str]:
-    return data.reconstruction_radius, data.risk, data.norm
-
-
 def certified_against_empirical(compared: Sequence[Compared], what: str) -> Draw:
-    """Each dot an image: the certified margin, and what an attack showed it to be at most."""
+    """Each dot an image: the certified margin, and what an attack showed it to be at most.
+
+    Both axes have the same limits, so that y = x is the diagonal, which no dot may lie below; they are logarithmic
+    where attacks stay so far above it that dots would all lie at the left edge. Such an axis has no place for images
+    without a certificate.
+    """
 
     def draw(axes: Axes) -> None:
-        for one in compared:
-            certified, upper = (margins[one.found] for margins in one.margins)
-            axes.plot(certified, upper, "o", ms=3.5, mew=0, alpha=0.8, color=series_colour(one.index), label=one.name)
         certified, upper = (np.concatenate([one.margins[side][one.found] for one in compared]) for side in (0, 1))
-        right = 1.1 * float(certified.max(initial=0.0)) or 1.0
-        axes.plot([0.0, right], [0.0, right], color=MUTED, lw=1.0, label="y = x")
+        both = (certified > 0.0) & (upper > 0.0)
+        logarithmic = bool(both.any() and np.median(upper[both]) > _FAR * np.median(certified[both]))
+        for one in compared:
+            x, y = (margins[one.found] for margins in one.margins)
+            axes.plot(x, y, "o", ms=3.5, mew=0, alpha=0.8, color=series_colour(one.index), label=one.name)
+        if logarithmic:
+            low, high = certified[both].min() / 1.4, upper[both].max() * 1.4
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+        else:
+            low, high = 0.0, 1.1 * float(max(certified.max(initial=0.0), upper.max(initial=0.0))) or 1.0
+        ends = np.array([low, high])
+        axes.plot(ends, ends, color=MUTED, lw=1.0, label="y = x")
         if len(certified) > 2 and np.ptp(certified) > 0.0 and np.ptp(upper) > 0.0:
             slope, offset = np.polyfit(certified, upper, 1)
             correlation = np.corrcoef(certified, upper)[0, 1]
-            axes.plot(
-                [0.0, right], [offset, offset + slope * right],
-                color=INK, lw=1.0, ls="--", label=f"best fit, correlation {number(correlation, 2)}",
-            )  # fmt: skip
-        axes.set_xlim(0.0, right)
-        # Room for the legend.
-        axes.set_ylim(0.0, 1.6 * float(upper.max(initial=0.0)) or 1.0)
+            # Where there are dots: on logarithmic axes it is a curve.
+            along = np.linspace(certified.min(), certified.max(), _POINTS)
+            fitted = offset + slope * along
+            drawn = (along > 0.0) & (fitted > 0.0) if logarithmic else np.ones(_POINTS, bool)
+            words = f"best fit, correlation {number(correlation, 2)}"
+            axes.plot(along[drawn], fitted[drawn], color=INK, lw=1.0, ls="--", label=words)
+        axes.set_xlim(low, high)
+        axes.set_ylim(low, high)
         missed = sum(int(np.count_nonzero(~one.found)) for one in compared)
-        tick_axis(axes.xaxis)
+        abstained = int(np.count_nonzero(~both)) if logarithmic else 0
+        unseen = [f"{missed} not found"] * (missed > 0) + [f"{abstained} without a certificate"] * (abstained > 0)
         axes.set_xlabel(f"certified margin by {what}, {_norms(compared)} in pixel units")
-        value_axis(axes, "margin at most, by attack" + (f" ({missed} not found)" if missed else ""))
-        _legend(axes, loc="upper left", ncols=2)
+        value_axis(
+            axes, "margin at most, by attack" + (f" ({', '.join(unseen)})" if unseen else ""), logarithmic=logarithmic
+        )
+        if logarithmic:
+            tick_tens(axes.xaxis, low, high)
+        else:
+            tick_axis(axes.xaxis)
+        # Below the diagonal there should be nothing.
+        _legend(axes, loc="lower right")
 
     return draw
 

@@ -17,7 +17,7 @@ def colour(index: int) -> str:
 
 def heading(index: int, model: ModelResults) -> str:
     """The model's name behind a square of its colour."""
-    return f'<span class="name" style="--series:{colour(index)}">{escape(model.name)}</span>'
+    return f'<span class="name" style="--series:{colour(index)}">{text.name(model.name)}</span>'
 
 
 def key(models: Models) -> str:

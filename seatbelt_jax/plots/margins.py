@@ -7,13 +7,16 @@ from seatbelt_jax.plots.certificates import (
     NORMS,
     Certified,
     Model,
+    Question,
     certified_fraction,
     main_certificate,
+    main_of,
     margin_against,
     margin_histogram,
     minimal_radii,
+    question,
 )
-from seatbelt_jax.plots.charts import Draw, png
+from seatbelt_jax.plots.charts import Draw, png, short
 from seatbelt_jax.plots.empirical import (
     Compared,
     certified_against_empirical,
@@ -29,28 +32,33 @@ _SETTINGS = (("beta", "β, objective.beta", "beta"), ("tau", "τ, model.posterio
 def certificate_charts(models: Sequence[Model]) -> dict[str, Draw]:
     """Pairs of charts: of all models' main certificates, and of the methods of each model that has several.
 
-    Beside them, where there are attacks on the same question, what these showed. Norms share no chart.
+    Beside them, where there are attacks on the same question, what these showed. Norms, splits, r and risks share no
+    chart.
     """
     drawn: dict[str, Draw] = {}
-    for norm in NORMS:
+    asked = sorted({question(one) for model in models for one in model.certificates}, key=_first_things_first)
+    for one_question in asked:
+        of_each = [[one for one in model.certificates if question(one) == one_question] for model in models]
         mains = [
             (index, model.name, main)
-            for index, model in enumerate(models)
-            if (main := main_certificate(model)) is not None and main.norm == norm
+            for index, (model, found) in enumerate(zip(models, of_each, strict=True))
+            if (main := main_of(found)) is not None
         ]
         several = {
-            model.name: [(number, one.method, one) for number, one in enumerate(_of_norm(model, norm))]
-            for model in models
-            if len(_of_norm(model, norm)) > 1
+            model.name: [(number, one.method, one) for number, one in enumerate(found)]
+            for model, found in zip(models, of_each, strict=True)
+            if len(found) > 1
         }
         # The methods of a lone model have its main one among them.
-        if mains and not (len(models) == 1 and several):
-            drawn |= _pair(mains, _titled(", ".join(dict.fromkeys(main.method for _, _, main in mains)), norm))
-        for name, methods in several.items():
-            drawn |= _pair(methods, _titled(name, norm))
-        if together := _compared(models, norm, None):
-            methods_used = ", ".join(dict.fromkeys(one.certificate.method for one in together))
-            drawn[f"certified against attacked, {norm}"] = certified_against_empirical(together, methods_used)
+        if not (len(models) == 1 and several):
+            methods = ", ".join(dict.fromkeys(main.method for _, _, main in mains))
+            drawn |= _pair(mains, _titled(methods, one_question, asked))
+        for name, methods_of in several.items():
+            drawn |= _pair(methods_of, _titled(short(name), one_question, asked))
+        pairs = (compare(index, models[index], main) for index, _, main in mains)
+        if together := [pair for pair in pairs if pair is not None]:
+            used = _titled(", ".join(dict.fromkeys(one.certificate.method for one in together)), one_question, asked)
+            drawn[f"certified against attacked, {used}"] = certified_against_empirical(together, used)
     return drawn
 
 
@@ -92,10 +100,6 @@ def certification_figures(models: Sequence[CertifiedModel]) -> dict[str, bytes]:
     return {f"{name}.png": png(charts) for name, charts in draws.items() if charts}
 
 
-def _of_norm(model: Model, norm: str) -> list[CertificateData]:
-    return [certificate for certificate in model.certificates if certificate.norm == norm]
-
-
 def _certificate(model: Model, method: str | None) -> CertificateData | None:
     """The model's certificate by the method or, without one, its main certificate."""
     if method is None:
@@ -108,8 +112,18 @@ def _by(models: Sequence[CertifiedModel], method: str | None) -> list[tuple[int,
     return [(index, name, certificate) for index, name, certificate in found if certificate is not None]
 
 
-def _titled(what: str, norm: str) -> str:
-    return what if norm == "l2" else f"{what}, {NORMS[norm]}"
+def _first_things_first(asked: Question) -> tuple[object, ...]:
+    return (asked.norm != "l2", asked.split != "validation", asked.radius, asked.risk)
+
+
+def _titled(what: str, asked: Question, all_asked: Sequence[Question]) -> str:
+    """With what is unusual about a question, or tells it from the others."""
+    parts = [what]
+    parts += [NORMS[asked.norm]] * (asked.norm != "l2")
+    parts += [f"{asked.split} images"] * (asked.split != "validation")
+    parts += [f"r = {asked.radius:g}"] * (len({other.radius for other in all_asked}) > 1)
+    parts += [f"risk {asked.risk:g}"] * (len({other.risk for other in all_asked}) > 1)
+    return ", ".join(parts)
 
 
 def _pair(certified: Certified, what: str) -> dict[str, Draw]:

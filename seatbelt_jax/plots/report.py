@@ -1,13 +1,9 @@
 """One self-contained page on the robustness of one or several models, and its figures as files."""
 
-import base64
 import dataclasses
-import hashlib
-import importlib.resources
 import pathlib
 import re
-import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -15,6 +11,7 @@ from seatbelt_jax import storage
 from seatbelt_jax.plots import attacked, attacks, certified, charts, curves, legend, margins, summary, text
 from seatbelt_jax.plots.images import data_uri, image_grid
 from seatbelt_jax.plots.legend import Models
+from seatbelt_jax.plots.page import page
 from seatbelt_jax.plots.sweeps import Sweep, sweeps, title_html
 from seatbelt_jax.plots.text import escape
 
@@ -69,31 +66,22 @@ def _page(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]], comman
         "attack-curves": ("Attacks by penalty or radius", lambda: _attack_curves(models, drawn)),
         "trust": ("How far to trust the attacks", lambda: _trust(models)),
         "certificates": ("Certified margins", lambda: _certificates(models, drawn)),
-        "not-certified": ("What is not certified", lambda: certified.not_certified(models)),
+        "not-certified": ("What is not certified", lambda: _not_certified(models)),
+        "measures": ("Measures of the evaluation", lambda: _measures(models)),
         "looks": ("Reconstructions and samples", lambda: _looks(models)),
         "learning": ("Learning curves", lambda: _learning(models, drawn)),
         "settings": ("Settings and provenance", lambda: _settings(models)),
     }
-    script = _resource("report.js")
     several = len(models) > 1
     names = ", ".join(model.name for model in models)
-    return string.Template(_resource("report.html")).substitute(
-        title=escape(f"Robustness of {names}"),
+    return page(
+        sections,
+        title=f"Robustness of {names}",
         heading="How hard are these autoencoders to fool?" if several else "How hard is this autoencoder to fool?",
-        style=_resource("report.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         key=legend.key(models),
-        navigation="".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in sections.items()),
-        sections="".join(
-            f'<section id="{name}"><h2>{title}</h2>{content()}</section>' for name, (title, content) in sections.items()
-        ),
-        command=escape(command),
+        introduction="introduction.html",
+        command=command,
     )
-
-
-def _resource(name: str) -> str:
-    return (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _file_name(name: str) -> str:
@@ -115,7 +103,8 @@ def _attacked_images(models: Models) -> str:
         "the whole range. Each pair is shown at the penalty or radius whose Δ is the smallest above the "
         "pair&rsquo;s mean, as in Willetts et al. 2019.</p>"
     )
-    shown = _per_attack(models, attacked.attacked_images)
+    galleries = sum(len(sweep.swept) for sweep in sweeps(models))
+    shown = _per_attack(models, lambda sweep: attacked.attacked_images(sweep, galleries))
     return (note + shown if shown else "") + _without_attacks(models)
 
 
@@ -141,11 +130,38 @@ def _certificates(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]
     note = (
         '<p class="note">The margin of an image is the distance within which no distortion can make its '
         "reconstruction move by more than <i>r</i> more often than the risk allows. Left: the share of all images "
-        "with at least that margin, an abstention counting as none. Right: the margins of the images that have one. "
-        "Larger is more robust; margins compare only at the same <i>r</i>.</p>"
+        "with at least that margin, an abstention counting as none. Right: the margins of the images that have one; "
+        "several methods in rows, each on a scale of its own. Larger is more robust; margins compare only at the same "
+        "<i>r</i>.</p>"
     )
     grid = charts.grid(drawn["certified_margins"], "certificates")
     return legend.key(models) + grid + note + certified.certificate_table(models) + missing
+
+
+def _not_certified(models: Models) -> str:
+    every = [certificate for model in models for certificate in model.certificates]
+    without = [
+        f"<b>{escape(model.name)}</b> has no certificate: only attacks can speak about it."
+        for model in models
+        if not model.certificates
+    ]
+    return certified.not_certified(every, without)
+
+
+def _measures(models: Models) -> str:
+    """All numbers of the evaluations, by split."""
+    header = ["measure", *(legend.heading(index, model) for index, model in enumerate(models))]
+    parts = []
+    for split in dict.fromkeys(split for model in models for split in model.measures):
+        found = [model.measures.get(split, {}) for model in models]
+        names = dict.fromkeys(name for one in found for name in one)
+        rows: Iterator[text.Row] = (
+            [escape(name.replace("_", " ")), *(text.shown(one.get(name)) for one in found)] for name in names
+        )
+        table = text.table(header, rows, kind="numbers sortable")
+        parts.append(f"<details><summary>{len(names)} numbers, {escape(split)} images</summary>{table}</details>")
+    without = [model for model in models if "validation" not in model.measures]
+    return "".join(parts) + legend.absent("measures", "evaluate", without)
 
 
 def _looks(models: Models) -> str:

@@ -105,6 +105,7 @@ class CertificateData:
       reconstruction_radius: r, how far a reconstruction may move, L2 in pixel units.
       num_samples: draws for each image.
       norm: of distortions, "l2" or "linf".
+      split: whose images, "validation" or "test".
     """
 
     method: str
@@ -117,6 +118,7 @@ class CertificateData:
     reconstruction_radius: float
     num_samples: int
     norm: str
+    split: str = "validation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,7 @@ class EmpiricalData:
       curve_norms, curve_probability: norms along the direction found, and the estimated probabilities there that the
         reconstruction stays within r.
       alpha: probability, for each image, that its bound fails.
-      risk, reconstruction_radius, num_samples, norm: as of a certificate.
+      risk, reconstruction_radius, num_samples, norm, split: as of a certificate.
     """
 
     upper: Float[np.ndarray, " image"]
@@ -139,6 +141,7 @@ class EmpiricalData:
     reconstruction_radius: float
     num_samples: int
     norm: str
+    split: str = "validation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +190,10 @@ class ModelResults:
       metrics: rows of learning curves, each with its "step" and "split".
       samples: the newest look at it.
       attacks: by the names of their files.
-      certificates: one per method and norm.
-      empirical: what attacks showed of margins, one per norm.
+      certificates: one per method, norm and split.
+      empirical: what attacks showed of margins, one per norm and split.
       settings, provenance: by name, ready to print.
+      measures: of its evaluation, by the split they were taken on and then by name.
     """
 
     name: str
@@ -203,3 +207,4 @@ class ModelResults:
     empirical: Sequence[EmpiricalData]
     settings: Mapping[str, str]
     provenance: Mapping[str, str]
+    measures: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)

@@ -1,13 +1,14 @@
-"""The summary: every measure of robustness in a row, every model in a column."""
+"""The summary: every measure of robustness in a row, every model in a column; and the same the other way round."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.certificates import NORMS, main_certificate
+from seatbelt_jax.plots.certificates import NORMS, main_certificate, question
 from seatbelt_jax.plots.legend import Models, heading
-from seatbelt_jax.plots.results import CertificateData, ModelResults
+from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps, title_html
 from seatbelt_jax.plots.text import escape, number
 
@@ -36,6 +37,8 @@ _ATTACK_ROWS = (
 )
 # In a ball the attacker pays nothing for distortion: how long it is says nothing.
 _FREE = "median_distortion_l2"
+# Of several models no best one: how large it is depends on how a model scales its codes.
+_OF_ITS_OWN_SCALE = "median_objective"
 _NO_BREAK = "\u00a0"
 _ARROWS = {
     "higher": '<span role="img" aria-label="higher is better">↑</span>',
@@ -44,52 +47,128 @@ _ARROWS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class _Measure:
+    """One measure of all models.
+
+    Attributes:
+      label, how: HTML.
+      direction: "higher" or "lower" is better; empty where neither is.
+      values: of each model, None where it has none.
+      comparable: whether the models' values answer the same question; only then one is the best.
+      intervals: HTML beside each value.
+    """
+
+    label: str
+    how: str
+    direction: str
+    values: Sequence[float | None]
+    comparable: bool
+    show: Callable[[float | None], str] = number
+    intervals: Sequence[str] = ()
+
+    @property
+    def cells(self) -> list[text.Cell]:
+        known = [value for value in self.values if value is not None and not np.isnan(value)]
+        best = None
+        # What reads alike is alike.
+        if self.comparable and self.direction and len({self.show(value) for value in known}) > 1:
+            best = self.show(max(known) if self.direction == "higher" else min(known))
+        intervals = self.intervals or [""] * len(self.values)
+        shown = (f"<b>{content}</b>" if content == best else content for content in map(self.show, self.values))
+        return [
+            text.Cell(one + interval, value) for one, interval, value in zip(shown, intervals, self.values, strict=True)
+        ]
+
+    @property
+    def row(self) -> list[str | text.Cell]:
+        return [f"{self.label}<small>{self.how}</small>", _ARROWS[self.direction], *self.cells]
+
+
 def summary(models: Models) -> str:
-    """Measures in rows, models in columns, the best value of a row in bold."""
+    """Measures in rows, models in columns, the best value of a row in bold where the models' values compare."""
     swept = sweeps(models)
+    of_attacks = [(title_html(sweep), _attack_measures(sweep, models)) for sweep in swept]
     certified = [main_certificate(model) for model in models]
-    margins = [None if c is None else float(np.median(c.radius)) for c in certified]
-    abstained = [None if c is None else float(np.mean(c.abstained)) for c in certified]
-    errors = [_last(model, "reconstruction_error") for model in models]
-    rows = [row for sweep in swept for row in _attack_rows(sweep, len(models))]
-    rows += [
-        ["Certificates and training"] if swept else [],
-        _row("Certified margin", "pixel units, median, an abstention counts 0", "higher", margins),
-        _row("Images without a certificate", "the method abstained", "lower", abstained, text.percent),
-        _row("Reconstruction error", "pixel units, mean over validation images", "lower", errors),
-    ]
+    others = _other_measures(models, certified)
+    groups = [*of_attacks, ("Certificates and training" if swept else "", others)]
+    rows: list[list[str | text.Cell]] = []
+    for title, measures in groups:
+        rows += [[title]] if title else []
+        rows += [measure.row for measure in measures]
     header = ["measure", "", *(heading(index, model) for index, model in enumerate(models))]
-    notes = ["↑: higher is better, ↓: lower" + ("; the best in bold." if len(models) > 1 else ".")]
+    best = "; the best in bold, where the models were asked the same." if len(models) > 1 else "."
+    notes = [f"↑: higher is better, ↓: lower{best}"]
     notes += ["Of attacks: over all pairs and budgets, in brackets 95&nbsp;% intervals over pairs." if swept else ""]
-    methods = {f"{c.method} ({NORMS[c.norm]})" for c in certified if c is not None}
+    methods = {f"{c.method} ({NORMS[c.norm]}, {c.split} images)" for c in certified if c is not None}
     notes += [f"Certificates: method {escape(', '.join(sorted(methods)))}." if methods else ""]
     notes += ["∞: no attack of the sweep got there." if swept else "", "&ndash;: not measured yet."]
     return (
-        text.table(header, filter(None, rows))
+        text.table(header, rows)
         + f'<p class="note">{" ".join(filter(None, notes))}</p>'
         + _question_warning(certified)
+        + (_turned(models, groups) if len(models) > 1 else "")
     )
 
 
-def _attack_rows(sweep: Sweep, num_models: int) -> list[list[str]]:
-    """The title of an attack, and its measures; without those that it has of no model."""
-    rows = [[title_html(sweep)]]
+def _turned(models: Models, groups: Sequence[tuple[str, Sequence[_Measure]]]) -> str:
+    """Models in rows, to be sorted by any measure; one table for each kind of attack."""
+    parts = []
+    for title, measures in groups:
+        columns = [measure.cells for measure in measures]
+        rows: Iterator[text.Row] = (
+            [heading(index, model), *(cells[index] for cells in columns)] for index, model in enumerate(models)
+        )
+        header = ["model", *(f"{measure.label} {_ARROWS[measure.direction]}" for measure in measures)]
+        parts.append((f"<h4>{title}</h4>" if title else "") + text.table(header, rows, kind="numbers sortable"))
+    return f"<details><summary>The same, a model in each row, to sort</summary>{''.join(parts)}</details>"
+
+
+def _attack_measures(sweep: Sweep, models: Models) -> list[_Measure]:
+    """The measures of an attack; without those that it has of no model."""
+    measures = []
     of_model = {index: attack.summary for index, _, attack in sweep.swept}
+    compare = _same_data(models) and len({_effort(attack) for _, _, attack in sweep.swept}) == 1
     for entry, label, how, direction in _ATTACK_ROWS:
         if any(entry in found for found in of_model.values()) and not (entry == _FREE and is_ball(sweep.first)):
-            found = [of_model.get(index, {}) for index in range(num_models)]
+            found = [of_model.get(index, {}) for index in range(len(models))]
             show = text.percent if entry.startswith("share_") else number
-            rows.append(
-                _row(
+            measures.append(
+                _Measure(
                     label,
                     how.format(unit=escape(sweep.first.unit), budget=budget_kind(sweep.first)),
                     direction,
                     [one.get(entry) for one in found],
+                    compare and entry != _OF_ITS_OWN_SCALE,
                     show,
                     [_interval(one, entry, show) for one in found],
                 )
             )
-    return rows
+    return measures
+
+
+def _effort(attack: AttackData) -> tuple[object, ...]:
+    """How many pairs were attacked, and under which budgets."""
+    return (len(attack.sources), *sorted(attack.budgets.tolist()))
+
+
+def _same_data(models: Models) -> bool:
+    """Whether all are of the same images, as far as their settings say."""
+    return len({tuple(item for item in model.settings.items() if item[0].startswith("data.")) for model in models}) == 1
+
+
+def _other_measures(models: Models, certified: Sequence[CertificateData | None]) -> list[_Measure]:
+    margins = [None if c is None else float(np.median(c.radius)) for c in certified]
+    abstained = [None if c is None else float(np.mean(c.abstained)) for c in certified]
+    errors = [_last(model, "reconstruction_error") for model in models]
+    same_data = _same_data(models)
+    asked = {(c.method, question(c), len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
+    compare = same_data and len(asked) == 1
+    return [
+        _Measure("Certified margin", "pixel units, median, an abstention counts 0", "higher", margins, compare),
+        _Measure("Images without a certificate", "the method abstained", "lower", abstained, compare, text.percent),
+        _Measure("Reconstruction error", "pixel units, mean over validation images", "lower", errors, same_data),
+    ]
 
 
 def _interval(found: Mapping[str, float], entry: str, show: Callable[[float | None], str]) -> str:
@@ -102,37 +181,23 @@ def _interval(found: Mapping[str, float], entry: str, show: Callable[[float | No
     return f"<small>[{low}, {high}]</small>"
 
 
-def _row(
-    label: str,
-    how: str,
-    direction: str,
-    values: Sequence[float | None],
-    show: Callable[[float | None], str] = number,
-    intervals: Sequence[str] | None = None,
-) -> list[str]:
-    known = [value for value in values if value is not None and not np.isnan(value)]
-    best = None
-    if direction and len(known) > 1 and min(known) < max(known):
-        best = max(known) if direction == "higher" else min(known)
-    cells = [f"<b>{show(value)}</b>" if value is not None and value == best else show(value) for value in values]
-    if intervals is not None:
-        cells = [cell + interval for cell, interval in zip(cells, intervals, strict=True)]
-    return [f"{label}<small>{how}</small>", _ARROWS[direction], *cells]
-
-
 def _last(model: ModelResults, name: str) -> float | None:
     rows = [row[name] for row in model.metrics if row["split"] == "validation" and name in row]
     return rows[-1] if rows else None
 
 
 def _question_warning(certified: Sequence[CertificateData | None]) -> str:
-    radii = {c.reconstruction_radius for c in certified if c is not None}
-    norms = {NORMS[c.norm] for c in certified if c is not None}
+    """Says what the certificates that stand for the models differ in."""
+    known = [c for c in certified if c is not None]
     differing = []
-    if len(radii) > 1:
+    if len(radii := {c.reconstruction_radius for c in known}) > 1:
         differing += [f"different reconstruction radii <i>r</i> ({', '.join(number(r) for r in sorted(radii))})"]
-    if len(norms) > 1:
+    if len(norms := {NORMS[c.norm] for c in known}) > 1:
         differing += [f"distortions of different norms ({', '.join(sorted(norms))})"]
+    if len(splits := {c.split for c in known}) > 1:
+        differing += [f"images of different parts of the data ({', '.join(sorted(splits))})"]
+    if len(risks := {c.risk for c in known}) > 1:
+        differing += [f"different risks ({', '.join(number(risk) for risk in sorted(risks))})"]
     if not differing:
         return ""
     return f'<p class="flag">The models were certified for {" and ".join(differing)}: their margins do not compare.</p>'

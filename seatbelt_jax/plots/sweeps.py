@@ -67,7 +67,7 @@ def sweeps(models: Models) -> list[Sweep]:
             kind = (file, attack.name, attack.threat, attack.unit, attack.targeted)
             groups.setdefault(kind, []).append((index, model, attack))
     ordered = sorted(groups.items(), key=lambda entry: (entry[0][1:3] != _USUAL, entry[0]))
-    titles = [f"{objective_words(kind[1])}; {_THREATS.get(kind[2], kind[2])}" for kind, _ in ordered]
+    titles = [threat_words(swept[0][2]) for _, swept in ordered]
     seen: Counter[str] = Counter()
     found = []
     for (kind, swept), title in zip(ordered, titles, strict=True):
@@ -93,6 +93,11 @@ def objective_words(name: str) -> str:
         layers = "all layers" if latent[2] == "all" else layers
         return f"latent attack, {_DIVERGENCES[latent[1]]}, {layers}{draws}"
     return _OTHERS.get(base, base.replace("_", " ")) + draws
+
+
+def threat_words(attack: AttackData) -> str:
+    """Objective and threat in words."""
+    return f"{objective_words(attack.name)}; {_THREATS.get(attack.threat, attack.threat)}"
 
 
 def is_ball(attack: AttackData) -> bool:

@@ -1,8 +1,9 @@
 """Numbers as a reader wants them, and pieces of HTML that are escaped once and for all."""
 
+import dataclasses
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 _SUPERSCRIPTS = str.maketrans("0123456789-.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·")
 _THIN_SPACE = "\u2009"
@@ -63,21 +64,59 @@ def escape(text: object) -> str:
     return html.escape(f"{text}", quote=True)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "numbers") -> str:
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """HTML, and the number by which a table is sorted that shows it."""
+
+    content: str
+    value: float | None
+
+
+Row = Sequence[str | Cell]
+
+
+def shown(value: float | None, show: Callable[[float | None], str] = number, more: str = "") -> Cell:
+    """A number as `show` has it, and HTML after it."""
+    return Cell(show(value) + more, value)
+
+
+def table(header: Sequence[str], rows: Iterable[Row], *, kind: str = "numbers") -> str:
     """A table in a frame that scrolls sideways on a narrow screen; cells are HTML already.
 
-    The first cell of each row heads it; a row of one cell heads those that follow. `kind` is the style sheet's
-    class: "numbers" are right-aligned.
+    The first cell of each row heads it; a row of one cell heads those that follow. `kind` are the style sheet's
+    classes: "numbers" are right-aligned, "cells" of a sweep scroll in a frame of limited height, and the page's script
+    sorts a table that is "sortable" by what is clicked.
     """
-    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+    rows = list(rows)
+    first = next((row for row in rows if len(row) > 1), [])
+    # Words stand at the left, below a head that does.
+    words = [isinstance(cell, str) for cell in first] or [False] * len(header)
+    head = "".join(f'<th scope="col"{_word(is_word)}>{cell}</th>' for cell, is_word in zip(header, words, strict=True))
     body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>'
+        f'<tr><th scope="row">{row[0]}</th>{"".join(map(_cell, row[1:]))}</tr>'
         if len(row) > 1
         else f'<tr class="group"><th scope="rowgroup" colspan="{len(header)}">{row[0]}</th></tr>'
         for row in rows
     )
     content = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    return f'<div class="scroll" tabindex="0"><table class="{kind}">{content}</table></div>'
+    frame = "scroll tall" if "cells" in kind.split() else "scroll"
+    return f'<div class="{frame}" tabindex="0"><table class="{kind}">{content}</table></div>'
+
+
+def name(words: str) -> str:
+    """A name from a file that may break where it has an underscore."""
+    return escape(words).replace("_", "_<wbr>")
+
+
+def _word(is_word: bool) -> str:
+    return ' class="word"' if is_word else ""
+
+
+def _cell(cell: str | Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td{_word(True)}>{cell}</td>"
+    known = cell.value is not None and not math.isnan(cell.value)
+    return f'<td data-value="{cell.value if known else ""}">{cell.content}</td>'
 
 
 def figure(content: str, caption: str, *, kind: str = "chart") -> str:

@@ -110,18 +110,7 @@ def read_metrics(directory: pathlib.Path) -> list[dict]:
     Raises:
       ValueError: where any other line is not a row.
     """
-    path = directory / "metrics.jsonl"
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"line {number} of {path} is not JSON; repair or remove that line") from error
-    return rows
+    return storage.read_json_lines(directory / "metrics.jsonl")
 
 
 def _write_rows(path: pathlib.Path, rows: Iterable[Mapping]) -> None:

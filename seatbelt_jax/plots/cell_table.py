@@ -1,0 +1,171 @@
+"""The table of a sweep's cells: sorted by any column, filtered by the axes of the grid."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from seatbelt_jax.plots import text
+from seatbelt_jax.plots.cells import CellData, SweepData
+from seatbelt_jax.plots.certificates import NORMS, PREFERRED
+from seatbelt_jax.plots.text import escape, number
+
+# Of the grid, as the sweep's table has them, and what they are called.
+AXES = {"data": "data", "model": "model", "L": "<i>L</i>", "d_z": "<i>d<sub>z</sub></i>", "beta": "β", "tau": "τ",
+        "seed": "seed"}  # fmt: skip
+# Of each attack: the end of the column's name, and what stands above it.
+_OF_ATTACKS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
+    ("median_delta_{unit}", "Δ, {unit}", number),
+    ("median_distortion_half_way_l2", "‖<i>d</i>‖ half way ↑", number),
+    ("median_distortion_nine_tenths_l2", "‖<i>d</i>‖ nine tenths ↑", number),
+    ("share_suspicious", "suspicious", text.percent),
+)
+_OF_MODELS = (("reconstruction_error_l2", "reconstruction error ↓"), ("elbo_nats", "ELBO, nats ↑"))
+_MARGIN = re.compile(r"margin_(.+)_median_(l2|linf)")
+_WORDS = ' class="word"'
+_SHORT = 70
+
+
+class Margin(NamedTuple):
+    """The margin that stands for those of a cell; in pixel units of the norm."""
+
+    method: str
+    norm: str
+    median: float
+
+
+def main_margin(numbers: Mapping[str, float]) -> Margin | None:
+    """The median margin by the first method of those that come first, of L2 where there are any."""
+    matches = ((_MARGIN.fullmatch(name), value) for name, value in numbers.items())
+    found = [Margin(match[1], match[2], value) for match, value in matches if match]
+    ranks = {method: rank for rank, method in enumerate(PREFERRED)}
+    return min(found, key=lambda one: (one.norm != "l2", ranks.get(one.method, len(ranks))), default=None)
+
+
+def cell_table(sweep: SweepData, pictured: Sequence[bool]) -> str:
+    """The table, below a form that the page's script shows: without it, all is there.
+
+    Args:
+      pictured: whether each cell has pictures that its name leads to.
+    """
+    axes = [axis for axis in AXES if any(axis in cell.axes for cell in sweep.cells)]
+    # An axis along which nothing changes is said once, by the settings.
+    axes = sweep.varying(axes) or axes[:2]
+    header = ["cell", *(AXES[axis] for axis in axes), "status"]
+    header_groups: list[str | None] = [None] * len(header)
+    for name, unit in sweep.attacks.items():
+        for _, label, _ in _OF_ATTACKS:
+            header.append(label.format(unit=escape(unit.replace("_", " "))))
+            header_groups.append(name)
+    header += [*(label for _, label in _OF_MODELS), "certified margin ↑"]
+    header_groups += [None] * (len(_OF_MODELS) + 1)
+    words = {"cell", *(AXES[axis] for axis in axes if any(isinstance(c.axes.get(axis), str) for c in sweep.cells))}
+    head = "".join(
+        f'<th scope="col"{_group(group)}{_WORDS if cell in words | {"status"} else ""}>{cell}</th>'
+        for cell, group in zip(header, header_groups, strict=True)
+    )
+    body = "".join(
+        _row(index, cell, axes, sweep.attacks, has)
+        for index, (cell, has) in enumerate(zip(sweep.cells, pictured, strict=True))
+    )
+    return (
+        _filters(sweep, axes)
+        + '<div class="scroll tall" tabindex="0"><table class="numbers sortable cells">'
+        + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        + _notes(sweep)
+    )
+
+
+def counts(sweep: SweepData) -> str:
+    """How many cells there are of each status."""
+    found = Counter(cell.status for cell in sweep.cells)
+    return f"{len(sweep.cells)} cells: {', '.join(f'{count} {status}' for status, count in found.most_common())}"
+
+
+def not_done(sweep: SweepData) -> str:
+    """The cells that are not done and why, in full."""
+    rows = [
+        [text.name(cell.name), escape(cell.status), escape(cell.reason or "still to be done")]
+        for cell in sweep.cells
+        if cell.status != "done"
+    ]
+    if not rows:
+        return '<p class="note">Every cell is done.</p>'
+    command = "python launch/sweep.py --sweep=configs/sweeps/NAME.py"
+    return text.table(["cell", "status", "why"], rows, kind="words sortable") + text.hint(
+        "What is not done is done, and what failed is tried again, by the command of the sweep:", [command]
+    )
+
+
+def _row(index: int, cell: CellData, axes: Sequence[str], attacks: Mapping[str, str], has_pictures: bool) -> str:
+    name = text.name(cell.name)
+    if has_pictures:
+        name = f'<a href="#attacks" data-pictures="{index}">{name}</a>'
+    place = {axis: _plain(cell.axes.get(axis, "")) for axis in axes} | {"status": cell.status}
+    cells = [_axis(cell.axes.get(axis, "")) for axis in axes]
+    reason = cell.reason if len(cell.reason) <= _SHORT else f"{cell.reason[:_SHORT]}…"
+    cells.append(f'<td class="status">{escape(cell.status)}<small>{escape(reason)}</small></td>')
+    for attack, unit in attacks.items():
+        for ending, _, show in _OF_ATTACKS:
+            value = cell.numbers.get(f"{attack}_{ending.format(unit=unit)}")
+            cells.append(_number(value, show(value), attack))
+    for column, _ in _OF_MODELS:
+        value = cell.numbers.get(column)
+        cells.append(_number(value, number(value)))
+    margin = main_margin(cell.numbers)
+    if margin is None:
+        cells.append(_number(None, text.ABSENT))
+    else:
+        how = margin.method + ("" if margin.norm == "l2" else f", {NORMS[margin.norm]}")
+        cells.append(_number(margin.median, f"{number(margin.median)}<small>{escape(how)}</small>"))
+    found = escape(json.dumps(place))
+    return f'<tr data-axes="{found}"><th scope="row">{name}</th>{"".join(cells)}</tr>'
+
+
+def _axis(value: str | float) -> str:
+    shown = escape(_plain(value))
+    return f"<td{_WORDS}>{shown}</td>" if isinstance(value, str) else f'<td data-value="{value}">{shown}</td>'
+
+
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _number(value: float | None, content: str, group: str | None = None) -> str:
+    known = value is not None and not math.isnan(value)
+    return f'<td data-value="{value if known else ""}"{_group(group)}>{content}</td>'
+
+
+def _group(name: str | None) -> str:
+    return "" if name is None else f' data-group="{escape(name)}"'
+
+
+def _filters(sweep: SweepData, axes: Sequence[str]) -> str:
+    """One choice for each axis, of the attack whose columns are shown, and words that a row must have."""
+    parts = []
+    of_status = {"status": "status"} if len({cell.status for cell in sweep.cells}) > 1 else {}
+    for axis, label in ({axis: AXES[axis] for axis in axes} | of_status).items():
+        values: set[str | float] = {
+            cell.status if axis == "status" else cell.axes.get(axis, "") for cell in sweep.cells
+        }
+        ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
+        options = "".join(f'<option value="{escape(_plain(one))}">{escape(_plain(one))}</option>' for one in ordered)
+        parts.append(
+            f'<label>{label} <select data-axis="{axis}"><option value="">all</option>{options}</select></label>'
+        )
+    if len(sweep.attacks) > 1:
+        options = "".join(f"<option>{escape(name)}</option>" for name in sweep.attacks)
+        parts.append(f"<label>attack <select data-groups>{options}</select></label>")
+    parts.append('<label>words <input type="search" placeholder="any"></label><span><output></output> cells</span>')
+    return f'<form class="filters" hidden>{"".join(parts)}</form>'
+
+
+def _notes(sweep: SweepData) -> str:
+    return (
+        '<p class="note">A click on a column&rsquo;s head sorts by it, on a cell&rsquo;s name shows its attacks. '
+        "↑: higher is better, ↓: lower. Medians of the sweep&rsquo;s table, over pairs and, of Δ, budgets; distances, "
+        "errors and margins in pixel units; margins by different methods do not compare. ∞: most pairs never got "
+        "there; &ndash;: not measured yet.</p>"
+    )

@@ -1,0 +1,91 @@
+"""What a report shows of a sweep over models, as plain arrays and words."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from seatbelt_jax.plots.results import CertificateData, EmpiricalData, Flag
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Pictures of one attack: a few pairs under a few budgets, as bytes.
+
+    Attributes:
+      title: of the attack, in words.
+      kind: what a budget is called.
+      given: each pair's x and what is drawn of it.
+      target: each pair's x^t and what is drawn of it; None for an attack without targets.
+      moving: x + d, d, and what is drawn of x + d.
+      labels: of the budgets, which rise.
+      captions: of each budget's attacks.
+      pairs, budgets: how many there were to choose from.
+    """
+
+    title: str
+    kind: str
+    given: UInt8[np.ndarray, "pair 2 height width channels"]
+    target: UInt8[np.ndarray, "pair 2 height width channels"] | None
+    moving: UInt8[np.ndarray, "pair budget 3 height width channels"]
+    labels: Sequence[str]
+    captions: Sequence[Sequence[str]]
+    pairs: int
+    budgets: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CellAttack:
+    """One attack on the model of a cell.
+
+    Attributes:
+      flags: every sign of weakness that was looked for, and those that were not.
+    """
+
+    gallery: Gallery
+    flags: Sequence[Flag]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellData:
+    """A cell of a sweep; what is absent is empty.
+
+    Attributes:
+      name: of its run.
+      status: "done", "unfinished", "failed" or another word; why is in `reason`.
+      axes: its place in the grid.
+      numbers: its row of the sweep's table, by column.
+      attacks: by their names in the sweep.
+      settings, provenance: by name, ready to print.
+    """
+
+    name: str
+    status: str
+    reason: str
+    axes: Mapping[str, str | float]
+    numbers: Mapping[str, float]
+    attacks: Mapping[str, CellAttack] = dataclasses.field(default_factory=dict)
+    certificates: Sequence[CertificateData] = ()
+    empirical: Sequence[EmpiricalData] = ()
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepData:
+    """A sweep over models.
+
+    Attributes:
+      path: of its folder.
+      attacks: the unit of each attack's Delta, by its name; the first stands for the others.
+    """
+
+    name: str
+    path: str
+    cells: Sequence[CellData]
+    attacks: Mapping[str, str]
+
+    def varying(self, axes: Sequence[str]) -> list[str]:
+        """Those of the axes along which cells differ."""
+        return [axis for axis in axes if len({cell.axes.get(axis, "") for cell in self.cells}) > 1]
