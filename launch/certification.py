@@ -17,6 +17,7 @@ from seatbelt_jax.vae import VAE
 MODES: dict[str, Any] = {"hierarchical": "path", "hierarchical_sup": "sup"}
 # Images between two saves of what is done.
 _PIECE = 16
+_CONCRETE = "margins are for Gaussian latents; this model has Concrete ones (JointVAE)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,11 @@ class Functions(NamedTuple):
         return None if self.depth == 1 else [lambda x, below: self.level(self.features(x), below)] * self.depth
 
 
+def why_not(config: Mapping[str, Any]) -> str:
+    """Why models of a configuration have no margins; empty where they have."""
+    return _CONCRETE if config["model"].get("discrete_sizes") else ""
+
+
 def functions_of(vae: VAE) -> Functions:
     """The model as `bounds` takes it.
 
@@ -92,7 +98,7 @@ def functions_of(vae: VAE) -> Functions:
     """
     inference = vae.inference
     if inference is None:
-        raise ValueError("margins are for Gaussian latents; this model has Concrete ones (JointVAE)")
+        raise ValueError(_CONCRETE)
 
     def level(features: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
         posterior = inference.posterior(features[None], tuple(z[None] for z in below))

@@ -59,12 +59,14 @@ def certify(
 ) -> None:
     """Certifies images under the models of runs and writes what it finds into the runs, and figures.
 
+    Runs with Concrete latents, which have no margins, are passed over, and said to be.
+
     Raises:
       FileNotFoundError: where a run does not exist or has no checkpoint.
-      ValueError: for options that make no sense, models with Concrete latents, runs that do not compare, or an output
-        that is a file.
+      ValueError: for options that make no sense, runs that do not compare, runs that all have Concrete latents, or an
+        output that is a file.
     """
-    opened = [run.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)]
+    opened = _certifiable([run.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)])
     report.check_comparable(opened)
     folder = _figures_folder(opened, output, options.split)
     tasks = [_task(one, options) for one in opened]
@@ -76,6 +78,16 @@ def certify(
     for task in tasks:
         task.unfinished.remove()
     print(f"{folder}: figures of {len(shown)} {'run' if len(shown) == 1 else 'runs'}")
+
+
+def _certifiable(opened: Sequence[run.Run]) -> list[run.Run]:
+    """The runs that have margins; the others are named with the reason, and where that is all of them, it is raised."""
+    reasons = {one.path: reason for one in opened if (reason := certification.why_not(one.config))}
+    if len(reasons) == len(opened):
+        raise ValueError("; ".join(f"{path}: {reason}" for path, reason in reasons.items()))
+    for path, reason in reasons.items():
+        print(f"{path} skipped: {reason}")
+    return [one for one in opened if one.path not in reasons]
 
 
 class Task(NamedTuple):

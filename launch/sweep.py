@@ -10,6 +10,7 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
+import certification
 import cli
 import jax
 import sweep_cells
@@ -50,6 +51,10 @@ def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None) -> pathl
     if shard is not None:
         asked = asked._replace(groups=sweep_cells.of_shard(asked.groups, shard))
         file = folder / f"sweep_{shard.replace('/', '_of_')}.csv"
+    if asked.certify is not None:
+        for cell in asked.cells:
+            if reason := certification.why_not(cell.config):
+                print(f"{cell.name}: not certified: {reason}")
     progress = Progress(asked, folder, file)
     with progress.bar, _above(progress.bar):
         for group in asked.groups:

@@ -42,7 +42,7 @@ def stages_of(sweep: Sweep, cell: Cell) -> list[Stage]:
         # Of one layer, they are the attack on all.
         if layers > 1 or options.layers not in ("top", "bottom")
     ]
-    if (certifying := sweep.certify) is not None:
+    if (certifying := sweep.certify) is not None and not certification.why_not(cell.config):
         doing = partial(certify.certify, options=certifying)
         stages.append(Stage("certify", partial(_is_certified, options=certifying), doing))
     if (evaluating := sweep.evaluate) is not None:

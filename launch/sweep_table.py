@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import certification
 import certify
 import evaluate
 import numpy as np
@@ -52,7 +53,7 @@ def results_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Any]:
     for name, options in sweep.attacks.items():
         if (file := attack_file(opened, options)) is not None:
             row |= _of_attack(name, file)
-    if sweep.certify is not None:
+    if sweep.certify is not None and not certification.why_not(opened.config):
         for file in certify.results(opened, sweep.certify):
             if file.exists() and (arrays := storage.read_npz(file)).get("step") == opened.latest_step:
                 row |= _of_certificate(file.stem, arrays)

@@ -214,6 +214,18 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
     assert 'aria-label="certified against attacked, spectral"' in page
 
 
+def test_runs_with_concrete_latents_are_passed_over(launcher, one, tmp_path, capsys):
+    settings = run.open(one).config
+    settings["model"] |= {"discrete_sizes": (3,)}
+    joint = run.prepare(tmp_path / "joint", settings, (16, 16, 1)).path
+    launcher.certify([joint, one], launcher.Options(**QUICK, methods=("spectral",)))
+    reason = "margins are for Gaussian latents; this model has Concrete ones (JointVAE)"
+    assert f"{joint} skipped: {reason}" in capsys.readouterr().out
+    assert certificate(one, "spectral").n == 3 and not (joint / "certificates").exists()
+    with pytest.raises(ValueError, match="joint: margins are for Gaussian latents"):
+        launcher.certify(joint, launcher.Options(**QUICK))
+
+
 def test_models_that_differ_in_a_setting(launcher, one, tmp_path):
     other = shutil.copytree(one, tmp_path / "other")
     record = storage.read_json(other / "config.json")

@@ -359,6 +359,19 @@ def test_one_layer_is_not_attacked_by_its_top_and_bottom_again(cells):
     assert names[4] == ["attack all_layers", "attack bottom_layer", "attack top_layer", "certify", "evaluate"]
 
 
+def test_models_with_concrete_latents_are_not_certified_and_do_not_fail(cells, sweep, tmp_path, capsys):
+    models = {"joint": {"objective": {"penalty": "kl"}, "model": {"latent_sizes": (2,), "discrete_sizes": (3,)}}}
+    grids = {"all": {"model": ("joint",), "beta": (1.0,)}}
+    asked = small(models=models, grids=grids, certify={"images": 2})
+    stages = launchers.load("sweep_stages")
+    found = cells.parse(asked)
+    assert [stage.name for stage in stages.stages_of(found, found.cells[0])] == ["evaluate"]
+    sweep(asked, tmp_path)
+    assert "joint_beta1: not certified: margins are for Gaussian latents" in capsys.readouterr().out
+    row = table(tmp_path)["joint_beta1"]
+    assert row["status"] == "done" and row["encoder_weight_norm"] and "margin_spectral_median_l2" not in row
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
