@@ -198,3 +198,32 @@ def test_what_a_traversal_refuses():
         metrics.latent_traversal(vae, 2, coordinates=[1])
     with pytest.raises(ValueError, match="values must list finite numbers"):
         metrics.traversal_noise(vae, 1, values=())
+
+
+def test_a_traversal_from_an_image_changes_one_unit_of_its_code():
+    vae = two_layers(0.5, 0.0)
+    image = np.full((1, 1, 1), 2.0, np.float32)
+    strips = metrics.traversal_from_image(vae, image, values=(-1.0, 3.0))
+    # The image's code is (2, 0) and (1,), and the decoder shows it as it is.
+    expected = [[[-1, 0, 1], [3, 0, 1]], [[2, -1, 1], [2, 3, 1]], [[2, 0, -1], [2, 0, 3]]]
+    np.testing.assert_allclose([strip[..., 0, 0] for strip in strips], expected, atol=1e-6)
+
+
+def test_a_traversal_from_an_image_goes_through_the_classes_of_concrete_variables():
+    def encode(images, noise):
+        q = Concrete(jnp.array([[0.0, 5.0, 0.0, 1.0, 0.0]]), (3, 2), 0.1)
+        mean = DiagonalGaussian(images.reshape(1, 1), jnp.zeros((1, 1)))
+        return Encoding((q, mean), (concrete.sample(q, noise[0]), gaussian.sample(mean, noise[1])))
+
+    vae = VAE(
+        encode,
+        lambda latents: jnp.concatenate(latents, axis=1)[:, :, None, None],
+        lambda latents: (concrete.uniform(Concrete(latents[0], (3, 2), 0.1)), gaussian.standard_normal(latents[1])),
+        GaussianLikelihood(),
+        (5, 1),
+        (1, 1, 1),
+    )
+    gaussian_unit, *classes = metrics.traversal_from_image(vae, np.full((1, 1, 1), 4.0, np.float32), values=(0.0,))
+    np.testing.assert_allclose(gaussian_unit[..., 0, 0], [[0, 1, 0, 1, 0, 0]], atol=1e-3)
+    np.testing.assert_allclose(classes[0][..., 0, 0], [[*row, 1, 0, 4] for row in np.eye(3)], atol=1e-3)
+    np.testing.assert_allclose(classes[1][..., 0, 0], [[0, 1, 0, *row, 4] for row in np.eye(2)], atol=1e-3)

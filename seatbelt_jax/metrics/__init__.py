@@ -14,6 +14,8 @@ from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
 from seatbelt_jax.metrics.downstream import DownstreamAccuracy, downstream_accuracy
 from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_decomposition
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
+from seatbelt_jax.metrics.line_fit import LineFit, line_fit
+from seatbelt_jax.metrics.mean_curve import MeanCurve, mean_curve
 from seatbelt_jax.metrics.mutual_information_gap import MutualInformationGap, mutual_information_gap
 from seatbelt_jax.metrics.noise_robustness import noise_robustness
 from seatbelt_jax.metrics.pooling import (
@@ -26,7 +28,7 @@ from seatbelt_jax.metrics.pooling import (
 )
 from seatbelt_jax.metrics.posterior_scale import posterior_std_norms
 from seatbelt_jax.metrics.summary import summarise
-from seatbelt_jax.metrics.traversal import latent_traversal, traversal_noise
+from seatbelt_jax.metrics.traversal import latent_traversal, traversal_from_image, traversal_noise
 from seatbelt_jax.metrics.weight_norms import relative_changes, total_norm, weight_norms
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "ImportanceWeightedBound",
     "Interval",
     "KernelDensity",
+    "LineFit",
+    "MeanCurve",
     "MutualInformationGap",
     "PooledMean",
     "active_units",
@@ -50,6 +54,8 @@ __all__ = [
     "importance_weighted_bound",
     "kernel_density",
     "latent_traversal",
+    "line_fit",
+    "mean_curve",
     "mean_over_models",
     "median_over_pairs",
     "mutual_information_gap",
@@ -63,6 +69,7 @@ __all__ = [
     "summarise",
     "telling_budgets",
     "total_norm",
+    "traversal_from_image",
     "traversal_noise",
     "weight_norms",
 ]

@@ -1,13 +1,14 @@
 """Latent traversals: what one latent unit changes in the picture (Sootla 2018, Fig. 4.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from seatbelt_jax.vae import VAE
+from seatbelt_jax.concrete import Concrete
+from seatbelt_jax.vae import VAE, Latents
 
 # In prior standard deviations.
 VALUES = tuple(np.linspace(-3.0, 3.0, 11).tolist())
@@ -54,8 +55,55 @@ def latent_traversal(
     """The mean images that `traversal_noise` generates; takes its arguments and raises its errors."""
     noise = traversal_noise(vae, layer, coordinates=coordinates, values=values)
     rows, columns = noise[0].shape[:2]
-    flat = [part.reshape(rows * columns, -1) for part in noise]
-    starts = range(0, rows * columns, _IMAGES_AT_ONCE)
-    generate = jax.jit(vae.generate)
-    pictures = [np.asarray(generate(tuple(part[start : start + _IMAGES_AT_ONCE] for part in flat))) for start in starts]
-    return np.concatenate(pictures).reshape(rows, columns, *vae.image_shape)
+    flat = tuple(part.reshape(rows * columns, -1) for part in noise)
+    return _in_batches(jax.jit(vae.generate), flat).reshape(rows, columns, *vae.image_shape)
+
+
+def traversal_from_image(
+    vae: VAE, image: Float[np.ndarray, "height width channels"], *, values: Sequence[float] = VALUES
+) -> list[Float[np.ndarray, "value height width channels"]]:
+    """What becomes of an image when one unit of its own code is set to other values (Sootla 2018, Fig. 4.1).
+
+    Codes are those of the mean path; all units but one stay as they are.
+
+    Args:
+      image: of the model.
+      values: each Gaussian unit is set to, in latent units.
+
+    Returns:
+      The mean images of each Gaussian unit, layer 1 first, one for each value; then those of each Concrete variable,
+      one for each of its classes.
+    """
+    encoding = vae.encode(jnp.asarray(image)[None], vae.mean_path(1))
+    codes = [np.asarray(latent[0]) for latent in encoding.latents]
+    gaussian: list[list[np.ndarray]] = []
+    concrete: list[list[np.ndarray]] = []
+    for layer, (posterior, code) in enumerate(zip(encoding.posteriors, codes, strict=True)):
+        if isinstance(posterior, Concrete):
+            ends = np.cumsum(posterior.sizes)
+            for first, end in zip(ends - posterior.sizes, ends, strict=True):
+                changed = np.repeat(code[None], end - first, axis=0)
+                changed[:, first:end] = np.eye(end - first)
+                concrete.append(_with(codes, layer, changed))
+        else:
+            for unit in range(len(code)):
+                changed = np.repeat(code[None], len(values), axis=0)
+                changed[:, unit] = values
+                gaussian.append(_with(codes, layer, changed))
+    strips = gaussian + concrete
+    flat = tuple(jnp.asarray(np.concatenate(parts)) for parts in zip(*strips, strict=True))
+    pictures = _in_batches(jax.jit(lambda latents: vae.likelihood.mean(vae.decode(latents))), flat)
+    return np.split(pictures, np.cumsum([len(strip[0]) for strip in strips])[:-1])
+
+
+def _with(codes: Sequence[np.ndarray], layer: int, changed: Float[np.ndarray, "value latent"]) -> list[np.ndarray]:
+    """The latents of all layers, one of them changed."""
+    kept = [np.repeat(code[None], len(changed), axis=0) for code in codes]
+    return [*kept[:layer], changed, *kept[layer + 1 :]]
+
+
+def _in_batches(function: Callable[[Latents], Array], latents: Latents) -> Float[np.ndarray, "batch *image"]:
+    starts = range(0, len(latents[0]), _IMAGES_AT_ONCE)
+    return np.concatenate(
+        [np.asarray(function(tuple(part[start : start + _IMAGES_AT_ONCE] for part in latents))) for start in starts]
+    )
