@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 # What tells one model from another, whatever a sweep calls it: layers, penalty, and what the decoder reads.
 KINDS: dict[str, Callable[[Row], bool]] = {
-    "beta_vae": lambda row: row["L"] == 1 and row["penalty"] == "kl",
+    "beta_vae": lambda row: row["L"] == 1 and row["penalty"] == "kl" and not row.get("discrete_sizes"),
     "beta_tcvae": lambda row: row["L"] == 1 and row["penalty"] == "total_correlation",
     "beta_hvae": lambda row: row["L"] > 1 and row["penalty"] == "kl" and row["decoder_reads"] == "all",
     "seatbelt": lambda row: row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "all",
@@ -19,13 +19,13 @@ KINDS: dict[str, Callable[[Row], bool]] = {
         row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "bottom"
     ),
 }
-_COMPANIONS = ("pairs", "budgets", "images", "densities")
 # What makes a row of a companion one of its own.
 _KEYS = {
     "pairs": ("cell", "attack", "pair"),
     "budgets": ("cell", "attack", "budget"),
     "images": ("cell", "image"),
     "densities": ("cell", "measure", "part"),
+    "success": ("cell", "attack", "source_label", "target_label"),
 }
 
 
@@ -38,7 +38,7 @@ class Tables(NamedTuple):
 
     Attributes:
       cells: sweep.csv.
-      pairs, budgets, images, densities: its companions; rows know their cells by name.
+      pairs, budgets, images, densities, success: its companions; rows know their cells by name.
       runs: the run directories that are there, by cell; several where sweeps did different things to one cell.
     """
 
@@ -47,6 +47,7 @@ class Tables(NamedTuple):
     budgets: list[Row]
     images: list[Row]
     densities: list[Row]
+    success: list[Row]
     runs: Mapping[str, list[pathlib.Path]]
 
     def of_kind(self, *kinds: str, **wanted: Any) -> list[Row]:
@@ -98,7 +99,7 @@ def read(folders: Sequence[str | pathlib.Path]) -> Tables:
       ValueError: where two sweeps say different things of one cell, or a table is damaged.
     """
     cells: dict[tuple, Row] = {}
-    companions: dict[str, dict[tuple, Row]] = {name: {} for name in _COMPANIONS}
+    companions: dict[str, dict[tuple, Row]] = {name: {} for name in sweep_companions.NAMES}
     runs: dict[str, list[pathlib.Path]] = {}
     for folder in map(pathlib.Path, folders):
         for table in _tables(folder):

@@ -141,8 +141,8 @@ def _gaussian_layers(vae: VAE) -> list[int]:
 
 
 def _spread(values: Float[np.ndarray, " image"]) -> dict[str, Any]:
-    """Mean and quantiles, and the density where there is one."""
-    found: dict[str, Any] = {"mean": np.mean(values, dtype=np.float64)}
+    """Mean, standard deviation and quantiles, and the density where there is one."""
+    found: dict[str, Any] = {"mean": np.mean(values, dtype=np.float64), "std": np.std(values, dtype=np.float64)}
     found |= {f"quantile_{share:g}": np.quantile(values, share) for share in _QUANTILES}
     try:
         density = metrics.kernel_density(values)

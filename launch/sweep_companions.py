@@ -1,5 +1,5 @@
 """Tables beside a sweep's own, of what one row a cell cannot hold: its attacks by pair and by budget, the images that
-were certified, and densities. docs/sweeps.md has the columns."""
+were certified, densities, and attack success by labels. docs/sweeps.md has the columns."""
 
 import csv
 import math
@@ -16,6 +16,8 @@ from sweep_stages import attack_file
 from seatbelt_jax import run, storage
 
 Rows = list[dict[str, Any]]
+
+NAMES = ("pairs", "budgets", "images", "densities", "success")
 
 # Of the columns of an attack's table those that are averaged, beside its objective.
 _MEASURES = (
@@ -47,7 +49,7 @@ _DIGITS, _WHOLE = 6, 1e9
 def files(table: pathlib.Path) -> dict[str, pathlib.Path]:
     """Where the companions of a sweep's table are: sweep_pairs.csv, or sweep_pairs_1_of_2.csv, and so on."""
     shard = table.stem.removeprefix("sweep")
-    return {name: table.with_name(f"sweep_{name}{shard}.csv") for name in ("pairs", "budgets", "images", "densities")}
+    return {name: table.with_name(f"sweep_{name}{shard}.csv") for name in NAMES}
 
 
 def write(table: pathlib.Path, of_cells: Sequence[Mapping[str, Rows]]) -> None:
@@ -70,9 +72,11 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     if not (path / "config.json").exists():
         return {}
     opened = run.open(path)
-    rows: dict[str, Rows] = {"pairs": [], "budgets": [], "images": [], "densities": []}
+    rows: dict[str, Rows] = {name: [] for name in NAMES}
+    attacked: dict[str, str] = {}
     for name, options in sweep.attacks.items():
         if (file := attack_file(opened, options)) is not None:
+            attacked[file.stem] = name
             lanes = _read(file.with_suffix(".csv"))
             rows["pairs"] += _by("pair", name, options.pairs_by, lanes)
             rows["budgets"] += _by("budget", name, options.pairs_by, lanes)
@@ -83,6 +87,7 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
         record = storage.read_json(file) if file.exists() else {}
         if record.get("step") == opened.latest_step:
             rows["densities"] = list(_densities(record["measures"]))
+            rows["success"] = list(_success(record["measures"].get("attack_success", {}), attacked))
     return {name: [{"cell": path.name, **_rounded(row)} for row in found] for name, found in rows.items()}
 
 
@@ -129,12 +134,19 @@ def _images(opened: run.Run, found: Sequence[pathlib.Path]) -> Rows:
         norm = str(arrays["norm"])
         if name.startswith("empirical_margin"):
             columns |= {f"empirical_margin_{norm}": arrays["upper"], "probability_clean": arrays["p_clean"]}
+            # Evenly spaced along a direction, so that the last place says where all are.
+            columns[f"curve_last_{norm}"] = arrays["curve_norms"][:, -1]
+            for point, share in enumerate(arrays["curve_probability"].T):
+                columns[f"curve_probability_{point}"] = share
             continue
         columns |= {
             f"margin_{name}_{norm}": arrays["radius"],
             f"probability_lower_bound_{name}": arrays["p_lower"],
             f"norm_bound_{name}_stds_per_pixel_unit": arrays["norm_bound"],
+            "reconstruction_radius_l2": np.broadcast_to(arrays["reconstruction_radius"], arrays["radius"].shape),
         }
+        if norm == "l2" and "norms_frobenius" in arrays:
+            columns["encoder_jacobian_frobenius_latent_units_per_pixel_unit"] = arrays["norms_frobenius"]
     count = max(map(len, columns.values()), default=0)
     # Attacks may be on the first images alone.
     return [
@@ -155,10 +167,35 @@ def _densities(measures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "part": part,
                     "unit": unit,
                     "mean": found["mean"],
+                    "std": found.get("std", ""),
                     "first": places[0],
                     "last": places[-1],
                     **{f"density_{number}": value for number, value in enumerate(density)},
                 }
+
+
+def _success(found: Mapping[str, Any], attacked: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """A row for each ordered pair of labels of which an attack was counted, of sweeps under one budget.
+
+    Args:
+      found: the measure attack_success, tables by the names of the attacks' files.
+      attacked: the names that the sweep has for these.
+    """
+    for stem, name in attacked.items():
+        measured = found.get(stem, {})
+        if len(measured.get("budgets", ())) != 1:
+            continue
+        for source, row in enumerate(measured["ignore_target"]):
+            for target, share in enumerate(row):
+                if share is not None:
+                    yield {
+                        "attack": name,
+                        "source_label": source,
+                        "target_label": target,
+                        "ignore_target": share,
+                        "target": measured["target"][source][target],
+                        "counted_pairs": measured["counted_pairs"],
+                    }
 
 
 def _read(file: pathlib.Path) -> list[dict[str, str]]:

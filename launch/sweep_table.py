@@ -35,6 +35,8 @@ def place_of(cell: Cell) -> dict[str, Any]:
         "beta": config["objective"]["beta"],
         "penalty": config["objective"].get("penalty", ""),
         "decoder_reads": config["model"].get("decoder_reads", "all"),
+        "discrete_sizes": " ".join(map(str, config["model"].get("discrete_sizes", ()))),
+        "weight_decay": config["optimizer"].get("weight_decay", 0.0),
         "tau": config["model"].get("posterior_std_offset", 0.0),
         "seed": config["seed"],
     }
