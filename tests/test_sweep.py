@@ -437,8 +437,10 @@ def test_every_sweep_of_the_project_makes_sense(cells):
         found = cells.parse(importlib.import_module(f"configs.sweeps.{file.stem}").get_config().to_dict()).cells
         assert len({cell.name for cell in found}) == len(found)
         for cell in found:
-            sizes = cell.config["model"]["latent_sizes"]
-            training.check_layers(training.parse_settings(cell.config).objective, len(sizes))
+            model = cell.config["model"]
+            # Concrete latents are a layer of their own.
+            layers = len(model["latent_sizes"]) + bool(model["discrete_sizes"])
+            training.check_layers(training.parse_settings(cell.config).objective, layers)
 
 
 def test_the_grid_in_small_is_that_of_willetts_2021(cells):
