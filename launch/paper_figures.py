@@ -1,6 +1,8 @@
 """The figures of the papers that launch/figures.py can draw, by name."""
 
+import figures_c21
 import figures_claims
+import figures_s18
 import figures_w19
 import figures_w21
 import figures_w21_appendix
@@ -13,4 +15,6 @@ FIGURES: dict[str, Figure] = {
     **figures_w21_appendix.FIGURES,
     **figures_w19.FIGURES,
     **figures_claims.FIGURES,
+    **figures_s18.FIGURES,
+    **figures_c21.FIGURES,
 }

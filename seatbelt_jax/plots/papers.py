@@ -68,7 +68,7 @@ class Curves:
       x_label: of the horizontal axis, with its unit.
       lines: at least one.
       logarithmic: the vertical axis.
-      marked: whether each point has a dot, and lines say their names where they end; otherwise there is a legend.
+      marked: whether lines have a dot at each point and say their names where they end; otherwise there is a legend.
     """
 
     title: str
@@ -169,8 +169,8 @@ def _draw_curves(axes: Axes, panel: Curves) -> None:
         shown = np.isfinite(y) & ((y > 0.0) | (not panel.logarithmic))
         colour = series_colour(line.series) if line.shade is None else matplotlib.colors.to_hex(_RAMP(line.shade))
         style = series_style(line.series) if line.joined else "none"
-        marker = "o" if panel.marked else None
-        name = None if panel.marked else line.name
+        marker = "o" if panel.marked or not line.joined else None
+        name = None if panel.marked else line.name or None
         axes.plot(x[shown], y[shown], color=colour, ls=style, marker=marker, markersize=3.5, label=name)
         if line.low is not None and line.high is not None:
             low, high = np.asarray(line.low, float), np.asarray(line.high, float)
