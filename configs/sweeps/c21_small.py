@@ -14,10 +14,11 @@ norm 20 at most here are its r = 4 and 10 if its images are in [0, 1].
 
 Maximum damage attacks on the first 25 validation images, through mean, sigma, and both, each averaged over 8 draws;
 through both in smaller balls, too (norms). Margins of the same images by Theorem 1 of the paper (camuto), by bounds
-that are tighter (spectral, antithetic) or assume less (moving_std, linear_region, lipschitz), and, from above, by
-attack. The paper has 25 images in Fig. 4 and 6, and the entire data set in Fig. 7 and 9.
+that are tighter (spectral, antithetic) or assume less (moving_std, lipschitz), and, from above, by attack; not by
+linear_region, as an offset makes the encoder smooth. The paper has 25 images in Fig. 4 and 6, and the entire data set
+in Fig. 7 and 9: c21_paper.py.
 
-For the paper's data in full: c21_paper.py.
+Not run to the end yet: no numbers to expect.
 """
 
 from ml_collections import ConfigDict
@@ -54,7 +55,7 @@ def get_config() -> ConfigDict:
                 "damage_norms": {**attack, "through": "both", "budgets": (2.0, 4.0, 8.0, 12.0, 16.0)},
             },
             "certify": {
-                "methods": ("camuto", "spectral", "antithetic", "moving_std", "linear_region", "lipschitz"),
+                "methods": ("camuto", "spectral", "antithetic", "moving_std", "lipschitz"),
                 "images": _IMAGES,
                 "radius": 8.0,
                 "samples": 2000,
