@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from drawing import Drawn, Figure
+from drawing import Drawn, Figure, page
 from figure_tables import MissingError, Row, Tables, joined
 
 from seatbelt_jax import attacks, metrics, plots, run, storage
@@ -25,7 +25,7 @@ _MODELS: dict[str, Callable[[Row], bool]] = {
 _TABLE_4_1 = {"JointVAE": (36.86, 12.54), "VAE": (29.83, 9.49), "VAE with weight decay": (26.88, 7.85)}
 _MEASURES = {"ignore_target": "AS ignore-target", "target": "AS target"}
 _COLUMNS = 10
-_BY_RARER = "Attacks count whose source's clean reconstruction is classified right; pairs of digits weigh the same."
+_COUNTED = "Attacks count whose source's clean reconstruction is classified right; pairs of digits weigh the same."
 
 
 def latents(tables: Tables) -> Drawn:
@@ -94,7 +94,7 @@ def examples(tables: Tables, model: str) -> Drawn:
 def success(tables: Tables) -> Drawn:
     """Table 4.1: AS of each model."""
     table = []
-    lines = ["| model | AS ignore-target | AS target | paper | attacks counted |", "|---|---|---|---|---|"]
+    lines = []
     for name, cell in _cells(tables).items():
         rows = _success(tables, cell)
         means = {measure: _mean([row[measure] for row in rows]) for measure in _MEASURES}
@@ -105,9 +105,9 @@ def success(tables: Tables) -> Drawn:
             {**place, "measure": measure, "share": mean, "share_in_paper": share / 100.0}
             for (measure, mean), share in zip(means.items(), paper, strict=True)
         ]
-        ours = " | ".join(map(_per_cent, means.values()))
-        lines.append(f"| {name} | {ours} | {paper[0]} %, {paper[1]} % | {counted} |")
-    return Drawn(table, page="\n".join(lines), notes=(_BY_RARER,))
+        lines.append([name, *map(_per_cent, means.values()), f"{paper[0]} %, {paper[1]} %", str(counted)])
+    columns = ("model", *_MEASURES.values(), "in the thesis", "attacks counted")
+    return Drawn(table, page=page(columns, lines), notes=(_COUNTED,))
 
 
 def marginals(tables: Tables, of: str) -> Drawn:
@@ -116,7 +116,7 @@ def marginals(tables: Tables, of: str) -> Drawn:
     of_cells = {name: (cell, _success(tables, cell)) for name, cell in _cells(tables).items()}
     # A label may be missing from one model: of its sources none is reconstructed so that a classifier knows it.
     labels = sorted({int(row[f"{of}_label"]) for _, rows in of_cells.values() for row in rows})
-    lines = [f"| {of} | {' | '.join(map(str, labels))} |", f"|---|{'---|' * len(labels)}"]
+    lines: list[list[str]] = []
     for name, (cell, rows) in of_cells.items():
         place = {"data": cell["data"], "model": name, "cell": cell["cell"]}
         for measure, words in _MEASURES.items():
@@ -125,8 +125,8 @@ def marginals(tables: Tables, of: str) -> Drawn:
                 {**place, "measure": measure, f"{of}_label": label, "share": mean}
                 for label, mean in zip(labels, means, strict=True)
             ]
-            lines.append(f"| {name}, {words} | {' | '.join(map(_per_cent, means))} |")
-    return Drawn(table, page="\n".join(lines), notes=(_BY_RARER,))
+            lines.append([f"{name}, {words}", *map(_per_cent, means)])
+    return Drawn(table, page=page((of, *map(str, labels)), lines), notes=(_COUNTED,))
 
 
 def matrices(tables: Tables, model: str) -> Drawn:
@@ -148,7 +148,7 @@ def matrices(tables: Tables, model: str) -> Drawn:
     table = [{**place, **{name: row[name] for name in names}} for row in rows]
     counted = int(rows[0]["counted_pairs"])
     return Drawn(
-        table, panels, notes=(_BY_RARER, f"{counted} attacks counted. Empty: the diagonal, and where none counts.")
+        table, panels, notes=(_COUNTED, f"{counted} attacks counted. Empty: the diagonal, and where none counts.")
     )
 
 

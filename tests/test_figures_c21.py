@@ -34,7 +34,16 @@ def write(folder, settings=SETTINGS, data=("mnist",)):
     cells, companions = [], []
     for name, (beta, tau) in itertools.product(data, settings):
         cell = f"{name}_beta{beta:g}_tau{tau:g}"
-        place = {"cell": cell, "status": "done", "data": name, "L": 1, "d_z": 4, "beta": beta, "penalty": "kl"}
+        place = {
+            "cell": cell,
+            "status": "done",
+            "data": name,
+            "model": "",
+            "L": 1,
+            "d_z": 4,
+            "beta": beta,
+            "penalty": "kl",
+        }
         cells.append({**place, "tau": tau, "seed": 0, "step": 100})
         attacks = dict.fromkeys(("mean", "std", "both"), (LARGEST,)) | {"norms": RADII}
         pairs = [
@@ -84,7 +93,15 @@ def _densities(beta, tau):
         ("noise_robustness", "scale_0"),
         ("noise_robustness", "scale_0.5"),
     ):
-        row = {"measure": measure, "part": part, "mean": beta + tau, "std": 0.25, "first": -1.0, "last": 3.0}
+        row = {
+            "measure": measure,
+            "part": part,
+            "unit": "nats",
+            "mean": beta + tau,
+            "std": 0.25,
+            "first": -1.0,
+            "last": 3.0,
+        }
         yield row | dict.fromkeys((f"density_{number}" for number in range(points)), 0.25)
 
 

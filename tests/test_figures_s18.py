@@ -27,8 +27,9 @@ def write(folder, cells=CELLS):
     rows, companions = [], []
     for cell in cells:
         penalty, decay = CELLS[cell]
-        place = {"cell": cell, "status": "done", "data": "mnist", "L": 1, "penalty": penalty, "weight_decay": decay}
-        rows.append({**place, "tau": 0.0, "beta": 1.0, "discrete_sizes": "3", "seed": 0, "step": 4})
+        place = {"cell": cell, "status": "done", "data": "mnist", "model": cell, "L": 1, "d_z": 2}
+        place |= {"penalty": penalty, "weight_decay": decay, "discrete_sizes": "3"}
+        rows.append({**place, "tau": 0.0, "beta": 1.0, "seed": 0, "step": 4})
         pairs = [(source, target) for source in range(DIGITS) for target in range(DIGITS) if source != target]
         success = [
             {"source_label": source, "target_label": target, "ignore_target": share(cell, source, target)}
