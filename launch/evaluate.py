@@ -106,6 +106,13 @@ def record_file(opened: run.Run, options: Options) -> pathlib.Path:
     return opened.path / ("evaluation.json" if options.split == Options.split else "evaluation_test.json")
 
 
+def newest_measures(opened: run.Run, options: Options) -> dict[str, Any]:
+    """What `evaluate` has measured of the run's newest step on this split; nothing where there is none."""
+    file = record_file(opened, options)
+    record = storage.read_json(file) if file.exists() else {}
+    return record["measures"] if "measures" in record and record.get("step") == opened.latest_step else {}
+
+
 def _task(opened: run.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step

@@ -5,6 +5,7 @@ NAME.png, and NAME.csv with the numbers drawn, in figures/ of the first sweep's 
 and tables, or with tables alone; several are put together. docs/reproduction.md has all figures.
 """
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -87,7 +88,10 @@ def _caption(figure: Figure, drawn: Drawn) -> str:
     data = f"Data: {', '.join(shown)}"
     if other:
         data += f" (the paper's are {', '.join(figure.data)}; for these: {figure.paper})"
-    return " ".join((f"{figure.source}: {figure.title}.", f"{data}.", *drawn.notes))
+    notes = list(drawn.notes)
+    if any(value in (math.inf, -math.inf) for row in drawn.rows for value in row.values()):
+        notes.append("Infinite, and not drawn, is what most pairs never reach.")
+    return " ".join((f"{figure.source}: {figure.title}.", f"{data}.", *notes))
 
 
 if __name__ == "__main__":

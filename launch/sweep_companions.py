@@ -83,11 +83,9 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     if sweep.certify is not None:
         rows["images"] = _images(opened, certify.results(opened, sweep.certify))
     if sweep.evaluate is not None:
-        file = evaluate.record_file(opened, sweep.evaluate)
-        record = storage.read_json(file) if file.exists() else {}
-        if record.get("step") == opened.latest_step:
-            rows["densities"] = list(_densities(record["measures"]))
-            rows["success"] = list(_success(record["measures"].get("attack_success", {}), attacked))
+        measures = evaluate.newest_measures(opened, sweep.evaluate)
+        rows["densities"] = list(_densities(measures))
+        rows["success"] = list(_success(measures.get("attack_success", {}), attacked))
     return {name: [{"cell": path.name, **_rounded(row)} for row in found] for name, found in rows.items()}
 
 

@@ -179,7 +179,7 @@ def _is_certified(opened: run.Run, options: certification.Options) -> bool:
 def _is_evaluated(opened: run.Run, options: evaluation.Options) -> bool:
     file = evaluate.record_file(opened, options)
     record = storage.read_json(file) if file.exists() else {}
-    if record.get("step") != opened.latest_step:
+    if not record or record.get("step") != opened.latest_step:
         return False
     made, skipped = record["measures"], record["skipped"]
     return all(

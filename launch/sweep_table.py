@@ -60,10 +60,7 @@ def results_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Any]:
             if file.exists() and (arrays := storage.read_npz(file)).get("step") == opened.latest_step:
                 row |= _of_certificate(file.stem, arrays)
     if sweep.evaluate is not None:
-        file = evaluate.record_file(opened, sweep.evaluate)
-        record = storage.read_json(file) if file.exists() else {}
-        if record.get("step") == opened.latest_step:
-            row |= _of_measures(record["measures"])
+        row |= _of_measures(evaluate.newest_measures(opened, sweep.evaluate))
     return row
 
 
@@ -88,7 +85,8 @@ def _of_certificate(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, An
     if name.startswith("empirical_margin"):
         return {f"empirical_margin_median_{norm}": np.median(arrays["upper"])}
     row = {
-        f"margin_{name}_median_{norm}": np.median(arrays["radius"]),
+        # Where none has a certificate, 0 would look like a measured one.
+        f"margin_{name}_median_{norm}": "" if np.all(arrays["abstained"]) else np.median(arrays["radius"]),
         f"margin_{name}_share_abstained": np.mean(arrays["abstained"]),
         f"margin_{name}_norm_bound_median_stds_per_pixel_unit": np.median(arrays["norm_bound"]),
     }

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from seatbelt_jax import data, models, plots, run, storage, training
+from seatbelt_jax import data, lock, models, plots, run, storage, training
 from seatbelt_jax.checkpoint import Origin, OriginKind
 from seatbelt_jax.training import distributed
 
@@ -109,6 +109,8 @@ class Prepared(NamedTuple):
 
 def train(config: dict, path: pathlib.Path, *, origin: Origin | None = None, profile: bool = False) -> None:
     """Trains `config` in the run directory `path`, from its newest checkpoint, else from `origin`."""
+    if distributed.is_first():
+        lock.check_free(path)
     opened, model, splits, settings, _ = prepared = prepare(config, path, origin=origin)
     training.train(model, splits, settings, path, origin=opened.origin, on_evaluation=prepared.show, profile=profile)
 

@@ -20,8 +20,12 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
 
     Raises:
       BlockingIOError: where another training is at work there.
+      OSError: where the directory cannot be made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"the run directory {directory} cannot be made ({error}); give another --workdir") from error
     with (directory / NAME).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,3 +38,10 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
             if error.errno not in _NO_LOCKS:
                 raise
         yield
+
+
+def check_free(directory: pathlib.Path) -> None:
+    """Raises BlockingIOError where a training is at work in `directory` now: before minutes are spent for nothing."""
+    if (directory / NAME).exists():
+        with locked(directory):
+            pass

@@ -163,9 +163,12 @@ def _certificates(opened: "Run") -> Section:
             if _is_old(arrays, opened):
                 old.append(f"{folder}/{file.stem}")
                 continue
-            margin, r = float(np.median(arrays["radius"])), float(arrays["reconstruction_radius"])
+            r = float(arrays["reconstruction_radius"])
+            # A median of abstentions would look like a measured margin.
+            is_certified = not np.all(arrays.get("abstained", False))
+            margin = _number(np.median(arrays["radius"])) if is_certified else "abstained"
             words = (f"{arrays[key]}".replace("_", " ") for key in ("soundness", "norm"))
-            rows.append((f"{arrays['method']}", *words, f"{r:g}", f"{len(arrays['radius'])} {split}", _number(margin)))
+            rows.append((f"{arrays['method']}", *words, f"{r:g}", f"{len(arrays['radius'])} {split}", margin))
     header = ("method", "soundness", "norm", "r", "images", "median margin")
     title = "Certificates, in pixel units"
     return Section(title, rows, header if rows else (), _note(opened, "certify", bool(rows), old))

@@ -170,6 +170,14 @@ def test_a_caption_says_whose_figure_and_which_data(figures, drawn, planted):
     assert "Data: sprites (the paper's are dsprites, chairs, faces; for these: python launch/sweep.py" in caption
 
 
+def test_a_caption_says_where_something_is_never_reached(figures, planted):
+    figure = figures.FIGURES["w21_3"]
+    drawn = figure.draw(launchers.load("figure_tables").read([planted]))
+    assert "what most pairs never reach" in figures._caption(figure, drawn)
+    finite = [row for row in drawn.rows if np.inf not in row.values()]
+    assert finite and "never reach" not in figures._caption(figure, drawn._replace(rows=finite))
+
+
 def test_every_figure_names_a_sweep_that_exists(figures):
     for figure in figures.FIGURES.values():
         for file in filter(None, (figure.sweep, *re.findall(r"configs/[\w/]+\.py", figure.paper))):

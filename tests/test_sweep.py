@@ -300,6 +300,30 @@ def test_cells_are_trained_together_from_a_step_that_all_have(tmp_path):
     assert groups == [["a", "b"], ["new", "d"], ["c"], ["e"]]
 
 
+def test_a_cell_stopped_before_its_first_checkpoint_has_nothing_to_show_yet(cells, whole, tmp_path):
+    asked = cells.parse(config())
+    path = tmp_path / CELLS[0]
+    path.mkdir()
+    shutil.copy(whole / CELLS[0] / "config.json", path)
+    assert launchers.load("sweep_table").results_of(asked, path) == {"step": None}
+    assert not any(launchers.load("sweep_companions").rows_of(asked, path).values())
+    stages = launchers.load("sweep_stages").stages_of(asked, asked.cells[0])
+    assert not any(stage.is_done(run.open(path)) for stage in stages)
+
+
+def test_where_every_image_is_abstained_on_there_is_no_margin(cells):
+    arrays = {
+        "norm": "l2",
+        "norm_bound": np.ones(2),
+        "radius": np.array([0.0, 0.5]),
+        "abstained": np.array([True, False]),
+    }
+    of = launchers.load("sweep_table")._of_certificate
+    assert of("camuto", arrays)["margin_camuto_median_l2"] == 0.25
+    nothing = of("camuto", {**arrays, "radius": np.zeros(2), "abstained": np.array([True, True])})
+    assert (nothing["margin_camuto_median_l2"], nothing["margin_camuto_share_abstained"]) == ("", 1.0)
+
+
 def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
     before = times(whole)
     other = config()

@@ -12,7 +12,7 @@ import pytest
 
 from seatbelt_jax import data, metrics, models, storage, training
 from seatbelt_jax.checkpoint import Checkpoints, Origin
-from seatbelt_jax.lock import locked
+from seatbelt_jax.lock import check_free, locked
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
@@ -233,8 +233,16 @@ def test_a_trace_is_written_where_there_are_steps_enough(model, splits, tmp_path
 
 
 def test_two_trainings_do_not_share_a_directory(model, splits, tmp_path):
-    with pytest.raises(BlockingIOError, match="another training is at work in"), locked(tmp_path):
-        train(model, splits, tmp_path)
+    check_free(tmp_path)
+    with locked(tmp_path):
+        with pytest.raises(BlockingIOError, match="another training is at work in"):
+            check_free(tmp_path)
+        with pytest.raises(BlockingIOError, match="another training is at work in"):
+            train(model, splits, tmp_path)
+    check_free(tmp_path)
+    in_a_file = tmp_path / "training.lock" / "run"
+    with pytest.raises(OSError, match=r"the run directory .* cannot be made"), locked(in_a_file):
+        pass
     assert not (tmp_path / "checkpoints").exists()
     train(model, splits, tmp_path, steps=1)
 

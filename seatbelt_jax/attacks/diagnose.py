@@ -57,7 +57,7 @@ class Diagnosis:
             for name, attacks in self.flags.items()
             if np.any(attacks)
         ]
-        return raised + [f"not tested: {name} ({MEANING[name]})" for name in self.untested]
+        return raised + [f"not tested is {name}: whether {MEANING[name]}" for name in self.untested]
 
 
 def diagnose(result: AttackResult, *, by: float = 0.05) -> Diagnosis:
