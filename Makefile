@@ -37,7 +37,7 @@ wheel: setup
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
 	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
+	.venv-wheel/bin/python -m pip install --quiet --no-compile dist/*.whl
 	cd / && $(CURDIR)/.venv-wheel/bin/python -c \
 	  'from seatbelt_jax import attacks, bounds, data, elbo, metrics, models, plots, run, training; print(bounds.__file__)'
 	rm -rf .venv-wheel

