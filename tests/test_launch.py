@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from seatbelt_jax import training
+from seatbelt_jax import run, training
 from tests import launchers
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -104,10 +104,9 @@ def test_every_other_smoke_variant_runs(launch, config, tmp_path):
     assert training.read_metrics(tmp_path / "run")[-1]["split"] == "validation"
 
 
-def test_runs_of_different_image_sizes_are_not_shown_together(launch, refused, smoke_run, tmp_path):
+def test_runs_of_different_image_sizes_are_not_shown_together(refused, smoke_run, tmp_path):
     other = tmp_path / "celeba"
-    size = "--config.data.image_size=16"
-    launch("launch/train.py", "--config=configs/celeba_seatbelt.py:smoke", size, f"--workdir={other}")
+    run.prepare(other, run.open(smoke_run).config, (16, 16, 3))
     line = refused("launch/report.py", f"--run={smoke_run}", f"--run={other}")
     assert "32 x 32 x 1" in line and "16 x 16 x 3" in line
 
@@ -143,6 +142,7 @@ def test_a_diverging_run_stops_in_one_line(refused, tmp_path):
         "launch/train.py",
         SMOKE,
         f"--workdir={tmp_path / 'run'}",
+        "--config.model.network=mlp",
         "--config.optimizer.learning_rate=1e30",
         "--config.train.max_skipped_in_a_row=2",
     )
