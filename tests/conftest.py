@@ -41,5 +41,11 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
 # collection: looking for garbage less often takes 8 % less time.
 gc.set_threshold(100_000, 50, 50)
 
+# The threads that XLA has for each core wait for each other where two workers share the cores: a core for each worker.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _worker and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(_worker.removeprefix("gw")) % len(_cores)]})
+
 # Programs that a shell starts in the background ignore Ctrl-C and hand that on; tests send it to themselves and others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
