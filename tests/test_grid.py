@@ -59,16 +59,22 @@ def whole(model, splits, tmp_path_factory):
     return path, training.train_grid(model, splits, grid(), folders(path))
 
 
+@pytest.fixture(scope="module")
+def alone(model, splits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone")
+    states = [training.train(model, splits, each, folder) for each, folder in zip(grid(), folders(path), strict=True)]
+    return path, states
+
+
 @pytest.mark.parametrize("steps_per_dispatch", [0, 3])
-def test_each_training_is_what_it_is_alone(model, splits, whole, tmp_path, steps_per_dispatch):
+def test_each_training_is_what_it_is_alone(model, splits, whole, alone, tmp_path, steps_per_dispatch):
     path, states = whole
     if steps_per_dispatch:
-        path = tmp_path / "chunks"
+        path = tmp_path
         states = training.train_grid(model, splits, grid(steps_per_dispatch=3), folders(path))
-    for number, (folder, ours, alone) in enumerate(zip(folders(path), states, grid(), strict=True)):
-        expected = training.train(model, splits, alone, tmp_path / str(number))
+    for folder, ours, of_one, expected in zip(folders(path), states, folders(alone[0]), alone[1], strict=True):
         chex.assert_trees_all_close(ours, expected, rtol=1e-3, atol=1e-4)
-        for row, other in zip(rows(folder), rows(tmp_path / str(number)), strict=True):
+        for row, other in zip(rows(folder), rows(of_one), strict=True):
             assert row.keys() == other.keys()
             np.testing.assert_allclose(list(row.values()), [other[name] for name in row], rtol=1e-3, atol=1e-3)
         with Checkpoints(folder / "checkpoints") as checkpoints:

@@ -56,9 +56,9 @@ def refused(forks):
 
 @pytest.fixture(scope="module")
 def smoke_run(tmp_path_factory):
-    """The sprites Seatbelt smoke run, trained, attacked and certified by the launchers."""
+    """A sprites Seatbelt smoke run of two layers, trained, attacked and certified by the launchers."""
     path = tmp_path_factory.mktemp("runs") / "seatbelt"
-    start("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={path}")
+    start("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke,L2", f"--workdir={path}")
     start("launch/attack.py", f"--run={path}", "--pairs=2", "--penalties=3", "--iterations=5")
     start("launch/certify.py", f"--run={path}", "--images=2", "--samples=12", "--radius=50")
     return path
@@ -94,7 +94,7 @@ def test_results_of_an_earlier_step_are_not_shown_as_the_models(launch, smoke_ru
 
 def test_the_same_command_again_changes_nothing(launch, smoke_run):
     before = (smoke_run / "metrics.jsonl").read_text()
-    launch("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke", f"--workdir={smoke_run}")
+    launch("launch/train.py", "--config=configs/sprites_seatbelt.py:smoke,L2", f"--workdir={smoke_run}")
     assert (smoke_run / "metrics.jsonl").read_text() == before
 
 
@@ -153,7 +153,7 @@ def test_a_diverging_run_stops_in_one_line(refused, tmp_path):
 def test_a_run_of_another_configuration_is_left_alone(refused, smoke_run):
     line = refused(
         "launch/train.py",
-        "--config=configs/sprites_seatbelt.py:smoke",
+        "--config=configs/sprites_seatbelt.py:smoke,L2",
         f"--workdir={smoke_run}",
         "--config.objective.beta=3.0",
     )
@@ -177,7 +177,7 @@ def test_a_run_whose_config_and_checkpoint_disagree_is_refused(refused, smoke_ru
     copy = tmp_path / "copy"
     copy.mkdir()
     record = json.loads((smoke_run / "config.json").read_text())
-    record["config"]["model"]["latent_sizes"] = [7, 4, 3, 2]
+    record["config"]["model"]["latent_sizes"][0] += 1
     (copy / "config.json").write_text(json.dumps(record))
     (copy / "checkpoints").symlink_to(smoke_run / "checkpoints")
     line = refused("launch/attack.py", f"--run={copy}")

@@ -311,12 +311,12 @@ def test_divergence_stops_and_keeps_what_reproduces_it(model, splits, tmp_path, 
     assert latest_step(tmp_path) == 6 and rows(tmp_path) == before
 
     made = recipe.make_recipe(model, training.parse_settings(config(**changes)), 54)
-    fresh = state.create(made, jax.random.key(0))
+    fresh = jax.eval_shape(lambda: state.create(made, jax.random.key(0)))
     with Checkpoints(tmp_path / "diverged") as checkpoints:
         kept = state.restore(*checkpoints.load_newest(variables=fresh.variables, training=fresh.training))
     assert (int(kept.step), int(kept.skipped)) == (6, 0)
     batch = storage.read_npz(tmp_path / "diverged" / "batch_6.npz")["images"]
-    after, metrics = step.train_step(kept, batch, jax.random.key(1), recipe=made)
+    after, metrics = jax.jit(functools.partial(step.train_step, recipe=made))(kept, batch, jax.random.key(1))
     assert int(after.skipped) == 1 and np.isnan(metrics["loss"])
 
 
