@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
-from scipy import stats
+from scipy import special
 
 from seatbelt_jax.bounds.checks import (
     Decode,
@@ -306,7 +306,7 @@ def _first_order_norm(
 ) -> Float[Array, ""]:
     """The norm that takes the probability to the risk if the mean moves by `speed` standard deviations per unit."""
     probability = jnp.clip(p_clean, 0.5 / num_samples, 1.0 - 0.5 / num_samples)
-    budget = jnp.maximum(jax.scipy.stats.norm.ppf(probability) - stats.norm.ppf(risk), _LEAST_BUDGET)
+    budget = jnp.maximum(jax.scipy.stats.norm.ppf(probability) - special.ndtri(risk), _LEAST_BUDGET)
     # Where the encoder does not move to first order, a unit in every pixel.
     whole = float(np.sqrt(x.size)) if norm == "l2" else 1.0
     sufficient = budget / jnp.where(speed > 0.0, speed, 1.0)

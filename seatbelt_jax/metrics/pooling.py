@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
 from seatbelt_jax.metrics.bootstrap import bootstrap_interval
 
@@ -155,6 +154,8 @@ def _student(mean: float, squares: float, count: int, level: float) -> tuple[flo
     if count < 2:
         return np.nan, np.nan
     error = np.sqrt(squares / (count - 1) / count)
+    from scipy import stats  # takes a third of a second, which only those who use it should pay
+
     reach = float(stats.t.ppf(0.5 * (1.0 + level), count - 1) * error)
     return mean - reach, mean + reach
 

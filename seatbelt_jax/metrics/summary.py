@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from seatbelt_jax.attacks import AttackResult, diagnose
 from seatbelt_jax.metrics.attack import distortion_to_reach, relative_likelihood_degradation
@@ -87,5 +86,7 @@ def _median(name: str, values: Float[np.ndarray, "pair *budget"], **settings: An
 def _share(name: str, reached: Bool[np.ndarray, " pair"], level: float) -> dict[str, float]:
     if not reached.size:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), np.nan)
+    from scipy import stats  # takes a third of a second, which only those who use it should pay
+
     interval = stats.binomtest(int(reached.sum()), reached.size).proportion_ci(level)
     return {name: float(reached.mean()), f"{name}_low": float(interval.low), f"{name}_high": float(interval.high)}
