@@ -91,10 +91,7 @@ def train_grid(
                         found = programs.evaluate(states, number)
                         if on_evaluation is not None:
                             on_evaluation(number, step, found)
-                        writer.write_pictures(
-                            step, {**found.pictures, "traversals": found.traversals}, model.likelihood.image_range
-                        )
-                        writer.write(step, "validation", found.metrics)
+                        writer.write_evaluation(step, found, model.likelihood.image_range)
 
         evaluate_if_due(start, states)
         steps = programs.chunks(start)

@@ -72,11 +72,7 @@ def train(
             found = trainer.evaluate(state)
             if on_evaluation is not None and distributed.is_first():
                 on_evaluation(step, found)
-            writer.write_pictures(
-                step, {**found.pictures, "traversals": found.traversals}, model.likelihood.image_range
-            )
-            # Last: an evaluation interrupted before it is whole is made again.
-            writer.write(step, "validation", found.metrics)
+            writer.write_evaluation(step, found, model.likelihood.image_range)
 
     with (
         contextlib.nullcontext() if silent else locked(directory),

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from seatbelt_jax import storage
+from seatbelt_jax.training.evaluation import Evaluation
 from seatbelt_jax.training.events import Events
 
 
@@ -83,6 +84,12 @@ class MetricWriter:
         with storage.naming(self._path):
             os.fsync(self._file.fileno())
         self._events.flush()
+
+    def write_evaluation(self, step: int, found: Evaluation, image_range: tuple[float, float]) -> None:
+        """Writes an evaluation: its pictures, in `image_range`, and its row."""
+        self.write_pictures(step, {**found.pictures, "traversals": found.traversals}, image_range)
+        # Last: an evaluation interrupted before it is whole is made again.
+        self.write(step, "validation", found.metrics)
 
     def write_pictures(
         self, step: int, pictures: Mapping[str, Float[ArrayLike, "..."]], image_range: tuple[float, float]
