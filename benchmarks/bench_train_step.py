@@ -1,6 +1,6 @@
 """One optimiser step of the paper's models against eager PyTorch: time, images a second, memory.
 
-    python -m benchmarks.bench_train_step [--cases sprites_seatbelt ..] [--batches 128 1024] [--repeats 3]
+    python -m benchmarks.bench_train_step [--cases sprites_seatbelt ..] [--batches 128 1024] [--repeats 10]
 
 A case is a configuration of `configs/`, with random images in place of its data. Ours is `training.step.train_step`,
 jitted as in the training loop, on images that lie on the device; the reference is `benchmarks.torch_models`, the same
@@ -10,8 +10,8 @@ memory that it frees, as the launchers do, for both.
 The first step of both has the same noise: their losses and gradients are compared in the table. Compilation is
 excluded. Peak memory is what the resident memory of a fresh process grows by over two steps.
 
-All cases at batch 128 take about 4 minutes on 2 cores. The paper's batch, 1024, takes as long for one or two cases;
-the results of several runs add up in one file.
+All cases at batch 128 take about 15 minutes on 2 cores, most of it in the fresh processes; the paper's batch, 1024,
+about as long for one case. The results of several runs add up in one file.
 """
 
 import argparse
@@ -207,7 +207,7 @@ def differences(ours: dict[str, Any], reference: dict[str, Any]) -> dict[str, fl
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What is left of a step once it has been timed, its arrays gone."""
+    """What is kept of a step that has been timed."""
 
     seconds: float
     first: dict[str, Any]
@@ -245,7 +245,7 @@ class Row:
 
 def measure(case: str, batch: int, implementations: Sequence[str], repeats: int) -> list[Row]:
     """Times one case, compares with PyTorch and asks for each one's memory."""
-    timings = {name: time_steps(prepare(case, batch, name), repeats) for name in implementations}
+    timings = time_steps({name: prepare(case, batch, name) for name in implementations}, repeats)
     reference = timings.get("torch")
     rows = []
     for name, timing in timings.items():
@@ -258,7 +258,8 @@ def measure(case: str, batch: int, implementations: Sequence[str], repeats: int)
                 milliseconds_per_step=1e3 * timing.seconds,
                 images_per_second=batch / timing.seconds,
                 times_torch=reference.seconds / timing.seconds if reference else None,
-                peak_mib=peak_memory(case, batch, name),
+                # torch.compile has taken a step before its memory can be asked for.
+                peak_mib=None if name == "torch_compile" else peak_memory(case, batch, name),
                 temporary_mib=timing.temporary_mib,
                 compile_seconds=timing.compile_seconds,
                 **apart,
@@ -267,15 +268,24 @@ def measure(case: str, batch: int, implementations: Sequence[str], repeats: int)
     return rows
 
 
-def time_steps(step: Step, repeats: int) -> Timing:
-    """The first step, which warms up, and the median time of those after it."""
-    first = step.first()
-    seconds = []
+def time_steps(steps: dict[str, Step], repeats: int) -> dict[str, Timing]:
+    """The first step of each, which warms up, and the median time of later ones.
+
+    They take turns, so that what else the machine does meets all alike; of two steps in a row the second is timed,
+    when the threads of the one before have come to rest.
+    """
+    first = {name: step.first() for name, step in steps.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
-        begin = time.perf_counter()
-        step.run()
-        seconds.append(time.perf_counter() - begin)
-    return Timing(statistics.median(seconds), first, step.compile_seconds, step.temporary_mib)
+        for name, step in steps.items():
+            step.run()
+            begin = time.perf_counter()
+            step.run()
+            seconds[name].append(time.perf_counter() - begin)
+    return {
+        name: Timing(statistics.median(seconds[name]), first[name], step.compile_seconds, step.temporary_mib)
+        for name, step in steps.items()
+    }
 
 
 def peak_memory(case: str, batch: int, implementation: str) -> float | None:
@@ -353,7 +363,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--batches", nargs="+", type=int, default=[128])
     parser.add_argument("--implementations", nargs="+", choices=IMPLEMENTATIONS, default=list(IMPLEMENTATIONS))
-    parser.add_argument("--repeats", type=int, default=3, help="steps timed after the first one")
+    parser.add_argument("--repeats", type=int, default=10, help="timed steps of each, after the first one")
     parser.add_argument("--threads", type=int, default=2, help="CPU cores for both")
     parser.add_argument("--memory_of", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
     flags = parser.parse_args()
