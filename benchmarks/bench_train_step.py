@@ -6,7 +6,7 @@ A case is a configuration of `configs/`, with random images in place of its data
 jitted as in the training loop, on images that lie on the device; the reference is `benchmarks.torch_models`, the same
 network and objective with Adam and a cosine schedule, from the same parameters, in the same process on as many cores,
 eager and, as torch_compile, with forward pass, loss and their gradients through torch.compile. The process keeps the
-memory that it frees, as the launchers do, for both.
+memory that it frees, as the launchers do, for both, unless --glibc_defaults is given.
 The first step of both has the same noise: their losses and gradients are compared in the table. Compilation is
 excluded. Peak memory is what the resident memory of a fresh process grows by over two steps.
 
@@ -366,8 +366,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed steps of each, after the first one")
     parser.add_argument("--threads", type=int, default=2, help="CPU cores for both")
     parser.add_argument("--memory_of", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--glibc_defaults", action="store_true", help="give freed memory back; no results are written")
     flags = parser.parse_args()
-    freed_memory.keep()
+    if not flags.glibc_defaults:
+        freed_memory.keep()
     # PyTorch, imported later, takes its threads from here, and XLA one for each core that it may use.
     os.environ["OMP_NUM_THREADS"] = str(flags.threads)
     if hasattr(os, "sched_setaffinity"):
@@ -381,15 +383,15 @@ def main() -> None:
         print("no PyTorch for this device: there is no reference to compare with; pip install -e '.[benchmark]'")
     print(hardware.describe(PACKAGES))
     settings = {"repeats": flags.repeats, "threads": flags.threads}
-    before = rows_before(settings)
+    before = [] if flags.glibc_defaults else rows_before(settings)
     for batch in flags.batches:
         for case in flags.cases:
             rows = measure(case, batch, implementations, flags.repeats)
             report(rows, header=case == flags.cases[0])
-            # After each case: a long run that is interrupted keeps what it has.
-            before = merge(before, rows)
-            path = hardware.write_results("train_step", before, settings=settings, packages=PACKAGES)
-    print(f"written to {path}")
+            if not flags.glibc_defaults:
+                # After each case: a long run that is interrupted keeps what it has.
+                before = merge(before, rows)
+                print(hardware.write_results("train_step", before, settings=settings, packages=PACKAGES))
 
 
 if __name__ == "__main__":
