@@ -82,7 +82,7 @@ def likelihood_by_norm(
     for series, (value, rows) in enumerate(over(attacked, axis).items()):
         points = {0.0: _spread([row["clean_source_log_likelihood_nats"] for row in clean if row[axis] == value])}
         for radius, of_radius in over(rows, "budget").items():
-            points[radius] = _pooled(of_radius, "source_log_likelihood_nats")
+            points[radius] = pooled(of_radius, "source_log_likelihood_nats")
         table += [
             {
                 "data": rows[0]["data"],
@@ -179,16 +179,16 @@ def radius_of(rows: Sequence[Row]) -> str:
     )
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "images": len(values)}
-
-
-def _pooled(rows: Sequence[Row], measure: str) -> dict[str, Any]:
+def pooled(rows: Sequence[Row], measure: str) -> dict[str, Any]:
     """Mean and standard deviation of all attacks of several rows."""
     counts, means, stds = (column(rows, name) for name in ("attacks", f"{measure}_mean", f"{measure}_std"))
     mean = float(counts @ means / counts.sum())
     variance = counts @ (stds**2 + (means - mean) ** 2) / counts.sum()
     return {"mean": mean, "std": float(np.sqrt(variance)), "images": int(counts.sum())}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "images": len(values)}
 
 
 def _of_damage(rows: Sequence[Row], cells: Sequence[Row], through: str) -> list[Row]:

@@ -72,6 +72,16 @@ def test_densities_are_those_of_the_largest_model(drawn):
     }
 
 
+def test_of_models_alike_the_deepest_and_largest_with_the_first_seed_stands_for_all():
+    settings = [(10.0, 2, 8, 0), (10.0, 4, 8, 0), (10.0, 4, 24, 1), (10.0, 4, 24, 0), (4.0, 4, 24, 0)]
+    made = {"data": "sprites", "penalty": "total_correlation", "decoder_reads": "all"}
+    cells = [made | dict(zip(("beta", "L", "d_z", "seed"), values, strict=True)) for values in settings]
+    model_of = launchers.load("figure_densities").model_of
+    assert model_of(cells, "sprites", "seatbelt") is cells[3]
+    assert model_of(cells, "sprites", "seatbelt", least=True) is cells[4]
+    assert model_of(cells, "sprites", "seatbelt", 2.0) is None
+
+
 def test_maps_have_depths_from_the_beta_tcvae_up(drawn):
     found = {(row["L"], row["beta"]): row["mean"] for row in rows(drawn, "w21_d9", measure="target_nll_nats")}
     # 100 L + beta, and 0, 1, 2 for the three pairs.

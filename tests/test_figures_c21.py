@@ -11,7 +11,8 @@ from tests import launchers, planted_sweep
 IMAGES = 6
 POINTS = 5
 SETTINGS = [(0.1, 0.0), (1.0, 0.0), (10.0, 0.0), (1.0, 0.1), (1.0, 0.5), (1.0, 1.0)]
-RADII = (2.0, 4.0)
+# Of one attack in several balls, and of those in one ball alone.
+RADII = (2.0, 4.0, 12.0)
 LARGEST = 8.0
 NAMES = ("c21_4", "c21_5", "c21_6", "c21_7", "c21_8", "c21_9")
 
@@ -195,9 +196,9 @@ def test_over_tau(drawn):
 def test_the_likelihood_under_attack_begins_without_one(drawn, name, axis, beta, tau):
     wanted = {axis: {"tau": tau, "beta": beta}[axis]}
     found = rows(drawn, name, measure="source_log_likelihood_nats", **wanted)
-    assert [row["radius_l2"] for row in found] == [0.0, *RADII, LARGEST]
+    assert [row["radius_l2"] for row in found] == sorted((0.0, *RADII, LARGEST))
     assert [row["mean"] for row in found] == pytest.approx([likelihood(beta, tau, row["radius_l2"]) for row in found])
-    assert [row["std"] for row in found] == pytest.approx([np.std(np.arange(IMAGES))] * 4, rel=1e-5)
+    assert [row["std"] for row in found] == pytest.approx([np.std(np.arange(IMAGES))] * len(found), rel=1e-5)
 
 
 def test_over_beta(drawn):
@@ -231,3 +232,11 @@ def test_what_is_missing_is_named(figures, tmp_path):
     _, missing = figures.draw([one], ["all"], tmp_path / "figures")
     assert "maximum damage through μ in one ball (--through=mean)" in missing["c21_4"]
     assert "certified images (the section certify)" in missing["c21_6"]
+
+
+def test_groups_of_attacks_are_pooled_as_if_they_were_one():
+    groups = np.array([1.0, 2.0, 4.0]), np.array([10.0, 30.0])
+    rows = [{"attacks": len(group), "x_mean": group.mean(), "x_std": group.std()} for group in groups]
+    everything = np.concatenate(groups)
+    expected = {"mean": everything.mean(), "std": everything.std(), "images": 5}
+    assert launchers.load("damage_numbers").pooled(rows, "x") == pytest.approx(expected)
