@@ -6,7 +6,7 @@ A small Seatbelt-VAE on the embedded sprites is trained undisturbed, and again w
 uniformly over most of the time that takes; each time the same command starts it again. A training that came to its end
 before the strike is followed by another one. Compared are all arrays of the last checkpoint (parameters, running
 averages, the optimiser's state, counters), all rows of metrics.jsonl but the rates, and the pictures of the last
-evaluation. The table says what each strike hit, as far as files tell. About 20 minutes on 2 cores.
+evaluation. The table says what each strike hit, as far as files tell. About half an hour on a busy core.
 """
 
 import argparse
