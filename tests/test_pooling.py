@@ -70,6 +70,9 @@ def test_the_interval_of_a_median_draws_pairs_with_all_that_is_theirs():
     found = metrics.median_over_pairs(list(values), labels)
     assert found.value == np.median(values)
     assert (found.low, found.high) == pytest.approx(expected)
+    even = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    expected = metrics.bootstrap_interval(lambda drawn: np.median(even[drawn]), 6, level=0.5)
+    assert metrics.median_over_pairs(list(even), range(6), level=0.5)[1:] == expected
 
 
 def test_the_mean_over_models_has_students_interval_where_there_are_several():
