@@ -78,7 +78,7 @@ def bounds_against_attacks(tables: Tables) -> Drawn:
         if any(degradation):
             values = numbers.column(degradation, "relative_likelihood_degradation_mean")
             place = {"data": data, "measure": "relative_likelihood_degradation"}
-            title = f"{data}: relative degradation of log p(x|z) under maximum damage"
+            title = f"{data}: degradation of log p(x|z) under attack"
             panel, of_panel = _scatter(
                 title, "margin by attack, pixel units (L2)", margins, values, rows, place, diagonal=False
             )
