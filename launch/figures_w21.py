@@ -26,12 +26,14 @@ def posterior_stds(tables: Tables) -> Drawn:
     cells = tables.of_kind("beta_vae", "beta_tcvae")
     panels: list[plots.Panel] = []
     table: list[dict[str, Any]] = []
+    lacking: list[str] = []
     for data in tables.data_sets(cells):
         chosen = [("VAE", densities.model_of(cells, data, "beta_vae", 1.0))]
         chosen += [(numbers.NAMES[kind], densities.model_of(cells, data, kind)) for kind in ("beta_vae", "beta_tcvae")]
         lines = []
         for series, (name, cell) in enumerate(chosen):
             if cell is None:
+                lacking.append(f"{data}: no {name}{', that is, β-VAE under β = 1' if name == 'VAE' else ''}.")
                 continue
             label = name if name == "VAE" else f"{name}, β = {cell['beta']:g}"
             found = densities.line(tables, cell, "posterior_std", "layer_1", label, series=series)
@@ -47,7 +49,7 @@ def posterior_stds(tables: Tables) -> Drawn:
             table += rows
     if not panels:
         raise MissingError("the measure posterior_std (evaluate.measures) of models of one layer")
-    return Drawn(table, panels, columns=3, notes=(densities.NOTE, numbers.OVER_MODELS))
+    return Drawn(table, panels, columns=3, notes=(densities.NOTE, numbers.OVER_MODELS, *lacking))
 
 
 def delta_over_beta(tables: Tables) -> Drawn:

@@ -36,7 +36,7 @@ class Attacked(NamedTuple):
 def attacks_on_three_models(tables: Tables) -> Drawn:
     """Fig. 1: the first pair of each data set, attacked on a VAE, a beta-TCVAE and a Seatbelt-VAE."""
     cells = _with_runs(tables)
-    panels, table = [], []
+    panels, table, lacking = [], [], []
     for data in tables.data_sets(cells):
         chosen = {
             "VAE": densities.model_of(cells, data, "beta_tcvae", 1.0)
@@ -48,6 +48,8 @@ def attacks_on_three_models(tables: Tables) -> Drawn:
             if cell is not None and (found := _attack(tables.runs[cell["cell"]], "seed")) is not None:
                 named = name if name == "VAE" else _named(cell)
                 shown.append(_attacked(tables, cell, found, named, int(metrics.shown_budget(found)[0])))
+            else:
+                lacking.append(f"{data}: no {name}.")
         if len(shown) > 1:
             panels.append(_tiles(data, shown))
             table += [one.row for one in shown]
@@ -60,7 +62,7 @@ def attacks_on_three_models(tables: Tables) -> Drawn:
         "smallest above the pair's mean, as in Willetts et al. 2019, Fig. 1. d is drawn at half its contrast: grey is "
         "none."
     )
-    return Drawn(table, panels, columns=1, notes=(note,))
+    return Drawn(table, panels, columns=1, notes=(note, *lacking))
 
 
 def rotations(tables: Tables) -> Drawn:

@@ -188,6 +188,14 @@ def test_a_caption_says_where_something_is_never_reached(figures, planted):
     assert finite and "never reach" not in figures._caption(figure, drawn._replace(rows=finite))
 
 
+def test_a_caption_says_which_models_are_missing(figures, planted, tmp_path):
+    figure = figures.FIGURES["w21_2"]
+    read = launchers.load("figure_tables").read
+    assert "sprites: no" not in " ".join(figure.draw(read([planted])).notes)
+    drawn = figure.draw(read([planted_sweep.write(tmp_path, models=("beta_tcvae", "seatbelt"))]))
+    assert drawn.notes[-2:] == ("sprites: no VAE, that is, β-VAE under β = 1.", "sprites: no β-VAE.")
+
+
 def test_every_figure_names_a_sweep_that_exists(figures):
     for figure in figures.FIGURES.values():
         for file in filter(None, (figure.sweep, *re.findall(r"configs/[\w/]+\.py", figure.paper))):
