@@ -10,8 +10,7 @@ memory that it frees, as the launchers do, for both, unless --glibc_defaults is 
 The first step of both has the same noise: their losses and gradients are compared in the table. Compilation is
 excluded. Peak memory is what the resident memory of a fresh process grows by over two steps.
 
-All cases at batch 128 take about 15 minutes on 2 cores, most of it in the fresh processes; the paper's batch, 1024,
-about as long for one case. The results of several runs add up in one file.
+All cases at batch 128 take about 18 minutes on 2 cores. The results of several runs add up in one file.
 """
 
 import argparse
@@ -243,8 +242,8 @@ class Row:
     gradient_difference: float | None = None
 
 
-def measure(case: str, batch: int, implementations: Sequence[str], repeats: int) -> list[Row]:
-    """Times one case, compares with PyTorch and asks for each one's memory."""
+def measure(case: str, batch: int, implementations: Sequence[str], repeats: int, *options: str) -> list[Row]:
+    """Times one case, compares with PyTorch and asks for each one's memory, in processes with these options."""
     timings = time_steps({name: prepare(case, batch, name) for name in implementations}, repeats)
     reference = timings.get("torch")
     rows = []
@@ -259,7 +258,7 @@ def measure(case: str, batch: int, implementations: Sequence[str], repeats: int)
                 images_per_second=batch / timing.seconds,
                 times_torch=reference.seconds / timing.seconds if reference else None,
                 # torch.compile has taken a step before its memory can be asked for.
-                peak_mib=None if name == "torch_compile" else peak_memory(case, batch, name),
+                peak_mib=None if name == "torch_compile" else peak_memory(case, batch, name, *options),
                 temporary_mib=timing.temporary_mib,
                 compile_seconds=timing.compile_seconds,
                 **apart,
@@ -288,10 +287,10 @@ def time_steps(steps: dict[str, Step], repeats: int) -> dict[str, Timing]:
     }
 
 
-def peak_memory(case: str, batch: int, implementation: str) -> float | None:
+def peak_memory(case: str, batch: int, implementation: str, *options: str) -> float | None:
     """MiB by which a fresh process grows over two steps, at its largest; None on an accelerator or without /proc."""
     command = [sys.executable, "-m", "benchmarks.bench_train_step", "--memory_of", implementation]
-    command += ["--cases", case, "--batches", str(batch)]
+    command += ["--cases", case, "--batches", str(batch), *options]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(child.stdout)
 
@@ -386,7 +385,8 @@ def main() -> None:
     before = [] if flags.glibc_defaults else rows_before(settings)
     for batch in flags.batches:
         for case in flags.cases:
-            rows = measure(case, batch, implementations, flags.repeats)
+            options = ["--glibc_defaults"] if flags.glibc_defaults else []
+            rows = measure(case, batch, implementations, flags.repeats, *options)
             report(rows, header=case == flags.cases[0])
             if not flags.glibc_defaults:
                 # After each case: a long run that is interrupted keeps what it has.
