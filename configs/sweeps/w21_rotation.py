@@ -7,7 +7,7 @@
 the paper's pictures. Dense networks of two layers of 256 and 3,000 steps are ours; the paper's networks by
 --sweep.base.model.network=conv --sweep.base.model.widths='(32,32,64,64)' --sweep.base.train.steps=36000.
 
-On a third of a CPU core a cell took 12 to 17 minutes; docs/results/w21_rotation/ has the numbers.
+The four took 55 minutes on about half a CPU core; docs/results/w21_rotation/ has the numbers.
 """
 
 from ml_collections import ConfigDict
