@@ -81,6 +81,18 @@ def test_pictures_stand_in_their_rows(tmp_path):
     assert np.all(sheets["samples"][4:, 4:8] == 255) and sheets["samples"].sum() == 48 * 255
 
 
+def test_an_evaluation_is_its_pictures_and_then_its_row(tmp_path):
+    images = np.zeros((2, 4, 4, 1))
+    found = training.Evaluation({"elbo": -3.0}, images, images, images, traversals=np.zeros((2, 11, 4, 4, 1)))
+    with MetricWriter(tmp_path, start=0) as writer:
+        writer.write_evaluation(2, found, (0.0, 1.0))
+        assert writer.has(2, "validation")
+    tags = [value.tag for event in events(tmp_path) for value in event.summary.value]
+    assert sorted(tags[:-1]) == ["images", "reconstructions", "samples", "traversals"]
+    assert tags[-1] == "validation/elbo"
+    assert training.read_metrics(tmp_path) == [{"step": 2, "split": "validation", "elbo": -3.0}]
+
+
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(OSError, match=f"{tmp_path}/events"), MetricWriter(tmp_path, start=0) as writer:
