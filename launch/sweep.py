@@ -8,7 +8,7 @@ import contextlib
 import io
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import certification
 import cli
@@ -30,6 +30,7 @@ def define_flags() -> None:
         lock_config=True,
     )
     flags.DEFINE_string("workdir", None, "The folder of the runs; by default runs/sweeps/ and the name of the sweep.")
+    flags.DEFINE_list("cells", ["*"], "Work on the cells of these names alone; * and ? stand for any.")
     flags.DEFINE_string("shard", None, "i/n: every n-th group of cells from the i-th on, for several machines.")
     flags.mark_flag_as_required("sweep")
 
@@ -37,27 +38,35 @@ def define_flags() -> None:
 def main() -> None:
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["sweep"])).stem
     found = sweep_cells.parse(flags.FLAGS.sweep.to_dict())
-    file = sweep(found, pathlib.Path(flags.FLAGS.workdir or f"runs/sweeps/{name}"), flags.FLAGS.shard)
+    folder = pathlib.Path(flags.FLAGS.workdir or f"runs/sweeps/{name}")
+    file = sweep(found, folder, flags.FLAGS.shard, flags.FLAGS.cells)
     print(f"{file}: {len(file.read_text().splitlines()) - 1} cells")
 
 
-def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None) -> pathlib.Path:
+def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None, cells: Sequence[str] = ("*",)) -> pathlib.Path:
     """Does all that is not done yet, group by group, and returns where the table is.
 
+    Args:
+      asked: what the sweep's file says.
+      folder: of the runs.
+      shard: "i/n" for the i-th of n parts, which has a table of its own.
+      cells: patterns of names; those that match none are left as they are, and stand in the table.
+
     Raises:
-      ValueError: for a shard that does not exist; or, after all others are done, where cells failed.
+      ValueError: for a shard or cells that do not exist; or, after all others are done, where cells failed.
     """
     file = folder / "sweep.csv"
     if shard is not None:
         asked = asked._replace(groups=sweep_cells.of_shard(asked.groups, shard))
         file = folder / f"sweep_{shard.replace('/', '_of_')}.csv"
+    chosen = asked._replace(groups=sweep_cells.matching(asked.groups, cells))
     if asked.certify is not None:
-        for cell in asked.cells:
+        for cell in chosen.cells:
             if reason := certification.why_not(cell.config):
                 print(f"{cell.name}: not certified: {reason}")
-    progress = Progress(asked, folder, file)
+    progress = Progress(asked, chosen.cells, folder, file)
     with progress.bar, _above(progress.bar):
-        for group in asked.groups:
+        for group in chosen.groups:
             if all(map(progress.is_finished, group)):
                 continue
             for name, error in sweep_stages.train_cells(group, folder).items():
@@ -68,7 +77,7 @@ def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None) -> pathl
             jax.clear_caches()
     if failed := {name: reason for name, reason in progress.failures.items() if reason}:
         first = "; ".join(f"{name}: {failed[name]}" for name in list(failed)[:1])
-        raise ValueError(f"{len(failed)} of {len(asked.cells)} cells failed, {file} says why; the first is {first}")
+        raise ValueError(f"{len(failed)} of {len(chosen.cells)} cells failed, {file} says why; the first is {first}")
     return file
 
 

@@ -2,11 +2,12 @@
 
 import copy
 import dataclasses
+import fnmatch
 import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import attack
@@ -105,6 +106,20 @@ def of_shard(groups: list[list[Cell]], shard: str) -> list[list[Cell]]:
     if number > len(groups):
         raise ValueError(f"--shard={shard} has nothing to do: the cells make {len(groups)} groups; take fewer shards")
     return groups[number - 1 :: count]
+
+
+def matching(groups: list[list[Cell]], patterns: Sequence[str]) -> list[list[Cell]]:
+    """The cells whose names match a pattern, as a shell's patterns of files do, and in their groups.
+
+    Raises:
+      ValueError: for a pattern that no cell matches.
+    """
+    names = [cell.name for group in groups for cell in group]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"--cells: no cell is called {pattern}; the first of {len(names)} is {names[0]}")
+    found = [[cell for cell in group if any(fnmatch.fnmatchcase(cell.name, p) for p in patterns)] for group in groups]
+    return [group for group in found if group]
 
 
 def _cells(config: Mapping[str, Any]) -> dict[str, Cell]:

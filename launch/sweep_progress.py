@@ -1,6 +1,7 @@
 """How far a sweep is: its progress bar, its tables, and what failed."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import sweep_companions
@@ -17,10 +18,10 @@ class Progress:
 
     Attributes:
       failures: why cells failed, by name; empty where they did not.
-      bar: over cells and stages.
+      bar: over the chosen cells and their stages; the tables have all cells.
     """
 
-    def __init__(self, asked: Sweep, folder: pathlib.Path, file: pathlib.Path):
+    def __init__(self, asked: Sweep, chosen: Sequence[Cell], folder: pathlib.Path, file: pathlib.Path):
         self.failures = {cell.name: "" for cell in asked.cells}
         self._asked, self._folder, self._file = asked, folder, file
         self._left = {cell.name: self._stages_left(cell) for cell in asked.cells}
@@ -29,11 +30,10 @@ class Progress:
         for cell in asked.cells:
             self._read(cell)
         self._write()
-        total = sum(1 + len(self.stages(cell)) for cell in asked.cells)
+        total = sum(1 + len(self.stages(cell)) for cell in chosen)
+        left = sum(self._left[cell.name] for cell in chosen)
         # Stages take very different times: their mean over all of this call is the best guess of what is left.
-        self.bar = tqdm(
-            total=total, initial=total - sum(self._left.values()), unit="stage", smoothing=0.0, disable=None
-        )
+        self.bar = tqdm(total=total, initial=total - left, unit="stage", smoothing=0.0, disable=None)
 
     def path(self, cell: Cell) -> pathlib.Path:
         return self._folder / cell.name

@@ -31,8 +31,8 @@ def sweep(cells):
     """Does a sweep in this process; a second of all it takes is done once."""
     launcher = launchers.load("sweep")
 
-    def sweep(config, folder, shard=None):
-        return launcher.sweep(cells.parse(config), folder, shard)
+    def sweep(config, folder, **options):
+        return launcher.sweep(cells.parse(config), folder, **options)
 
     return sweep
 
@@ -340,16 +340,43 @@ def test_shards_share_the_work_and_one_call_gathers_it(cells, sweep, tmp_path):
     config = small(evaluate={"measures": ("weight_norms",)})
     del config["certify"]
     config["together"] = 1
-    assert sweep(config, tmp_path, "2/2") == tmp_path / "sweep_2_of_2.csv"
+    assert sweep(config, tmp_path, shard="2/2") == tmp_path / "sweep_2_of_2.csv"
     assert list(table(tmp_path, "sweep_2_of_2.csv")) == ["beta_vae_beta4"]
     assert not (tmp_path / "beta_vae_beta1").exists()
-    sweep(config, tmp_path, "1/2")
+    sweep(config, tmp_path, shard="1/2")
     before = times(tmp_path)
     sweep(config, tmp_path)
     assert times(tmp_path) == before
     rows = table(tmp_path)
     assert [row["status"] for row in rows.values()] == ["done", "done"]
     assert all(row["encoder_weight_norm"] for row in rows.values())
+
+
+def test_some_cells_alone_are_done_and_the_table_has_the_others(sweep, whole, tmp_path):
+    folder = copy_of(whole, tmp_path)
+    asked = small()
+    before = times(folder / CELLS[0])
+    assert sweep(asked, folder, cells=["*beta4"]) == folder / "sweep.csv"
+    rows = table(folder)
+    assert {name: row["status"] for name, row in rows.items()} == {CELLS[0]: "unfinished", CELLS[1]: "done"}
+    assert times(folder / CELLS[0]) == before
+    column = "encoder_weight_norm"
+    assert [bool(row[column]) for row in rows.values()] == [False, True]
+    sweep(asked, folder, cells=CELLS[:1])
+    assert all(row["status"] == "done" and row[column] for row in table(folder).values())
+
+
+def test_cells_are_chosen_by_patterns_and_stay_in_their_groups(cells):
+    groups = cells.parse(config()).groups
+    for patterns, names in (
+        (["*"], [CELLS[:2], CELLS[2:]]),
+        (["*beta1"], [CELLS[:1], CELLS[2:3]]),
+        (["seat*", "*vae_beta?"], [CELLS[:2], CELLS[2:]]),
+        (["seatbelt_beta4"], [CELLS[3:]]),
+    ):
+        assert [[cell.name for cell in group] for group in cells.matching(groups, patterns)] == names
+    with pytest.raises(ValueError, match="no cell is called beta8; the first of 4 is beta_vae_beta1"):
+        cells.matching(groups, ["*", "beta8"])
 
 
 def test_each_cell_is_in_one_shard(cells):
@@ -437,6 +464,7 @@ def test_a_file_that_makes_no_sense_is_refused_before_anything_is_done(cells, ch
     ("options", "message"),
     [
         (["--shard=0/2"], "error: --shard=0/2 must be i/n, the i-th of n shards from 1 on, as in --shard=1/3"),
+        (["--cells=seat*,vae"], "error: --cells: no cell is called vae; the first of 4 is beta_vae_beta1"),
         (["--sweep.base.train.stepz=3"], "error: unknown configuration field stepz; did you mean steps?"),
         (["--sweep.grids.all.beta=()"], "error: grids.all.beta must list one value or more, got ()"),
         (["--sweep=configs/sweeps/smok.py"], "did you mean configs/sweeps/smoke.py?"),
