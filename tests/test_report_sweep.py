@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from seatbelt_jax import metrics, plots, storage
-from seatbelt_jax.plots import gallery
+from seatbelt_jax.plots import cell_curves, cell_table, gallery
 from tests import launchers, made_up_runs, made_up_sweep
 from tests.html_page import Page, read, section
 from tests.made_up_sweep import ALARM
@@ -73,6 +73,41 @@ def test_numbers_are_those_of_the_table(reported, page):
     certificates = rows_of(source, "certificates")["seatbelt_beta4"]
     assert certificates[:5] == ["spectral", "first order", "L2", "4.00", "4 validation"]
     assert "4 of 7 cells without a certificate" in section(page, "not-certified")
+
+
+def cells_of(*sets, **numbers):
+    return plots.SweepData(
+        "small",
+        "runs/sweeps/small",
+        [
+            plots.CellData(f"{data}_beta{beta:g}", "done", "", {"data": data, "beta": beta}, numbers)
+            for data in sets
+            for beta in (1.0, 2.0)
+        ],
+        {"latent": "nats"},
+    )
+
+
+def test_charts_of_one_data_set_stand_together_and_of_several_by_measure():
+    numbers = {"latent_median_delta_nats": 1.0, "elbo_nats": -2.0}
+    delta, elbo = "Attack objective Δ, nats; attack latent", "ELBO, nats"
+
+    def headings(sweep):
+        return {heading: list(charts) for heading, charts in cell_curves.curves(sweep).charts.items()}
+
+    assert headings(cells_of("mnist", **numbers)) == {"mnist": [delta, elbo]}
+    both = cells_of("mnist", "sprites", **numbers)
+    assert headings(both) == {delta: ["mnist", "sprites"], elbo: ["mnist", "sprites"]}
+
+
+def test_what_no_cell_has_is_no_column():
+    def heads(**numbers):
+        source = cell_table.cell_table(cells_of("mnist", **numbers), [False, False])
+        return re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", source)
+
+    assert heads()[-1] == "suspicious"
+    assert heads(elbo_nats=-2.0)[-2:] == ["suspicious", "ELBO, nats ↑"]
+    assert heads(margin_spectral_median_l2=0.1)[-2:] == ["suspicious", "certified margin ↑"]
 
 
 def test_settings_say_what_differs(page):

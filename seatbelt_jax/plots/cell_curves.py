@@ -31,7 +31,8 @@ _Point = tuple[float, float, float, float]
 class Curves:
     """Attributes:
     key: HTML, the names of the lines behind their colours.
-    charts: of each measure, by its title, the charts of the data sets, by their names.
+    charts: of each measure, by its title, the charts of the data sets, by their names; where there is one data set,
+      of it, by its name, the charts of the measures.
     """
 
     key: str
@@ -47,19 +48,18 @@ def curves(sweep: SweepData) -> Curves:
     others = sweep.varying([axis for axis in _NAMED if axis != along])
     cells = [cell for cell in sweep.cells if along in cell.axes]
     names = list(dict.fromkeys(_name(cell, others) for cell in cells))
-    drawn = {
-        title: {
-            data: _chart(lines, len(names), data, _ALONG[along])
-            for data in dict.fromkeys(map(_data, cells))
-            if (lines := _lines([cell for cell in cells if _data(cell) == data], column, along, others, names))
-        }
-        for title, column in _measures(sweep).items()
-    }
+    drawn: dict[str, dict[str, Draw]] = {}
+    sets = list(dict.fromkeys(map(_data, cells)))
+    for title, column in _measures(sweep).items():
+        for data in sets:
+            if lines := _lines([cell for cell in cells if _data(cell) == data], column, along, others, names):
+                heading, above = (title, data) if len(sets) > 1 else (data, title)
+                drawn.setdefault(heading, {})[above] = _chart(lines, len(names), above, _ALONG[along])
     key = "".join(
         f'<li><span class="name" style="--series:{colour(index)}">{escape(name)}</span></li>'
         for index, name in enumerate(names)
     )
-    return Curves(f'<ul class="key">{key}</ul>', {title: charts for title, charts in drawn.items() if charts})
+    return Curves(f'<ul class="key">{key}</ul>', drawn)
 
 
 def described(drawn: Curves) -> str:

@@ -22,7 +22,12 @@ _OF_ATTACKS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("median_distortion_nine_tenths_l2", "‖<i>d</i>‖ nine tenths ↑", number),
     ("share_suspicious", "suspicious", text.percent),
 )
-_OF_MODELS = (("reconstruction_error_l2", "reconstruction error ↓"), ("elbo_nats", "ELBO, nats ↑"))
+# Of each model; the margin is that of one of several columns.
+_OF_MODELS = {
+    "reconstruction_error_l2": "reconstruction error ↓",
+    "elbo_nats": "ELBO, nats ↑",
+    "margin": "certified margin ↑",
+}
 _MARGIN = re.compile(r"margin_(.+)_median_(l2|linf)")
 _WORDS = ' class="word"'
 _SHORT = 70
@@ -59,15 +64,17 @@ def cell_table(sweep: SweepData, pictured: Sequence[bool]) -> str:
         for _, label, _ in _OF_ATTACKS:
             header.append(label.format(unit=escape(unit.replace("_", " "))))
             header_groups.append(name)
-    header += [*(label for _, label in _OF_MODELS), "certified margin ↑"]
-    header_groups += [None] * (len(_OF_MODELS) + 1)
+    # What no cell has would be a column of dashes.
+    columns = [column for column in _OF_MODELS if any(not _is_absent(column, cell) for cell in sweep.cells)]
+    header += [_OF_MODELS[column] for column in columns]
+    header_groups += [None] * len(columns)
     words = {"cell", *(AXES[axis] for axis in axes if any(isinstance(c.axes.get(axis), str) for c in sweep.cells))}
     head = "".join(
         f'<th scope="col"{_group(group)}{_WORDS if cell in words | {"status"} else ""}>{cell}</th>'
         for cell, group in zip(header, header_groups, strict=True)
     )
     body = "".join(
-        _row(index, cell, axes, sweep.attacks, has)
+        _row(index, cell, axes, sweep.attacks, columns, has)
         for index, (cell, has) in enumerate(zip(sweep.cells, pictured, strict=True))
     )
     return (
@@ -99,29 +106,46 @@ def not_done(sweep: SweepData) -> str:
     )
 
 
-def _row(index: int, cell: CellData, axes: Sequence[str], attacks: Mapping[str, str], has_pictures: bool) -> str:
+def _row(
+    index: int,
+    cell: CellData,
+    axes: Sequence[str],
+    attacks: Mapping[str, str],
+    columns: Sequence[str],
+    has_pictures: bool,
+) -> str:
     name = text.name(cell.name)
     if has_pictures:
         name = f'<a href="#attacks" data-pictures="{index}">{name}</a>'
     place = {axis: _plain(cell.axes.get(axis, "")) for axis in axes} | {"status": cell.status}
     cells = [_axis(cell.axes.get(axis, "")) for axis in axes]
     reason = cell.reason if len(cell.reason) <= _SHORT else f"{cell.reason[:_SHORT]}…"
-    cells.append(f'<td class="status">{escape(cell.status)}<small>{escape(reason)}</small></td>')
+    why = f"<small>{escape(reason)}</small>" if reason else ""
+    cells.append(f'<td class="status">{escape(cell.status)}{why}</td>')
     for attack, unit in attacks.items():
         for ending, _, show in _OF_ATTACKS:
             value = cell.numbers.get(f"{attack}_{ending.format(unit=unit)}")
             cells.append(_number(value, show(value), attack))
-    for column, _ in _OF_MODELS:
-        value = cell.numbers.get(column)
-        cells.append(_number(value, number(value)))
-    margin = main_margin(cell.numbers)
-    if margin is None:
-        cells.append(_number(None, text.ABSENT))
-    else:
-        how = margin.method + ("" if margin.norm == "l2" else f", {NORMS[margin.norm]}")
-        cells.append(_number(margin.median, f"{number(margin.median)}<small>{escape(how)}</small>"))
+    cells += [_margin(cell) if column == "margin" else _measure(cell, column) for column in columns]
     found = escape(json.dumps(place))
     return f'<tr data-axes="{found}"><th scope="row">{name}</th>{"".join(cells)}</tr>'
+
+
+def _is_absent(column: str, cell: CellData) -> bool:
+    return main_margin(cell.numbers) is None if column == "margin" else column not in cell.numbers
+
+
+def _measure(cell: CellData, column: str) -> str:
+    value = cell.numbers.get(column)
+    return _number(value, number(value))
+
+
+def _margin(cell: CellData) -> str:
+    margin = main_margin(cell.numbers)
+    if margin is None:
+        return _number(None, text.ABSENT)
+    how = margin.method + ("" if margin.norm == "l2" else f", {NORMS[margin.norm]}")
+    return _number(margin.median, f"{number(margin.median)}<small>{escape(how)}</small>")
 
 
 def _axis(value: str | float) -> str:

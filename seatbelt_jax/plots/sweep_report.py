@@ -70,8 +70,8 @@ def build_sweep(sweep: SweepData, *, command: str, largest: int = LARGEST) -> Re
 def _curves(sweep: SweepData) -> str:
     drawn = cell_curves.curves(sweep)
     parts = [
-        f"<h3>{escape(title)}</h3>{charts.grid(draws, f'curve-{index}', kind='small')}"
-        for index, (title, draws) in enumerate(drawn.charts.items())
+        f"{f'<h3>{escape(heading)}</h3>' if heading else ''}{charts.grid(draws, f'curve-{index}', kind='small')}"
+        for index, (heading, draws) in enumerate(drawn.charts.items())
     ]
     return drawn.key + "".join(parts) + cell_curves.described(drawn)
 
