@@ -42,19 +42,23 @@ from seatbelt_jax.bounds.draws import Draw, check_clean, checked_model, count_hi
 from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
 
-# Norms attacked by default, in units of the norm that would suffice to first order.
-_MULTIPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+# By default norms rise evenly from the one that would suffice to first order to so many times it, or twice the one
+# that does suffice along the steepest directions where that is more. It is looked for up to a unit in every pixel.
+_DEFAULT_NORMS = 6
+_MULTIPLE, _BEYOND = 64.0, 2.0
 # What is called nothing when the clean probability hardly exceeds the risk: standard deviations.
 _LEAST_BUDGET = 0.25
 _STEEPEST = 3
 _ROUNDS = 2
-# Points of a ray in the search, from a quarter of the least norm to the largest; and in the closer look at its middle.
+# Points of a ray in the search, from a quarter of the least norm to the largest, and again where the probability falls;
+# and in the closer look at that.
 _RAY_POINTS = 14
 _CLOSE_POINTS = 7
 # Directions looked at closely.
 _FINALISTS = 2
 # Norms put to fresh draws: the closer look's estimates fall below what would confirm by so many standard errors of the
-# difference of two estimates. The first is confirmed about every other time, the last nearly always.
+# difference of two estimates. The first is confirmed about every other time, the last, a point of the closer look
+# itself, nearly always, also where the probability falls in a step.
 _CLEARANCES = (0.0, 1.0, 2.25, 4.0)
 _CURVE_POINTS = 16
 _CURVE_REACH = 1.5
@@ -112,12 +116,12 @@ def empirical_margin(
     damage (Camuto et al. 2021, Eq. 5, and a hinge of it; `soundness.ascend`) in balls of every norm, with restarts.
     Along each, the smallest norm is sought at which the estimated probability falls below the risk, with draws that
     all share; a second round of ascents starts from the best directions, in balls of these norms. The best ones are
-    looked at more closely, with num_samples draws, and four norms along the very best, chosen so that ever more of
-    them will be confirmed, are put to num_samples fresh draws, as is d = 0. Each has alpha / 5, so that all five hold
-    at once with probability 1 - alpha.
+    looked at more closely, twice, with num_samples draws in the end, and four norms along the very best, chosen so that
+    ever more of them will be confirmed, are put to num_samples fresh draws, as is d = 0. Each has alpha / 5, so that
+    all five hold at once with probability 1 - alpha.
 
     Decodings for each image, besides the ascents: 20 * num_samples, and 14 * search_samples for each of their lanes
-    (norms x restarts x 2 objectives x 2 rounds). The noise of 2 * num_samples draws is held at once.
+    (norms x restarts x 2 objectives x 2 rounds) and 14 more rays. The noise of 2 * num_samples draws is held at once.
 
     Args:
       encode: x -> DiagonalGaussian with mean and log_std [latent], for one example; None where levels are given.
@@ -126,8 +130,9 @@ def empirical_margin(
       radius: r, the L2 radius of the ball of reconstructions, in pixel units.
       key: one typed key. The result depends on it and on the image's index, not on any batch size.
       levels: for a hierarchy, as for `hierarchical_margin` (without its features).
-      norms: of the balls attacked, pixel units; nothing beyond the largest is looked at. By default 1, 2, 4, 8, 16 and
-        64 times the norm that suffices to first order, for each image.
+      norms: of the balls attacked, pixel units; nothing beyond the largest is looked at. By default six for each image,
+        from the one that suffices to first order to 64 times it, or to twice the one at which the probability falls
+        below the risk along one of the steepest directions, where that is more.
       norm: "l2", over the whole image, or "linf", the largest change of a pixel.
       num_samples: fresh draws for each distortion tried.
       search_samples: draws for each point of the search.
@@ -164,7 +169,8 @@ def empirical_margin(
     array = check_images(images)
     box = _check_box(image_range, array)
     model = checked_model(encode, levels, decode, array)
-    multiples = np.asarray(_MULTIPLES) if norms is None else _check_norms(norms)
+    given = None if norms is None else _check_norms(norms)
+    num_norms = _DEFAULT_NORMS if given is None else len(given)
 
     # The most hits that confirm, and the shares of hits that the closer look heads for.
     confirming = np.flatnonzero(upper_confidence_bound(np.arange(num_samples + 1), num_samples, level) < risk)[-1]
@@ -191,11 +197,6 @@ def empirical_margin(
 
         p_clean = hits(x, close) / num_samples
         steepest, speed = steepest_directions(model, x, norm, _STEEPEST)
-        balls = jnp.asarray(multiples, x.dtype)
-        if norms is None:
-            balls = balls * _first_order_norm(p_clean, speed, num_samples, risk, x, norm)
-
-        ray = jnp.concatenate([jnp.zeros(1, x.dtype), jnp.geomspace(balls.min() / 4.0, balls.max(), _RAY_POINTS)])
 
         def crossing(
             direction: Float[Array, "*image"], points: Float[Array, "k"], shares: Float[Array, "k"], target: Any
@@ -210,6 +211,17 @@ def empirical_margin(
             counts = jax.lax.map(lambda length: hits(along(direction, length), noise), points, batch_size=at_once)
             return counts / len(noise)
 
+        def default_norms() -> Float[Array, "norm"]:
+            first = _first_order_norm(p_clean, speed, num_samples, risk, x, norm)
+            farthest = jnp.maximum(_unit_everywhere(x, norm), first)
+            ladder = jnp.geomspace(first, farthest, _RAY_POINTS)
+            shares = jax.lax.map(lambda d: shares_along(d, ladder, search), jnp.concatenate([steepest, -steepest]))
+            sufficient = jnp.where((shares <= risk).any(axis=0), ladder, farthest).min()
+            return jnp.geomspace(first, jnp.maximum(_MULTIPLE * first, _BEYOND * sufficient), _DEFAULT_NORMS)
+
+        balls = default_norms() if given is None else jnp.asarray(given, x.dtype)
+        ray = jnp.concatenate([jnp.zeros(1, x.dtype), jnp.geomspace(balls.min() / 4.0, balls.max(), _RAY_POINTS)])
+
         def look(direction: Float[Array, "*image"]) -> _Beam:
             shares = jnp.concatenate([p_clean[None], shares_along(direction, ray[1:], search)])
             return _Beam(direction, shares, crossing(direction, ray, shares, risk)[1])
@@ -220,7 +232,7 @@ def empirical_margin(
         openings = jnp.concatenate([steepest[:1], -steepest[:1], others])[:restarts]
         openings = jnp.where(speed > 0.0, openings, others)
         # Every start is taken by two lanes, one for each objective.
-        lane, draws = jnp.arange(2 * len(multiples) * restarts) // 2, min(ASCENT_DRAWS, search_samples)
+        lane, draws = jnp.arange(2 * num_norms * restarts) // 2, min(ASCENT_DRAWS, search_samples)
 
         def attack_round(beam: _Beam, number: Int[Array, ""]) -> tuple[_Beam, None]:
             incumbent = lane % len(beam.norms)
@@ -249,13 +261,14 @@ def empirical_margin(
 
         def look_closely(finalist: Int[Array, ""]) -> tuple[Float[Array, "try"], Float[Array, "try"]]:
             direction, shares, _ = jax.tree.map(lambda a: a[finalist], beam)
-            near, far = (_crossing(ray, shares, share) for share in bracket)
-            near = jnp.where(jnp.isfinite(near), near, 0.0)
-            points = jnp.linspace(near, jnp.where(jnp.isfinite(far), far, ray[-1]), _CLOSE_POINTS)
+            closer = jnp.linspace(*_around(ray, shares, bracket), _RAY_POINTS)
+            points = jnp.linspace(*_around(closer, shares_along(direction, closer, search), bracket), _CLOSE_POINTS)
             close_shares = shares_along(direction, points, close)
-            return jax.vmap(lambda target: crossing(direction, points, close_shares, target))(
-                jnp.asarray(targets, x.dtype)
-            )
+            # Between two points it may fall in a step: the last is where it was seen to have fallen.
+            seen = jnp.where(close_shares <= targets[-1], 0.0, 1.0)
+            wanted = [(close_shares, target) for target in targets[:-1]] + [(seen, 0.0)]
+            found = [crossing(direction, points, *one) for one in wanted]
+            return jnp.stack([point for point, _ in found]), jnp.stack([distance for _, distance in found])
 
         candidates, distances = jax.lax.map(look_closely, jnp.arange(_FINALISTS))
         best = jnp.lexsort((distances[:, 0], distances[:, 1]))[0]
@@ -307,10 +320,23 @@ def _first_order_norm(
     """The norm that takes the probability to the risk if the mean moves by `speed` standard deviations per unit."""
     probability = jnp.clip(p_clean, 0.5 / num_samples, 1.0 - 0.5 / num_samples)
     budget = jnp.maximum(jax.scipy.stats.norm.ppf(probability) - special.ndtri(risk), _LEAST_BUDGET)
-    # Where the encoder does not move to first order, a unit in every pixel.
-    whole = float(np.sqrt(x.size)) if norm == "l2" else 1.0
+    # Where the encoder does not move to first order, as much as there is to go.
     sufficient = budget / jnp.where(speed > 0.0, speed, 1.0)
-    return jnp.where(speed > 0.0, sufficient, whole).astype(x.dtype)
+    return jnp.where(speed > 0.0, sufficient, _unit_everywhere(x, norm)).astype(x.dtype)
+
+
+def _unit_everywhere(x: Array, norm: Norm) -> float:
+    return float(np.sqrt(x.size)) if norm == "l2" else 1.0
+
+
+def _around(
+    norms: Float[Array, "k"], shares: Float[Array, "k"], bracket: tuple[float, float]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The points of a ray between which the probability comes down through the bracket; the last where it does not."""
+    high, low = bracket
+    begun, ended = shares <= high, shares <= low
+    before = jnp.where(begun.any(), jnp.maximum(jnp.argmax(begun) - 1, 0), 0)
+    return norms[before], norms[jnp.where(ended.any(), jnp.argmax(ended), len(norms) - 1)]
 
 
 def _crossing(norms: Float[Array, "k"], shares: Float[Array, "k"], target: float | Array) -> Float[Array, ""]:
