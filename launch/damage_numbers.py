@@ -156,8 +156,21 @@ def densities(
             {**row, "statistic": "density", "place": where, "value": height}
             for where, height in zip(grid.tolist(), heights.tolist(), strict=True)
         ]
-        lines.append(plots.Line(name, grid.tolist(), heights.tolist(), series=series))
+        named = name if len(known) == len(values) else f"{name}, {len(known)} of {len(values)} images"
+        lines.append(plots.Line(named, grid.tolist(), heights.tolist(), series=series))
     return plots.Curves(f"density of {title}", label, lines, marked=False), table
+
+
+def of_seeds(rows: Sequence[Row]) -> dict[str, Any]:
+    """Mean and standard deviation over the images of models that differ in the seed alone, of as many images each."""
+    means, stds = column(rows, "mean"), column(rows, "std")
+    return {"mean": float(means.mean()), "std": float(np.sqrt(np.mean(stds**2) + means.var()))}
+
+
+def density_at(row: Row, places: np.ndarray) -> np.ndarray:
+    """A row of `densities` at other places; 0 beyond its ends."""
+    heights = [row[f"density_{number}"] for number in range(sum(name.startswith("density_") for name in row))]
+    return np.interp(places, np.linspace(row["first"], row["last"], len(heights)), heights, left=0.0, right=0.0)
 
 
 def band(name: str, places: Sequence[float], points: Sequence[dict[str, Any]], series: int) -> plots.Line:

@@ -13,7 +13,7 @@ class Drawn(NamedTuple):
 
     Attributes:
       rows: the numbers drawn, tidy, units in the names.
-      panels: from left to right, then down.
+      panels: from left to right, then down; None leaves a place empty.
       columns: panels beside each other.
       notes: sentences of the caption: what is shown, how many there are, what intervals are over, what is missing.
       page: a table in Markdown.
@@ -21,7 +21,7 @@ class Drawn(NamedTuple):
     """
 
     rows: Sequence[dict[str, Any]]
-    panels: Sequence[plots.Panel] = ()
+    panels: Sequence[plots.Panel | None] = ()
     columns: int = 2
     notes: Sequence[str] = ()
     page: str = ""

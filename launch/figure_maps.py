@@ -1,5 +1,7 @@
 """Maps of attacks over beta and depth, as in Willetts et al. 2019, Fig. 6 and 7, and Willetts et al. 2021, App. D."""
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,39 +22,47 @@ NOTE = (
 
 def maps(
     tables: Tables, kinds: Sequence[str], attacks: Sequence[str], measures: Sequence[str]
-) -> tuple[list[plots.Panel], list[dict[str, Any]], list[str]]:
-    """For each data set a row of maps, attack by attack and measure by measure.
+) -> tuple[list[plots.Panel | None], list[dict[str, Any]], list[str]]:
+    """For each data set a row of maps, attack by attack and measure by measure; a measure has one scale of shades.
 
     Args:
       kinds: of models; the last is what the map is of, the beta-TCVAE before it stands for L = 1.
 
     Returns:
-      panels; rows of the table; and which attacks there are none of.
+      panels, None for an attack that another data set has; rows of the table; and notes: which attacks there are
+      none of, which models were left out.
 
     Raises:
       MissingError: where there is none of any.
     """
     cells = tables.of_kind(*kinds)
-    found = {attack: tables.attacks(cells, attack) for attack in attacks}
-    panels: list[plots.Panel] = []
+    found, others = numbers.attacked_alike(tables, cells, attacks)
+    panels: list[plots.Panel | None] = []
     table: list[dict[str, Any]] = []
+    made = [attack for attack in attacks if found[attack]]
     for data in tables.data_sets(cells):
-        for attack in attacks:
-            rows = [row for row in found[attack] if row["data"] == data]
-            # The beta-TCVAE alone is no map of another model.
-            for measure in measures if any(KINDS[kinds[-1]](row) for row in rows) else ():
-                panel, of_map = _map(rows, kinds, data, attack, measure)
-                panels.append(panel)
-                table += of_map
+        of_data = {attack: [row for row in found[attack] if row["data"] == data] for attack in made}
+        # The beta-TCVAE alone is no map of another model.
+        of_data = {attack: rows for attack, rows in of_data.items() if any(map(KINDS[kinds[-1]], rows))}
+        drawn = {
+            (attack, measure): _map(rows, kinds, data, attack, measure)
+            for attack, rows in of_data.items()
+            for measure in measures
+        }
+        scales = {measure: [one.values for (_, of), (one, _) in drawn.items() if of == measure] for measure in measures}
+        for place in itertools.product(made, measures) if drawn else ():
+            panel, of_map = drawn.get(place, (None, []))
+            panels.append(panel and dataclasses.replace(panel, scale=np.concatenate(scales[place[1]], axis=None)))
+            table += of_map
     lacking = [f"No attacks by {attack} ({numbers.ATTACKS[attack]})." for attack in attacks if not found[attack]]
     if not panels:
         raise MissingError(f"attacks by {' or '.join(attacks)} on {kinds[-1]}")
-    return panels, table, lacking
+    return panels, table, lacking + others
 
 
 def _map(
     rows: Sequence[Row], kinds: Sequence[str], data: str, attack: str, measure: str
-) -> tuple[plots.Panel, list[dict[str, Any]]]:
+) -> tuple[plots.NumberMap, list[dict[str, Any]]]:
     betas, depths = (sorted({row[axis] for row in rows}) for axis in ("beta", "L"))
     values = np.full((len(depths), len(betas)), np.nan)
     table = []

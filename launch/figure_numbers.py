@@ -38,6 +38,9 @@ HALF_WAY = (
 
 TARGET_NLL = "\N{MINUS SIGN}log p(x^t|z*), nats"
 WAY = "median ||d|| half and 9/10 of the way, pixel units"
+# What tells kinds of models apart, and what models of one kind, beside beta.
+_OF_A_KIND = ("data", "penalty", "decoder_reads")
+_MODEL = ("L", "d_z", "seed")
 OVER_MODELS = (
     "Shaded: 95 % interval of the mean over models of other latent sizes, layers and seeds, where there are several."
 )
@@ -92,6 +95,39 @@ def counted(rows: Sequence[Row]) -> str:
 def over(rows: Sequence[Row], axis: str = "beta") -> dict[Any, list[Row]]:
     """Rows by their value on an axis, in its order."""
     return {value: [row for row in rows if row[axis] == value] for value in sorted({row[axis] for row in rows})}
+
+
+def comparable(rows: Sequence[Row], among: Sequence[str] = (*_OF_A_KIND, "L")) -> list[Row]:
+    """Rows of models (layers, latents, seed) that were trained under the same values of beta, those with the most.
+
+    Pooled with models that lack some, a curve over beta would move because other models are in its mean.
+
+    Args:
+      among: columns; what differs in them is never pooled.
+    """
+
+    def values(row: Row, columns: Sequence[str]) -> tuple:
+        return tuple(row.get(name) for name in columns)
+
+    trained: dict[tuple, dict[tuple, set[float]]] = {}
+    for row in rows:
+        trained.setdefault(values(row, among), {}).setdefault(values(row, _MODEL), set()).add(row["beta"])
+    most = {group: max(betas.values(), key=len) for group, betas in trained.items()}
+
+    def is_kept(row: Row) -> bool:
+        group = values(row, among)
+        return row["beta"] in most[group] and most[group] <= trained[group][values(row, _MODEL)]
+
+    return list(filter(is_kept, rows))
+
+
+def left_out(rows: Sequence[Row], kept: Sequence[Row]) -> list[str]:
+    """A note on the models that are not `comparable`; none where all are."""
+    cells = {row["cell"] for row in kept}
+    rest = {row["cell"]: row for row in rows if row["cell"] not in cells}
+    if not rest:
+        return []
+    return [f"Left out, as others were trained under more β: {len(rest)} models, {sizes_of(rest.values())}."]
 
 
 def sizes_of(rows: Iterable[Row]) -> str:
@@ -152,6 +188,16 @@ def ways(
     return lines, table
 
 
+def attacked_alike(
+    tables: Tables, cells: Sequence[Row], objectives: Iterable[str]
+) -> tuple[dict[str, list[Row]], list[str]]:
+    """Rows of attacks on models that are `comparable`, by objective, and notes on models left out."""
+    every = {objective: tables.attacks(cells, objective) for objective in objectives}
+    found = {objective: comparable(rows) for objective, rows in every.items()}
+    notes = (f"{objective}: {note}" for objective, rows in found.items() for note in left_out(every[objective], rows))
+    return found, list(notes)
+
+
 def attacked(tables: Tables, cells: Sequence[Row], objective: str) -> list[Row]:
     """Rows of an attack on some of these cells.
 
@@ -174,7 +220,7 @@ def elbos(
         lines = []
         for series, kind in enumerate(kinds):
             rows = [cell for cell in tables.cells if KINDS[kind](cell) and cell["data"] == data]
-            rows = [cell for cell in rows if cell.get(measure) is not None]
+            rows = comparable([cell for cell in rows if cell.get(measure) is not None], _OF_A_KIND)
             points = {
                 beta: (metrics.mean_over_models([cell[measure] for cell in of_beta]), len(of_beta))
                 for beta, of_beta in over(rows).items()
@@ -203,4 +249,6 @@ def elbo_over_beta(tables: Tables, kinds: Sequence[str]) -> Drawn:
     if not panels:
         raise MissingError(f"the measure elbo of {' or '.join(kinds)} (evaluate.measures)")
     rows = [row for _, of_data in found for row in of_data]
-    return Drawn(rows, panels, notes=(f"Models: {sizes_of(cells)}.", OVER_MODELS))
+    known = [cell for cell in cells if cell.get("elbo_nats") is not None]
+    kept = comparable(known, _OF_A_KIND)
+    return Drawn(rows, panels, notes=(f"Models: {sizes_of(kept)}.", OVER_MODELS, *left_out(known, kept)))

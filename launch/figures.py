@@ -89,8 +89,10 @@ def _caption(figure: Figure, drawn: Drawn) -> str:
     if other:
         data += f" (the paper's are {', '.join(figure.data)}; for these: {figure.paper})"
     notes = list(drawn.notes)
-    if not drawn.page and any(value in (math.inf, -math.inf) for row in drawn.rows for value in row.values()):
+    if not drawn.page and any(row.get("median") == math.inf for row in drawn.rows):
         notes.append("Infinite, and not drawn, is what most pairs never reach.")
+    if not drawn.page and any(row.get("high_over_pairs") == math.inf for row in drawn.rows):
+        notes.append("Bars with an arrow have no upper end.")
     return " ".join((f"{figure.source}: {figure.title}.", f"{data}.", *notes))
 
 

@@ -71,14 +71,21 @@ def over_beta(tables: Tables) -> Drawn:
 
 
 def _probability(images: Sequence[Row], axis: str, symbol: str) -> tuple[plots.Curves, list[dict[str, Any]]]:
-    """P(||Delta|| <= r) against ||d||, mean over images along the worst direction found for each."""
+    """P(||Delta|| <= r) against ||d||, mean over images along the worst direction found for each.
+
+    Beyond a curve's end, its last value stands where it is below 1/2; otherwise the mean ends there.
+    """
     known = [row for row in images if row.get("curve_last_l2") is not None]
     ends, _ = numbers.curves_of(known)
-    places = np.linspace(0.0, float(np.median(ends)), _PLACES)
+    longest = np.linspace(0.0, float(np.median(ends)), _PLACES)
     lines: list[plots.Line] = []
     table: list[dict[str, Any]] = []
     for series, (value, rows) in enumerate(over(known, axis).items()):
-        curve = metrics.mean_curve(*numbers.curves_of(rows), places)
+        ends, curves = numbers.curves_of(rows)
+        # Where an attack ended within r, what is beyond is not known, and with it the mean.
+        within = curves[:, -1] > 0.5
+        places = longest[longest <= ends[within].min(initial=np.inf)]
+        curve = metrics.mean_curve(ends, curves, places)
         points = [{"mean": mean, "std": std} for mean, std in zip(curve.mean.tolist(), curve.std.tolist(), strict=True)]
         lines.append(numbers.band(f"{symbol} = {value:g}", places.tolist(), points, series))
         place = {"data": rows[0]["data"], axis: value, "measure": "probability_within_r", "images": len(rows)}
@@ -99,13 +106,10 @@ def _noise(tables: Tables, cells: Sequence[Row], axis: str, symbol: str) -> tupl
     lines: list[plots.Line] = []
     table: list[dict[str, Any]] = []
     for series, (value, rows) in enumerate(over(found, axis).items()):
-        points = sorted(
-            (
-                {"scale": float(row["part"].removeprefix("scale_")), "mean": row["mean"], "std": row.get("std")}
-                for row in rows
-            ),
-            key=lambda point: point["scale"],
-        )
+        of_scales: dict[float, list[Row]] = {}
+        for row in rows:
+            of_scales.setdefault(float(row["part"].removeprefix("scale_")), []).append(row)
+        points = [{"scale": scale, **numbers.of_seeds(of_scales[scale])} for scale in sorted(of_scales)]
         lines.append(numbers.band(f"{symbol} = {value:g}", [point["scale"] for point in points], points, series))
         place = {"data": rows[0]["data"], axis: value, "measure": "noise_log_likelihood_nats"}
         table += [{**place, **point} for point in points]
@@ -134,15 +138,15 @@ def _sigma(tables: Tables, cells: Sequence[Row]) -> tuple[plots.Curves, list[dic
         raise MissingError("the measure posterior_std (evaluate.measures)")
     lines: list[plots.Line] = []
     table: list[dict[str, Any]] = []
-    for series, row in enumerate(sorted(found, key=lambda row: row["beta"])):
-        heights = [row[f"density_{number}"] for number in range(sum(name.startswith("density_") for name in row))]
-        places = np.linspace(row["first"], row["last"], len(heights))
+    for series, (beta, rows) in enumerate(over(found, "beta").items()):
         # Kernels reach below 0, norms do not.
-        heights = [height for place, height in zip(places, heights, strict=True) if place >= 0.0]
-        places = places[places >= 0.0].tolist()
-        lines.append(plots.Line(f"β = {row['beta']:g}", places, heights, series=series))
-        place = {"data": row["data"], "group": f"β = {row['beta']:g}", "measure": "posterior_std_norm_latent_units"}
-        table.append({**place, "statistic": "mean", "value": row["mean"]})
+        first, last = max(0.0, min(row["first"] for row in rows)), max(row["last"] for row in rows)
+        places = np.linspace(first, last, _PLACES)
+        heights = np.mean([numbers.density_at(row, places) for row in rows], axis=0).tolist()
+        places = places.tolist()
+        lines.append(plots.Line(f"β = {beta:g}", places, heights, series=series))
+        place = {"data": rows[0]["data"], "group": f"β = {beta:g}", "measure": "posterior_std_norm_latent_units"}
+        table.append({**place, "statistic": "mean", "value": float(np.mean([row["mean"] for row in rows]))})
         table += [
             {**place, "statistic": "density", "place": where, "value": height}
             for where, height in zip(places, heights, strict=True)

@@ -88,7 +88,8 @@ _HOW_TO_READ = (
     "A ratio is of the first model's number to the second's, with its 95 % interval over pairs where attacks were "
     "measured. A claim is held up where the whole interval lies on its side of 1, contradicted where it lies on the "
     "other, and open between; without an interval it says which of two trainings has the larger number, and is open "
-    "where they differ by less than 1 %. Delta sums over the units of all layers, so it compares models of one depth "
+    "where they differ by less than 1 %. Models of several latent sizes and seeds are pooled, those that both were "
+    "trained with. Delta sums over the units of all layers, so it compares models of one depth "
     "alone. Suspicious are attacks that `attacks.diagnose` flags, first model / second."
 )
 
@@ -191,6 +192,12 @@ def _cells(tables: Tables, data: str, model: Model) -> list[Row]:
     return []
 
 
+def _alike(both: Sequence[Sequence[Row]]) -> list[list[Row]]:
+    """Of two models, the cells of latent sizes and seeds that both were trained with."""
+    shared = set.intersection(*({(cell["d_z"], cell["seed"]) for cell in cells} for cells in both))
+    return [[cell for cell in cells if (cell["d_z"], cell["seed"]) in shared] for cells in both]
+
+
 def _depths(tables: Tables, data: str) -> list[int]:
     """Of Seatbelt-VAEs."""
     return sorted({int(cell["L"]) for cell in tables.cells if KINDS["seatbelt"](cell) and cell["data"] == data})
@@ -205,7 +212,8 @@ def _betas(tables: Tables, kind: str, depth: int, data: str) -> list[float]:
 def _attacked(
     tables: Tables, data: str, both: tuple[Model, Model], attacks: tuple[str, str], measures: Sequence[str]
 ) -> Iterator[Comparison]:
-    of_both = [tables.attacks(_cells(tables, data, model), attack) for model, attack in zip(both, attacks, strict=True)]
+    cells = _alike([_cells(tables, data, model) for model in both])
+    of_both = [tables.attacks(found, attack) for found, attack in zip(cells, attacks, strict=True)]
     for measure in measures:
         words, statistic = _OF_ATTACKS[measure]
         first, second = (_by_pair(rows, measure) for rows in of_both)
@@ -237,9 +245,8 @@ def _by_pair(rows: Sequence[Row], measure: str) -> dict[tuple, float]:
 
 def _trained(tables: Tables, data: str, both: tuple[Model, Model], columns: dict[str, str]) -> Iterator[Comparison]:
     for column, words in columns.items():
-        of_both = [
-            [cell[column] for cell in _cells(tables, data, model) if cell.get(column) is not None] for model in both
-        ]
+        cells = _alike([_cells(tables, data, model) for model in both])
+        of_both = [[cell[column] for cell in found if cell.get(column) is not None] for found in cells]
         if all(of_both):
             first, second = (float(np.mean(values)) for values in of_both)
             ratio = metrics.Interval(first / second, float("nan"), float("nan"))
@@ -272,8 +279,6 @@ def _verdict(expected: str, ratio: metrics.Interval) -> str:
         low, high = ratio.value / (1.0 + _SAME), ratio.value * (1.0 + _SAME)
     if np.isnan(ratio.value):
         return "open"
-    if expected == _NEITHER:
-        return "no" if low > 1.0 else "yes"
     above, below = ("yes", "no") if expected == _LARGER else ("no", "yes")
     return above if low > 1.0 else below if high < 1.0 else "open"
 

@@ -26,7 +26,8 @@ def elbo_over_beta(tables: Tables) -> Drawn:
 def delta_over_beta(tables: Tables) -> Drawn:
     """Fig. 5: Delta of latent and of output attacks on beta-TCVAEs over beta."""
     cells = tables.of_kind("beta_tcvae")
-    found = {attack: rows for attack in _ATTACKS if (rows := tables.attacks(cells, attack))}
+    every, others = numbers.attacked_alike(tables, cells, _ATTACKS)
+    found = {attack: rows for attack, rows in every.items() if rows}
     if not found:
         raise MissingError("attacks by latent_kl_all or output_elbo on beta_tcvae")
     panels: list[plots.Panel] = []
@@ -47,7 +48,7 @@ def delta_over_beta(tables: Tables) -> Drawn:
             panels.append(plots.Curves(f"{numbers.WAY}: {data}", "β", far))
     everything = [row for rows in found.values() for row in rows]
     lacking = [f"No attacks by {attack}." for attack in _ATTACKS if attack not in found]
-    notes = (numbers.counted(everything), numbers.POOLED, numbers.HALF_WAY, *lacking)
+    notes = (numbers.counted(everything), numbers.POOLED, numbers.HALF_WAY, *lacking, *others)
     return Drawn(table, panels, notes=notes)
 
 
@@ -115,7 +116,7 @@ def weight_changes(tables: Tables) -> Drawn:
 
 def _maps(tables: Tables, measures: tuple[str, ...]) -> Drawn:
     """A row of maps for each data set and model, attack by attack; L = 1 stands below each."""
-    panels: list[plots.Panel] = []
+    panels: list[plots.Panel | None] = []
     table: list[dict[str, Any]] = []
     lacking: list[str] = []
     reasons = []
@@ -130,7 +131,7 @@ def _maps(tables: Tables, measures: tuple[str, ...]) -> Drawn:
         lacking += [note for note in without if note not in lacking]
     if not panels:
         raise MissingError("; ".join(reasons))
-    columns = len(measures) * (len(_ATTACKS) - len(lacking))
+    columns = len(measures) * len({row["attack"] for row in table})
     return Drawn(table, panels, columns=columns, notes=("L = 1 is the β-TCVAE.", maps.NOTE, *lacking))
 
 

@@ -19,6 +19,8 @@ _TASKS = {
     "conv_reconstructions": "p_Conv(y|x̃)",
     "mlp_codes": "p_MLP(y|z)",
 }
+# Of the attacks on the classifiers: columns, in words, and how they are written.
+_OF_ATTACKS = (("median_distortion_l2", "median ||d||", ".3g"), ("share_suspicious", "suspicious attacks", ".0%"))
 
 
 def posterior_stds(tables: Tables) -> Drawn:
@@ -55,7 +57,8 @@ def posterior_stds(tables: Tables) -> Drawn:
 def delta_over_beta(tables: Tables) -> Drawn:
     """Fig. 3: Delta of beta-TCVAEs over beta; and what it leaves out."""
     cells = tables.of_kind("beta_tcvae")
-    found = numbers.attacked(tables, cells, "latent_kl_all")
+    attacked = numbers.attacked(tables, cells, "latent_kl_all")
+    found = numbers.comparable(attacked)
     table: list[dict[str, Any]] = []
     lines, far = [], []
     for series, data in enumerate(tables.data_sets(found)):
@@ -70,14 +73,15 @@ def delta_over_beta(tables: Tables) -> Drawn:
         plots.Curves(f"Delta of β-TCVAEs, {numbers.unit_of(found)}", _BETA, lines, logarithmic=True),
         plots.Curves(numbers.WAY, _BETA, far),
     )
-    return Drawn(table, panels, notes=(numbers.counted(found), numbers.POOLED, numbers.HALF_WAY))
+    notes = (numbers.counted(found), numbers.POOLED, numbers.HALF_WAY, *numbers.left_out(attacked, found))
+    return Drawn(table, panels, notes=notes)
 
 
 def three_attacks(tables: Tables) -> Drawn:
     """Fig. 5: -log p(x^t|z*) and Delta over beta, beta-TCVAE beside the deepest Seatbelt-VAE up to L = 4."""
     cells = [cell for cell in tables.of_kind("beta_tcvae", "seatbelt") if cell["L"] in (1, 4)]
     attacks = ("latent_kl_all", "output_elbo", "latent_w2_all")
-    found = {attack: tables.attacks(cells, attack) for attack in attacks}
+    found, others = numbers.attacked_alike(tables, cells, attacks)
     panels: list[plots.Panel] = []
     table: list[dict[str, Any]] = []
     for data in tables.data_sets(cells):
@@ -107,7 +111,7 @@ def three_attacks(tables: Tables) -> Drawn:
         raise MissingError(f"attacks by {' or '.join(attacks)} on beta_tcvae and seatbelt of L = 4")
     lacking = [f"No attacks by {attack}." for attack in attacks if not found[attack]]
     everything = [row for rows in found.values() for row in rows]
-    notes = (numbers.counted(everything), numbers.POOLED, numbers.HALF_WAY, *lacking)
+    notes = (numbers.counted(everything), numbers.POOLED, numbers.HALF_WAY, *lacking, *others)
     return Drawn(table, panels, columns=3, notes=notes)
 
 
@@ -127,7 +131,11 @@ def downstream(tables: Tables) -> Drawn:
     for data in tables.data_sets(cells):
         vae = densities.model_of(cells, data, "beta_vae", 1.0) or densities.model_of(cells, data, "beta_tcvae", 1.0)
         chosen = {"VAE": vae}
-        chosen |= {numbers.NAMES[kind]: densities.model_of(cells, data, kind) for kind in ("beta_tcvae", "seatbelt")}
+        penalised = [cell for cell in cells if cell["beta"] > 1.0]
+        for kind in ("beta_tcvae", "seatbelt"):
+            chosen[numbers.NAMES[kind]] = densities.model_of(penalised, data, kind)
+        settings = ["" if cell is None else f"β = {cell['beta']:g}, L = {cell['L']:g}" for cell in chosen.values()]
+        lines.append([data, "", *settings])
         for task, words in _TASKS.items():
             entries = []
             for name, cell in chosen.items():
@@ -140,10 +148,13 @@ def downstream(tables: Tables) -> Drawn:
                 row = {"data": data, "task": task, "model": name} | {axis: cell[axis] for axis in ("L", "d_z", "beta")}
                 table.append(row | {"accuracy_attacked": attacked, "accuracy_change": change})
             lines.append([data, words, *entries])
+        for column, words, show in _OF_ATTACKS:
+            values = [None if cell is None else cell.get(f"downstream_{column}") for cell in chosen.values()]
+            lines.append([data, words, *("" if value is None else format(value, show) for value in values)])
     columns = ["data", "task", "VAE", numbers.NAMES["beta_tcvae"], numbers.NAMES["seatbelt"]]
     note = (
-        "Accuracy under attack, in parentheses attacked less clean; pairs of images of different labels, λ = 1. β and "
-        "L are the largest of the sweep; the table's CSV has them."
+        "Accuracy under attack, in parentheses attacked less clean; pairs of images of different labels, λ = 1. The "
+        "largest β and L of the sweep. Suspicious are attacks that `attacks.diagnose` flags."
     )
     return Drawn(table, page=page(columns, lines), notes=(note,))
 

@@ -34,8 +34,8 @@ def layers_attacked(tables: Tables) -> Drawn:
 def depth_and_beta(tables: Tables) -> Drawn:
     """Fig. D.9: -log p(x^t|z*) and Delta over beta and L."""
     measures = ("target_nll_nats", "delta", *maps.WAYS)
-    panels, table, _ = maps.maps(tables, ("beta_tcvae", "seatbelt"), ("latent_kl_all",), measures)
-    return Drawn(table, panels, columns=4, notes=("L = 1 is the β-TCVAE.", maps.NOTE))
+    panels, table, lacking = maps.maps(tables, ("beta_tcvae", "seatbelt"), ("latent_kl_all",), measures)
+    return Drawn(table, panels, columns=4, notes=("L = 1 is the β-TCVAE.", maps.NOTE, *lacking))
 
 
 def distances(tables: Tables) -> Drawn:
@@ -44,8 +44,8 @@ def distances(tables: Tables) -> Drawn:
     attacks = {"latent": "latent_kl_all", "output": "output_l2"}
     if not tables.attacks(cells, "output_l2"):
         attacks["output"] = "output_elbo"
-    found = {name: tables.attacks(cells, attack) for name, attack in attacks.items()}
-    found = {name: rows for name, rows in found.items() if rows}
+    every, others = numbers.attacked_alike(tables, cells, attacks.values())
+    found = {name: every[attack] for name, attack in attacks.items() if every[attack]}
     if not found:
         raise MissingError("attacks by latent_kl_all or output_l2 on beta_tcvae")
     panels: list[plots.Panel] = []
@@ -77,7 +77,7 @@ def distances(tables: Tables) -> Drawn:
     everything = [row for rows in found.values() for row in rows]
     shown = "; ".join(f"{name}: {numbers.ATTACKS[attacks[name]]}" for name in found)
     lacking = [] if "output" in found else ["No output attacks."]
-    notes = (f"Attacks: {shown}.", *lacking, numbers.counted(everything), numbers.POOLED)
+    notes = (f"Attacks: {shown}.", *lacking, numbers.counted(everything), numbers.POOLED, *others)
     return Drawn(table, panels, columns=3, notes=notes)
 
 

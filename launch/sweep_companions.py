@@ -69,8 +69,6 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     Raises:
       ValueError: where something is damaged.
     """
-    if not (path / "config.json").exists():
-        return {}
     opened = run.open(path)
     rows: dict[str, Rows] = {name: [] for name in NAMES}
     attacked: dict[str, str] = {}

@@ -76,8 +76,10 @@ class Progress:
         self._rows[cell.name] = {"cell": place.pop("cell"), "status": status, **place}
         self._companions[cell.name] = {}
         try:
-            self._rows[cell.name] |= sweep_table.results_of(self._asked, self.path(cell))
-            self._companions[cell.name] = sweep_companions.rows_of(self._asked, self.path(cell))
+            path = self.path(cell)
+            if (path / "config.json").exists() and sweep_stages.is_of(cell, path):
+                self._rows[cell.name] |= sweep_table.results_of(self._asked, path)
+                self._companions[cell.name] = sweep_companions.rows_of(self._asked, path)
         except Exception as error:
             # The stage that reads the same has failed, or will.
             sweep_stages.failure(error)

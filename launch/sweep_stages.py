@@ -61,7 +61,7 @@ def is_trained(cell: Cell, path: pathlib.Path) -> bool:
     steps = cell.config["train"]["steps"]
     if newest_step(path / "checkpoints") != steps:
         return False
-    if run.open(path).config != json.loads(json.dumps(cell.config)):
+    if not is_of(cell, path):
         # It says what differs.
         train.prepare(cell.config, path)
     last = {row["split"]: row for row in training.read_metrics(path) if row["step"] == steps}
@@ -72,6 +72,11 @@ def is_trained(cell: Cell, path: pathlib.Path) -> bool:
             f"optimizer.learning_rate or set optimizer.max_gradient_norm, and remove {path}"
         )
     return "validation" in last
+
+
+def is_of(cell: Cell, path: pathlib.Path) -> bool:
+    """Whether the run was made with the cell's configuration."""
+    return bool(run.open(path).config == json.loads(json.dumps(cell.config)))
 
 
 def train_cells(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, Exception]:

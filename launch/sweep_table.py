@@ -48,8 +48,6 @@ def results_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Any]:
     Raises:
       ValueError: where something is damaged.
     """
-    if not (path / "config.json").exists():
-        return {}
     opened = run.open(path)
     row: dict[str, Any] = {"step": opened.latest_step}
     for name, options in sweep.attacks.items():
@@ -117,6 +115,8 @@ def _columns(name: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     elif name == "weight_norms":
         yield from ((f"{network}_weight_norm", found[network]) for network in ("encoder", "decoder"))
     else:
+        if name == "downstream":
+            yield from ((f"downstream_{key}", found[key]) for key in ("median_distortion_l2", "share_suspicious"))
         for key, part in found.items():
             if not isinstance(part, Mapping) or key == "options":
                 continue

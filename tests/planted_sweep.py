@@ -28,8 +28,9 @@ def half_way(beta, depth, pair):
     return beta + depth + pair
 
 
-def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=(24,), attacks=ATTACKS, measures=True):
-    """Writes sweep.csv and its companions; returns the folder."""
+def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=(24,), attacks=ATTACKS, measures=True,
+          scale=1.0):  # fmt: skip
+    """Writes sweep.csv and its companions, Delta `scale` times as large; returns the folder."""
     cells, companions = [], []
     for name, kind, beta, d_z in itertools.product(data, models, betas, sizes):
         penalty, reads, depths = MODELS[kind]
@@ -39,7 +40,7 @@ def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=
             row |= {"penalty": penalty, "decoder_reads": reads, "seed": 0, "step": 100}
             cells.append(row | (_measures(beta, depth, d_z) if measures else {}))
             done = {**attacks, **(OF_LAYERS if depth > 1 and "all" in attacks else {})}
-            rows = [_pair(attack, done[attack], beta, depth, pair) for attack in done for pair in range(PAIRS)]
+            rows = [_pair(attack, done[attack], beta, depth, pair, scale) for attack in done for pair in range(PAIRS)]
             found = {"pairs": rows, "densities": _densities(beta) if measures else []}
             companions.append({name: [{"cell": cell, **row} for row in part] for name, part in found.items()})
     launchers.load("sweep_table").write(folder / "sweep.csv", cells)
@@ -47,8 +48,8 @@ def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=
     return folder
 
 
-def _pair(attack, objective, beta, depth, pair):
-    deltas = np.array([delta(beta, depth, pair, penalty) for penalty in range(PENALTIES)])
+def _pair(attack, objective, beta, depth, pair, scale):
+    deltas = scale * np.array([delta(beta, depth, pair, penalty) for penalty in range(PENALTIES)])
     row = {
         "attack": attack,
         "objective": objective,
@@ -70,6 +71,7 @@ def _pair(attack, objective, beta, depth, pair):
 def _measures(beta, depth, d_z):
     found = {"elbo_nats": 100.0 - beta / depth + d_z, "log_likelihood_nats": 120.0 - beta}
     found |= {"mig_1": 0.01 * beta, "encoder_weight_norm": 10.0 + beta, "decoder_weight_norm": 40.0 - beta}
+    found |= {"downstream_median_distortion_l2": 5.0, "downstream_share_suspicious": 0.25}
     for number, task in enumerate(("mlp_reconstructions", "conv_reconstructions", "mlp_codes")):
         found[f"downstream_{task}_accuracy_attacked"] = 0.2 + 0.01 * beta + 0.1 * number
         found[f"downstream_{task}_accuracy_change"] = -0.3

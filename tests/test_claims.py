@@ -55,13 +55,23 @@ def test_a_verdict_needs_the_whole_interval():
         ("larger", (0.5, 0.4, 0.6)): "no",
         ("smaller", (0.5, 0.4, 0.6)): "yes",
         ("smaller", (2.0, 1.1, 3.0)): "no",
-        ("not larger", (1.0, 0.9, 1.2)): "yes",
+        ("not larger", (0.8, 0.7, 0.9)): "yes",
+        ("not larger", (1.0, 0.5, 3.0)): "open",
         ("not larger", (1.1, 1.05, 1.2)): "no",
         ("larger", (1.2, np.nan, np.nan)): "yes",
         ("larger", (1.005, np.nan, np.nan)): "open",
         ("larger", (np.nan, np.nan, np.nan)): "open",
     }
     assert {key: claims._verdict(key[0], interval(*key[1])) for key in verdicts} == verdicts
+
+
+def test_models_are_compared_where_both_have_latents_of_one_size(tmp_path):
+    """With 8 latents Delta is a hundred times as large, and there is no other beta."""
+    small = planted_sweep.write(tmp_path / "small", betas=(1.0,), sizes=(8,), scale=100.0)
+    both = planted_sweep.write(tmp_path / "both", sizes=(24,))
+    launchers.load("figures").draw([small, both], ["claims"], tmp_path)
+    (row,) = rows((planted_sweep.table(tmp_path / "claims.csv"),), "penalty raises Delta", measure="mean Delta")
+    assert row["ratio"] == pytest.approx(10.0)
 
 
 def test_the_page_is_a_table_for_each_claim(drawn):

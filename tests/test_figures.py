@@ -4,7 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from seatbelt_jax import plots
+from seatbelt_jax.plots import papers
 from tests import launchers, planted_sweep
 
 
@@ -29,6 +32,10 @@ def rows(drawn, name, **wanted):
     return [row for row in table if all(row[column] == value for column, value in wanted.items())]
 
 
+def read_tables(folders):
+    return launchers.load("figure_tables").read(folders)
+
+
 def test_each_figure_has_a_picture_or_a_page_and_its_numbers(drawn):
     written, missing, folder = drawn
     names = {file.stem for file in written}
@@ -50,6 +57,20 @@ def test_delta_is_pooled_over_pairs_penalties_and_latent_sizes(drawn):
     # One of three pairs never gets there.
     (far,) = rows(drawn, "w21_3", data="sprites", measure="distortion_nine_tenths_l2", beta=10.0)
     assert far["median"] == 2.0 * planted_sweep.half_way(10.0, 1, 1) and far["high_over_pairs"] == np.inf
+
+
+def test_a_curve_has_the_same_models_at_every_beta(figures, tmp_path):
+    """With 8 latents Delta is a hundred times as large, and there is no other beta."""
+    small = planted_sweep.write(tmp_path / "small", betas=(1.0,), sizes=(8,), scale=100.0)
+    both = planted_sweep.write(tmp_path / "both", sizes=(24,))
+    alone, pooled = (figures.FIGURES["w21_3"].draw(read_tables(parts)) for parts in ([both], [small, both]))
+    assert pooled.rows == alone.rows
+    assert pooled.notes[-1] == "Left out, as others were trained under more β: 1 models, L 1; d_z 8; seeds 0."
+    for name in ("w21_5", "w21_d9", "w21_e10", "w19_5", "w19_7"):
+        alone, pooled = (figures.FIGURES[name].draw(read_tables(parts)) for parts in ([both], [small, both]))
+        assert pooled.rows == alone.rows and any("Left out" in note for note in pooled.notes), name
+    of_elbo = figures.FIGURES["w21_6"].draw(read_tables([small, both]))
+    assert {row["models"] for row in of_elbo.rows if row["model"] == "beta_tcvae"} == {1}
 
 
 def test_the_elbo_is_averaged_over_depths_and_sizes(drawn):
@@ -109,6 +130,8 @@ def test_points_of_disentanglement_are_models(drawn):
 
 def test_tables_in_words_have_the_papers_layout(drawn):
     page = (drawn[2] / "w21_table1.md").read_text()
+    assert "| sprites |  | β = 1, L = 1 | β = 10, L = 1 | β = 10, L = 4 |" in page
+    assert "| median \\|\\|d\\|\\| | 5 | 5 | 5 |" in page and "| suspicious attacks | 25% | 25% | 25% |" in page
     assert r"| sprites | p_MLP(y\|z) | 0.41 (-0.30) | 0.50 (-0.30) | 0.50 (-0.30) |" in page
     (row,) = rows(drawn, "w19_table1", model="seatbelt", network="decoder")
     # From 39 to 30.
@@ -183,9 +206,44 @@ def test_a_caption_says_whose_figure_and_which_data(figures, drawn, planted):
 def test_a_caption_says_where_something_is_never_reached(figures, planted):
     figure = figures.FIGURES["w21_3"]
     drawn = figure.draw(launchers.load("figure_tables").read([planted]))
-    assert "what most pairs never reach" in figures._caption(figure, drawn)
+    # One of three pairs never gets nine tenths of the way: the median is finite, its upper bound is not.
+    caption = figures._caption(figure, drawn)
+    assert "never reach" not in caption and "Bars with an arrow" in caption
     finite = [row for row in drawn.rows if np.inf not in row.values()]
-    assert finite and "never reach" not in figures._caption(figure, drawn._replace(rows=finite))
+    assert finite and "arrow" not in figures._caption(figure, drawn._replace(rows=finite))
+    never = [row | {"median": np.inf} for row in finite]
+    assert "what most pairs never reach" in figures._caption(figure, drawn._replace(rows=never))
+
+
+def test_lines_have_gaps_and_bars_without_an_end_reach_the_frame():
+    axes = Figure().add_subplot()
+    line = plots.Line(
+        "a", [1.0, 4.0, 10.0], [8.0, np.inf, 9.0], bar_low=[7.0, 8.0, 8.5], bar_high=[9.0, np.inf, np.inf]
+    )
+    papers._draw_curves(axes, plots.Curves("||d||", "beta", [line]))
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [8.0, np.nan, 9.0])
+    bars = [segment.tolist() for bars in axes.collections[:2] for segment in bars.get_segments()]
+    assert bars == [[[1.0, 7.0], [1.0, 9.0]], [[10.0, 8.5], [10.0, axes.get_ylim()[1]]]]
+    assert axes.collections[2].get_offsets().tolist() == [[10.0, axes.get_ylim()[1]]]
+
+
+def test_maps_of_one_measure_share_their_shades(figures, planted):
+    drawn = figures.FIGURES["w21_d8"].draw(read_tables([planted]))
+    values = [row["mean"] for row in drawn.rows]
+    assert len(drawn.panels) == 3
+    for panel in drawn.panels:
+        assert (panel.scale.min(), panel.scale.max()) == (min(values), max(values))
+
+
+def test_an_attack_that_one_data_set_lacks_leaves_its_place_empty(figures, planted, tmp_path):
+    other = planted_sweep.write(tmp_path, data=("faces",), attacks={"all": "latent_kl_all"})
+    drawn = figures.FIGURES["w19_6"].draw(read_tables([planted, other]))
+    assert drawn.columns == 2
+    assert [panel and panel.title.split(":")[1].split(",")[0].strip() for panel in drawn.panels] == [
+        *["sprites", "sprites", "faces", None],
+        *["sprites", "sprites", "faces", None],
+    ]
+    assert len(plots.paper_figure(drawn.panels, "", columns=2)) > 5000
 
 
 def test_a_caption_says_which_models_are_missing(figures, planted, tmp_path):

@@ -30,11 +30,11 @@ def likelihood(beta, tau, radius, image=None):
     return 100.0 * beta + tau - radius**2 - (2.5 if image is None else image)
 
 
-def write(folder, settings=SETTINGS, data=("mnist",)):
+def write(folder, settings=SETTINGS, data=("mnist",), seeds=(0,)):
     """Tables in which the margin by attack is 3 camuto + 1 but that images 0 of beta = 10 have none."""
     cells, companions = [], []
-    for name, (beta, tau) in itertools.product(data, settings):
-        cell = f"{name}_beta{beta:g}_tau{tau:g}"
+    for name, (beta, tau), seed in itertools.product(data, settings, seeds):
+        cell = f"{name}_beta{beta:g}_tau{tau:g}{f'_seed{seed}' if seed else ''}"
         place = {
             "cell": cell,
             "status": "done",
@@ -45,14 +45,14 @@ def write(folder, settings=SETTINGS, data=("mnist",)):
             "beta": beta,
             "penalty": "kl",
         }
-        cells.append({**place, "tau": tau, "seed": 0, "step": 100})
+        cells.append({**place, "tau": tau, "seed": seed, "step": 100})
         attacks = dict.fromkeys(("mean", "std", "both"), (LARGEST,)) | {"norms": RADII}
         pairs = [
             _pair(attack, len(radii), beta, tau, image) for attack, radii in attacks.items() for image in range(IMAGES)
         ]
         budgets = [_ball(attack, radius, beta, tau) for attack, radii in attacks.items() for radius in radii]
         images = [_image(beta, tau, image) for image in range(IMAGES)]
-        found = {"pairs": pairs, "budgets": budgets, "images": images, "densities": list(_densities(beta, tau))}
+        found = {"pairs": pairs, "budgets": budgets, "images": images, "densities": list(_densities(beta, tau, seed))}
         companions.append({table: [{"cell": cell, **row} for row in rows] for table, rows in found.items()})
     launchers.load("sweep_table").write(folder / "sweep.csv", cells)
     launchers.load("sweep_companions").write(folder / "sweep.csv", companions)
@@ -87,7 +87,7 @@ def _image(beta, tau, image):
     return row | {f"curve_probability_{point}": 1.0 - point / (POINTS - 1) for point in range(POINTS)}
 
 
-def _densities(beta, tau):
+def _densities(beta, tau, seed):
     points = launchers.load("sweep_companions").POINTS
     for measure, part in (
         ("posterior_std", "layer_1"),
@@ -98,12 +98,12 @@ def _densities(beta, tau):
             "measure": measure,
             "part": part,
             "unit": "nats",
-            "mean": beta + tau,
+            "mean": beta + tau + seed,
             "std": 0.25,
             "first": -1.0,
             "last": 3.0,
         }
-        yield row | dict.fromkeys((f"density_{number}" for number in range(points)), 0.25)
+        yield row | dict.fromkeys((f"density_{number}" for number in range(points)), 0.25 + seed)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,36 @@ def test_over_beta(drawn):
         assert median["value"] == pytest.approx(value, rel=1e-3)
     sigma = rows(drawn, "c21_9", measure="posterior_std_norm_latent_units", group="β = 0.1", statistic="density")
     assert min(row["place"] for row in sigma) >= 0.0 and {row["value"] for row in sigma} == {0.25}
+
+
+def test_models_of_several_seeds_are_one_line(figures, tmp_path):
+    folder = write(tmp_path, seeds=(0, 1))
+    figures.draw([folder], ["c21_7", "c21_9"], tmp_path / "figures")
+    noise = rows(tmp_path / "figures", "c21_7", measure="noise_log_likelihood_nats", tau=0.5)
+    expected = [2.0, (0.25**2 + 0.5**2) ** 0.5]
+    assert [[row["scale"], row["mean"], row["std"]] for row in noise] == [
+        [0.0, *map(pytest.approx, expected)],
+        [0.5, *map(pytest.approx, expected)],
+    ]
+    wanted = {"measure": "posterior_std_norm_latent_units", "group": "β = 10"}
+    sigma = rows(tmp_path / "figures", "c21_9", **wanted, statistic="density")
+    assert len({row["place"] for row in sigma}) == len(sigma) and {row["value"] for row in sigma} == {0.75}
+    (mean,) = rows(tmp_path / "figures", "c21_9", **wanted, statistic="mean")
+    assert mean["value"] == 10.5
+
+
+def test_the_mean_probability_ends_with_what_was_attacked(figures, planted, tmp_path):
+    """Where an attack ends within r, nobody knows what is beyond; where it does not, the last value is a good guess."""
+    tables = launchers.load("figure_tables").read([planted])
+    images = [dict(row) for row in tables.images]
+    shortest = next(row for row in images if row["cell"] == "mnist_beta1_tau0" and row["image"] == 0)
+    shortest |= {f"curve_probability_{point}": 1.0 for point in range(POINTS)}
+    found = figures.FIGURES["c21_7"].draw(tables._replace(images=images)).rows
+    ends = {
+        tau: max(row["distortion_l2"] for row in found if (row["measure"], row["tau"]) == ("probability_within_r", tau))
+        for tau in (0.0, 1.0)
+    }
+    assert ends[0.0] <= shortest["curve_last_l2"] < ends[1.0]
 
 
 def test_a_gallery_shows_every_beta_and_needs_runs(figures, drawn, planted, tmp_path):

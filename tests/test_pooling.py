@@ -93,6 +93,9 @@ def test_a_ratio_draws_the_pairs_of_both_models_together():
     np.testing.assert_allclose(found, [20.0 / 115.0, ratios[49], ratios[1950]], rtol=0.05)
     never = metrics.ratio_over_pairs(np.array([np.inf, np.inf, 1.0]), np.ones(3))
     assert (never.value, never.high) == (np.inf, np.inf) and never.low == 1.0
+    # Where both models' medians may be infinite, their ratio may be anything.
+    both = metrics.ratio_over_pairs(np.array([1.0, 2.0, np.inf, np.inf]), np.array([1.0, 1.0, 1.0, np.inf]))
+    assert (both.low, both.high) == (0.0, np.inf)
     assert np.isnan(metrics.ratio_over_pairs(np.ones(1), np.ones(1)).low)
     with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
         metrics.ratio_over_pairs(np.ones(2), np.ones(3))

@@ -333,6 +333,9 @@ def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
     with pytest.raises(ValueError, match=r"4 of 4 cells failed.*train.batch_size was 16 and is 8"):
         sweep(other, whole)
     assert times(whole) == before
+    # Nor are its numbers those of the cells that were asked for.
+    assert not any("encoder_weight_norm" in row or row.get("elbo_nats") for row in table(whole).values())
+    assert not (whole / "sweep_pairs.csv").exists()
     sweep(config(), whole)  # and the table is that of this sweep again
 
 

@@ -119,6 +119,8 @@ def ratio_over_pairs(
 ) -> Interval:
     """How many times larger the first model's statistic is than the second's, by `bootstrap_interval` over pairs.
 
+    Of pairs drawn of which both are infinite the ratio may be anything, and the interval is as wide.
+
     Args:
       first, second: one number for each of the same pairs, in one order; they may be infinite.
       statistic: np.median or np.mean, of numbers that are all of one model.
@@ -134,10 +136,14 @@ def ratio_over_pairs(
         with np.errstate(invalid="ignore", divide="ignore"):
             return float(statistic(first[drawn]) / statistic(second[drawn]))
 
+    def ends(drawn: Any) -> Float[np.ndarray, " 2"]:
+        found = ratio(drawn)
+        return np.array([0.0, np.inf] if np.isnan(found) else [found, found])
+
     if len(first) < 2:
         return Interval(ratio(slice(None)), np.nan, np.nan)
-    low, high = bootstrap_interval(ratio, len(first), level=level)
-    return Interval(ratio(slice(None)), float(low), float(high))
+    low, high = bootstrap_interval(ends, len(first), level=level)
+    return Interval(ratio(slice(None)), float(low[0]), float(high[1]))
 
 
 def mean_over_models(values: Sequence[float], *, level: float = 0.95) -> Interval:

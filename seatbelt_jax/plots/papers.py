@@ -39,9 +39,9 @@ class Line:
 
     Attributes:
       name: said where it ends, or in a legend; empty where another line says it.
-      x, y: infinite and undefined values are left out.
+      x, y: where y is infinite or undefined, the line has a gap.
       low, high: of a band.
-      bar_low, bar_high: of bars at the points.
+      bar_low, bar_high: of bars at the points; one without an upper end has an arrow.
       series: which of the house's colours and dashes; negative for none.
       shade: in [0, 1], pale to deep, in place of a colour, for lines that are in an order.
       joined: whether the points are joined.
@@ -88,6 +88,8 @@ class NumberMap:
       y_label, rows: the same of the rows, from the bottom up.
       values: [row, column]; NaN is an empty field.
       logarithmic: the shades.
+      scale: numbers from the least to the largest of which the shades go, of all maps to be compared; by default the
+        values.
     """
 
     title: str
@@ -97,6 +99,7 @@ class NumberMap:
     rows: Sequence[float]
     values: Float[np.ndarray, "row column"]
     logarithmic: bool = False
+    scale: Float[np.ndarray, " number"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,22 +125,24 @@ class Tiles:
 Panel = Curves | NumberMap | Tiles
 
 
-def paper_figure(panels: Sequence[Panel], caption: str, *, columns: int = 2) -> bytes:
-    """Panels side by side as one PNG, the caption below.
+def paper_figure(panels: Sequence[Panel | None], caption: str, *, columns: int = 2) -> bytes:
+    """Panels side by side as one PNG, the caption below; None leaves a place empty.
 
     Raises:
       ValueError: for no panels.
     """
-    if not panels:
+    if not any(panels):
         raise ValueError("a figure has at least one panel")
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    sizes = np.array([_size(panel) for panel in panels])
+    sizes = np.array([_size(panel) for panel in panels if panel])
     width, height = sizes[:, 0].max() * columns, sizes[:, 1].max() * rows
     lines = textwrap.wrap(caption, int(width * _LETTERS_PER_INCH))
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height + 0.15 + _LINE * len(lines)), layout="constrained")
         for place, panel in enumerate(panels, 1):
+            if panel is None:
+                continue
             axes = figure.add_subplot(rows, columns, place)
             if isinstance(panel, Curves):
                 _draw_curves(axes, panel)
@@ -164,14 +169,17 @@ def _size(panel: Panel) -> tuple[float, float]:
 
 def _draw_curves(axes: Axes, panel: Curves) -> None:
     ends: list[tuple[str, float, str]] = []
+    bars: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
     for line in panel.lines:
         x, y = np.asarray(line.x, float), np.asarray(line.y, float)
         shown = np.isfinite(y) & ((y > 0.0) | (not panel.logarithmic))
+        # No line leads across a point that is not there.
+        y = np.where(shown, y, np.nan)
         colour = series_colour(line.series) if line.shade is None else matplotlib.colors.to_hex(_RAMP(line.shade))
         style = series_style(line.series) if line.joined else "none"
         marker = "o" if panel.marked or not line.joined else None
         name = None if panel.marked else line.name or None
-        axes.plot(x[shown], y[shown], color=colour, ls=style, marker=marker, markersize=3.5, label=name)
+        axes.plot(x, y, color=colour, ls=style, marker=marker, markersize=3.5, label=name)
         if line.low is not None and line.high is not None:
             low, high = np.asarray(line.low, float), np.asarray(line.high, float)
             within = shown & np.isfinite(low) & np.isfinite(high)
@@ -181,12 +189,13 @@ def _draw_curves(axes: Axes, panel: Curves) -> None:
             axes.fill_between(x[within], low[within], high[within], color=colour, alpha=0.15, lw=0)
         if line.bar_low is not None and line.bar_high is not None:
             low, high = np.asarray(line.bar_low, float), np.asarray(line.bar_high, float)
-            within = shown & np.isfinite(low) & np.isfinite(high)
-            axes.vlines(x[within], low[within], high[within], color=colour, lw=0.9, alpha=0.8)
+            told = shown & np.isfinite(low) & ~np.isnan(high)
+            bars.append((x[told], low[told], high[told], colour))
         if line.name and shown.any():
             ends.append((line.name, float(y[shown][-1]), colour))
     axes.set_xlabel(panel.x_label, parse_math=False)
     tick_axis(axes.xaxis)
+    _draw_bars(axes, bars)
     value_axis(axes, panel.title, logarithmic=panel.logarithmic)
     if panel.marked:
         label_ends(axes, ends)
@@ -194,10 +203,25 @@ def _draw_curves(axes: Axes, panel: Curves) -> None:
         axes.legend(frameon=False, fontsize=8.0)
 
 
+def _draw_bars(axes: Axes, bars: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]]) -> None:
+    """Bars (x, low, high, colour); one without an upper end goes up to the frame, with an arrow."""
+    for x, low, high, colour in bars:
+        ends = np.isfinite(high)
+        axes.vlines(x[ends], low[ends], high[ends], color=colour, lw=0.9, alpha=0.8)
+    if any(np.isinf(high).any() for _, _, high, _ in bars):
+        top = axes.get_ylim()[1]
+        for x, low, high, colour in bars:
+            endless = np.isinf(high)
+            axes.vlines(x[endless], low[endless], top, color=colour, lw=0.9, alpha=0.8)
+            axes.scatter(x[endless], np.full(endless.sum(), top), marker="^", s=14.0, color=colour, clip_on=False)
+        axes.set_ylim(top=top)
+
+
 def _draw_map(axes: Axes, panel: NumberMap) -> None:
     values = np.ma.masked_invalid(np.asarray(panel.values, float))
-    positive = panel.logarithmic and bool((values > 0.0).all())
-    norm = (LogNorm if positive else Normalize)(values.min(), values.max())
+    scale = values if panel.scale is None else np.ma.masked_invalid(panel.scale)
+    positive = panel.logarithmic and bool((scale > 0.0).all())
+    norm = (LogNorm if positive else Normalize)(scale.min(), scale.max())
     axes.imshow(values, cmap=_MAP, norm=norm, origin="lower", aspect="auto")
     for row, column in np.ndindex(values.shape):
         if not np.ma.is_masked(values[row, column]):
