@@ -227,6 +227,16 @@ def test_lines_have_gaps_and_bars_without_an_end_reach_the_frame():
     assert axes.collections[2].get_offsets().tolist() == [[10.0, axes.get_ylim()[1]]]
 
 
+def test_lines_with_bars_stand_a_little_apart():
+    axes, x = Figure().add_subplot(), [1.0, 11.0]
+    lines = [plots.Line("", x, [1.0, 2.0], bar_low=[0.0, 1.0], bar_high=[2.0, 3.0]) for _ in range(2)]
+    papers._draw_curves(axes, plots.Curves("||d||", "beta", [*lines, plots.Line("", x, [1.0, 1.0])]))
+    first, second, without = (line.get_xdata() for line in axes.lines)
+    np.testing.assert_allclose([*first, *second], [1.0 - 0.06, 11.0 - 0.06, 1.0 + 0.06, 11.0 + 0.06])
+    assert without.tolist() == x
+    assert [bars.get_segments()[0][0][0] for bars in axes.collections[:2]] == [first[0], second[0]]
+
+
 def test_maps_of_one_measure_share_their_shades(figures, planted):
     drawn = figures.FIGURES["w21_d8"].draw(read_tables([planted]))
     values = [row["mean"] for row in drawn.rows]

@@ -27,6 +27,7 @@ from seatbelt_jax.plots.text import number, tick
 
 _WIDTH, _HEIGHT = 4.6, 3.1  # inches
 _TILE = 0.62  # inches
+_DODGE = 0.012  # of what an axis spans
 _CAPTION_SIZE, _LETTERS_PER_INCH, _LINE = 8.0, 16.0, 0.15
 _PALE, _DEEP = "#a9cfe8", "#08306b"
 _RAMP = LinearSegmentedColormap.from_list("ramp", (_PALE, _DEEP))
@@ -123,6 +124,8 @@ class Tiles:
 
 
 Panel = Curves | NumberMap | Tiles
+# Of one line: x, low, high, colour.
+_Bars = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"], Float[np.ndarray, " point"], str]
 
 
 def paper_figure(panels: Sequence[Panel | None], caption: str, *, columns: int = 2) -> bytes:
@@ -169,9 +172,9 @@ def _size(panel: Panel) -> tuple[float, float]:
 
 def _draw_curves(axes: Axes, panel: Curves) -> None:
     ends: list[tuple[str, float, str]] = []
-    bars: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
-    for line in panel.lines:
-        x, y = np.asarray(line.x, float), np.asarray(line.y, float)
+    bars: list[_Bars] = []
+    for line, offset in zip(panel.lines, _offsets(panel.lines), strict=True):
+        x, y = np.asarray(line.x, float) + offset, np.asarray(line.y, float)
         shown = np.isfinite(y) & ((y > 0.0) | (not panel.logarithmic))
         # No line leads across a point that is not there.
         y = np.where(shown, y, np.nan)
@@ -203,8 +206,18 @@ def _draw_curves(axes: Axes, panel: Curves) -> None:
         axes.legend(frameon=False, fontsize=8.0)
 
 
-def _draw_bars(axes: Axes, bars: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]]) -> None:
-    """Bars (x, low, high, colour); one without an upper end goes up to the frame, with an arrow."""
+def _offsets(lines: Sequence[Line]) -> list[float]:
+    """How far each line stands aside, so that no bar hides another's."""
+    barred = [line.bar_low is not None and line.joined for line in lines]
+    if not any(barred):
+        return [0.0] * len(lines)
+    span = float(np.ptp(np.concatenate([line.x for line in lines])))
+    places = np.cumsum(barred) - 0.5 * (1 + sum(barred))
+    return [float(place) * _DODGE * span if has else 0.0 for place, has in zip(places, barred, strict=True)]
+
+
+def _draw_bars(axes: Axes, bars: Sequence[_Bars]) -> None:
+    """One without an upper end goes up to the frame, with an arrow."""
     for x, low, high, colour in bars:
         ends = np.isfinite(high)
         axes.vlines(x[ends], low[ends], high[ends], color=colour, lw=0.9, alpha=0.8)
