@@ -261,7 +261,7 @@ def test_a_caption_says_which_models_are_missing(figures, planted, tmp_path):
     read = launchers.load("figure_tables").read
     assert "sprites: no" not in " ".join(figure.draw(read([planted])).notes)
     drawn = figure.draw(read([planted_sweep.write(tmp_path, models=("beta_tcvae", "seatbelt"))]))
-    assert drawn.notes[-2:] == ("sprites: no VAE, that is, β-VAE under β = 1.", "sprites: no β-VAE.")
+    assert drawn.notes[-2:] == ("sprites: no β-VAE.", "sprites: no VAE, that is, β-VAE under β = 1.")
 
 
 def test_every_figure_names_a_sweep_that_exists(figures):
