@@ -418,6 +418,8 @@ def test_an_interval_is_repeatable_and_widens_with_its_level():
         return metrics.bootstrap_interval(lambda pairs: np.mean(values[pairs]), 30, **options)
 
     assert interval() == interval() != interval(seed=1)
+    at_once = metrics.bootstrap_interval(lambda pairs: np.mean(values[pairs], axis=-1), 30, vectorized=True)
+    assert at_once == interval()
     assert interval(level=0.99)[0] < interval()[0] < interval(level=0.5)[0] < interval(level=0.5)[1] < interval()[1]
 
 

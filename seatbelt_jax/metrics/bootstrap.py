@@ -10,12 +10,13 @@ Numbers = Float[np.ndarray, "*numbers"]
 
 
 def bootstrap_interval(
-    statistic: Callable[[Int[np.ndarray, " pair"]], float | Numbers],
+    statistic: Callable[[Int[np.ndarray, "*resample pair"]], float | Numbers],
     num_pairs: int,
     *,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    vectorized: bool = False,
 ) -> tuple[Numbers, Numbers]:
     """A confidence interval by the percentile bootstrap over pairs (Efron and Tibshirani 1993, Ch. 13).
 
@@ -31,6 +32,7 @@ def bootstrap_interval(
       level: of confidence.
       resamples: how often to draw.
       seed: of the draws; the same seed gives the same interval.
+      vectorized: whether the statistic takes all resamples at once, [resample, pair] -> [resample, *numbers].
 
     Returns:
       (low, high), of the statistic's shape.
@@ -45,7 +47,8 @@ def bootstrap_interval(
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
     rng = np.random.default_rng(seed)
-    values = np.array([statistic(rng.integers(num_pairs, size=num_pairs)) for _ in range(resamples)])
+    drawn = rng.integers(num_pairs, size=(resamples, num_pairs))
+    values = np.asarray(statistic(drawn)) if vectorized else np.array([statistic(pairs) for pairs in drawn])
     tail = 0.5 * (1.0 - level)
     # Values that occurred: between two infinite ones, interpolation would make NaN.
     low = np.quantile(values, tail, axis=0, method="lower")

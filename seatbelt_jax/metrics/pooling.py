@@ -76,7 +76,9 @@ def pooled_mean(
     if labels > 1:
         sizes = np.bincount(of_pair, size, labels)
         sums = np.bincount(of_pair, size * mean_of, labels)
-        bounds = bootstrap_interval(lambda drawn: sums[drawn].sum() / sizes[drawn].sum(), labels, level=level)
+        bounds = bootstrap_interval(
+            lambda drawn: sums[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1), labels, level=level, vectorized=True
+        )
         over_pairs = (float(bounds[0]), float(bounds[1]))
     return PooledMean(mean, low, high, over_pairs[0], over_pairs[1], attacks=attacks, pairs=labels)
 
@@ -102,18 +104,19 @@ def median_over_pairs(values: Sequence[float], pairs: Sequence[object], *, level
     for label in range(labels):
         members[label, : sizes[label]] = known[of_pair == label]
 
-    def of(drawn: Int[np.ndarray, " pair"]) -> float:
-        ordered, count = np.sort(members[drawn], axis=None), sizes[drawn].sum()
-        return 0.5 * float(ordered[(count - 1) // 2] + ordered[count // 2])
+    def of(drawn: Int[np.ndarray, "resample pair"]) -> Float[np.ndarray, " resample"]:
+        ordered, count = np.sort(members[drawn].reshape(len(drawn), -1)), sizes[drawn].sum(axis=-1)
+        middle = np.stack([(count - 1) // 2, count // 2], axis=-1)
+        return np.take_along_axis(ordered, middle, axis=-1).mean(axis=-1)
 
-    low, high = bootstrap_interval(of, labels, level=level)
+    low, high = bootstrap_interval(of, labels, level=level, vectorized=True)
     return Interval(median, float(low), float(high))
 
 
 def ratio_over_pairs(
     first: Float[np.ndarray, " pair"],
     second: Float[np.ndarray, " pair"],
-    statistic: Callable[[Float[np.ndarray, " pair"]], Float[np.ndarray, ""]] = np.median,
+    statistic: Callable[..., Any] = np.median,
     *,
     level: float = 0.95,
 ) -> Interval:
@@ -132,18 +135,19 @@ def ratio_over_pairs(
     if first.shape != second.shape:
         raise ValueError(f"both need a number for every pair, got {first.shape} and {second.shape}")
 
-    def ratio(drawn: Any) -> float:
+    def ratio(drawn: Int[np.ndarray, "*resample pair"]) -> Float[np.ndarray, "*resample"]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return float(statistic(first[drawn]) / statistic(second[drawn]))
+            return np.asarray(statistic(first[drawn], axis=-1) / statistic(second[drawn], axis=-1))
 
-    def ends(drawn: Any) -> Float[np.ndarray, " 2"]:
+    def ends(drawn: Int[np.ndarray, "resample pair"]) -> Float[np.ndarray, "resample 2"]:
         found = ratio(drawn)
-        return np.array([0.0, np.inf] if np.isnan(found) else [found, found])
+        return np.stack([np.nan_to_num(found, nan=0.0, posinf=np.inf), np.where(np.isnan(found), np.inf, found)], -1)
 
+    value = float(ratio(np.arange(len(first))))
     if len(first) < 2:
-        return Interval(ratio(slice(None)), np.nan, np.nan)
-    low, high = bootstrap_interval(ends, len(first), level=level)
-    return Interval(ratio(slice(None)), float(low[0]), float(high[1]))
+        return Interval(value, np.nan, np.nan)
+    low, high = bootstrap_interval(ends, len(first), level=level, vectorized=True)
+    return Interval(value, float(low[0]), float(high[1]))
 
 
 def mean_over_models(values: Sequence[float], *, level: float = 0.95) -> Interval:
