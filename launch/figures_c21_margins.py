@@ -113,15 +113,15 @@ def _scatter(
         for row, a, b in zip(rows, x, y, strict=True)
     ]
     table.append({**place, **fit._asdict(), "share_below_bound": float(np.mean(y < x)) if diagonal else ""})
-    lines = [
-        plots.Line("", x[mine].tolist(), y[mine].tolist(), series=series, joined=False)
-        for series, cell in enumerate(dict.fromkeys(row["cell"] for row in rows))
-        if (mine := np.array([row["cell"] == cell for row in rows])).any()
-    ]
+    lines = []
+    for series, cell in enumerate(dict.fromkeys(row["cell"] for row in rows)):
+        mine = np.array([row["cell"] == cell for row in rows])
+        lines.append(plots.Line("", x[mine].tolist(), y[mine].tolist(), series=series, joined=False))
+        table.append({**place, "cell": cell, **metrics.line_fit(x[mine], y[mine])._asdict()})
     right = float(np.nanmax(x, initial=0.0))
     ends = [0.0, right]
     if np.isfinite(fit.slope):
-        name = f"best fit, correlation {fit.correlation:.2f}"
+        name = f"best fit, correlation {fit.correlation:.2f} ({fit.rank_correlation:.2f} of ranks)"
         lines.append(plots.Line(name, ends, [fit.offset, fit.offset + fit.slope * right], series=len(lines)))
     if diagonal:
         lines.append(plots.Line("y = x", ends, ends, series=len(lines)))

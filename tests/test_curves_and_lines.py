@@ -14,13 +14,14 @@ def test_a_line_is_scipys():
     expected = stats.linregress(x, y)
     # What is not finite, such as a margin of which nothing was shown, has no part.
     found = metrics.line_fit(np.append(x, [1.0, np.nan]), np.append(y, [np.inf, 0.0]))
-    np.testing.assert_allclose(found, (expected.slope, expected.intercept, expected.rvalue, 40), rtol=1e-10)
+    ranks = stats.spearmanr(x, y).statistic
+    np.testing.assert_allclose(found, (expected.slope, expected.intercept, expected.rvalue, ranks, 40), rtol=1e-10)
 
 
 @pytest.mark.parametrize(("x", "y"), [([1.0, 2.0], [1.0, 2.0]), ([1.0] * 4, [1.0, 2.0, 3.0, 4.0]), ([], [])])
 def test_without_a_line_there_are_no_numbers(x, y):
     found = metrics.line_fit(np.array(x), np.array(y))
-    assert np.isnan(found[:3]).all() and found.points == len(x)
+    assert np.isnan(found[:4]).all() and found.points == len(x)
 
 
 def test_a_mean_curve_is_that_of_the_curves_between_their_points():

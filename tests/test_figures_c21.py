@@ -172,6 +172,10 @@ def test_margins_are_put_beside_their_bounds(drawn):
     count = len(SETTINGS) * IMAGES - 1
     assert (fit["slope"], fit["offset"], fit["correlation"]) == pytest.approx((3.0, 1.0, 1.0), rel=1e-4)
     assert (fit["points"], fit["share_below_bound"], fit["soundness"]) == (count, 0.0, "first_order")
+    one = [row for row in rows(drawn, "c21_6", measure="margin_camuto_l2", cell="mnist_beta1_tau0") if row["points"]]
+    assert [(row["correlation"], row["rank_correlation"], row["points"]) for row in one] == [
+        (pytest.approx(1.0), pytest.approx(1.0), IMAGES)
+    ]
     (sound,) = rows(drawn, "c21_6", measure="margin_lipschitz_l2", cell=None)
     assert sound["share_below_bound"] == pytest.approx(len(SETTINGS) / count) and sound["soundness"] == "sound"
     # Degradation is 5 - camuto, of the same image and model.
