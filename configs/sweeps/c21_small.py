@@ -18,8 +18,7 @@ that are tighter (spectral, antithetic) or assume less (moving_std, lipschitz), 
 linear_region, as an offset makes the encoder smooth. The paper has 25 images in Fig. 4 and 6, and the entire data set
 in Fig. 7 and 9: c21_paper.py.
 
-A cell took 12 minutes of a shared CPU core. Those of tau = 0 have been run, docs/results/c21_small/ has their numbers;
-those of an offset have not.
+A cell took 12 to 15 minutes of a shared CPU core; docs/results/c21_small/ has the numbers.
 """
 
 from ml_collections import ConfigDict
