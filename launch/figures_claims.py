@@ -106,19 +106,25 @@ def _of_beta(kind: str, depth: int, measures: Sequence[str], attack: str = "late
 
 
 def _deep_and_penalised(tables: Tables, data: str) -> Iterator[Comparison]:
-    """What each ingredient does alone, and both together, against a plain VAE."""
+    """What each ingredient does alone, and both together, against a plain VAE; and both against one alone."""
     depth = max(_depths(tables, data), default=1)
     betas = _betas(tables, "seatbelt", depth, data)
     if depth > 1 and betas:
         beta = betas[-1]
-        plain = Model("beta_tcvae", 1, 1.0)
-        for model in (
-            Model("beta_tcvae", 1, beta),
-            Model("seatbelt", depth, 1.0),
-            Model("beta_hvae", depth, beta),
-            Model("seatbelt", depth, beta),
-        ):
+        plain, both = Model("beta_tcvae", 1, 1.0), Model("seatbelt", depth, beta)
+        penalised, without_tc = Model("beta_tcvae", 1, beta), Model("beta_hvae", depth, beta)
+        for model in (penalised, Model("seatbelt", depth, 1.0), without_tc, both):
             yield from _attacked(tables, data, (model, plain), ("latent_kl_all",) * 2, _WAYS)
+        for alone in (penalised, without_tc):
+            yield from _attacked(tables, data, (both, alone), ("latent_kl_all",) * 2, _WAYS)
+
+
+def _bottom_alone(tables: Tables, data: str) -> Iterator[Comparison]:
+    """Where the likelihood reads the bottom layer alone, against where it reads all, of one depth and beta."""
+    for depth in _depths(tables, data):
+        for beta in _betas(tables, "beta_tcdlgm", depth, data)[-1:]:
+            both = Model("beta_tcdlgm", depth, beta), Model("seatbelt", depth, beta)
+            yield from _attacked(tables, data, both, ("latent_kl_all",) * 2, tuple(_OF_ATTACKS))
 
 
 def _degrade(tables: Tables, data: str) -> Iterator[Comparison]:
@@ -174,6 +180,7 @@ _CLAIMS: dict[str, tuple[str, Callable[[Tables, str], Iterator[Comparison]]]] = 
         _NEITHER,
         _of_beta("beta_tcdlgm", 4, tuple(_OF_ATTACKS)),
     ),
+    "The beta-TCDLGM resists less than the Seatbelt-VAE (Willetts et al. 2019, Fig. 6, 7)": (_SMALLER, _bottom_alone),
     "Beta raises sigma (Camuto et al. 2021, Sec. 4)": (_LARGER, _encoders(_SIGMA)),
     "Beta lowers the norm of the encoder's Jacobian (Camuto et al. 2021, Sec. 4)": (_SMALLER, _encoders(_JACOBIAN)),
 }

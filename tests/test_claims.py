@@ -25,7 +25,8 @@ def test_delta_is_compared_with_beta_one(drawn):
 
 
 def test_depth_and_penalty_are_compared_with_a_plain_vae(drawn):
-    found = rows(drawn, "together resist most", measure="median ||d|| half of the way")
+    of_all = rows(drawn, "together resist most", measure="median ||d|| half of the way")
+    found = [row for row in of_all if row["against"] == "β-TCVAE, β = 1"]
     assert [row["model"] for row in found] == [
         "β-TCVAE, β = 10",
         "Seatbelt-VAE, L = 4, β = 1",
@@ -33,6 +34,18 @@ def test_depth_and_penalty_are_compared_with_a_plain_vae(drawn):
     ]
     expected = [planted_sweep.half_way(*of, 1) / planted_sweep.half_way(1.0, 1, 1) for of in ((10, 1), (1, 4), (10, 4))]
     assert [row["ratio"] for row in found] == pytest.approx(expected)
+
+
+def test_both_together_are_compared_with_the_penalty_alone(drawn):
+    (row,) = rows(drawn, "together resist most", measure="median ||d|| half of the way", against="β-TCVAE, β = 10")
+    assert row["model"] == "Seatbelt-VAE, L = 4, β = 10"
+    assert row["ratio"] == pytest.approx(planted_sweep.half_way(10, 4, 1) / planted_sweep.half_way(10, 1, 1))
+
+
+def test_a_likelihood_that_reads_the_bottom_alone_is_compared_with_one_that_reads_all(drawn):
+    found = rows(drawn, "resists less than the Seatbelt-VAE")
+    assert len(found) == 3 and {row["model"] for row in found} == {"β-TCDLGM, L = 4, β = 10"}
+    assert {(row["against"], row["ratio"]) for row in found} == {("Seatbelt-VAE, L = 4, β = 10", 1.0)}
 
 
 def test_what_gains_nothing_gained_here(drawn):
