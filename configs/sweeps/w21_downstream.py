@@ -8,8 +8,8 @@ and steps of w21_small.py; 50 pairs of different labels, lambda = 1. The paper's
 
     --sweep.grids.one_layer.data="('svhn','cifar10')" --sweep.grids.layers.data="('svhn','cifar10')"
 
-and for its networks --sweep.base.model.network=conv --sweep.base.model.widths='(64,128,128)'. On MNIST a cell took
-4 to 7 minutes on one CPU core or two; docs/results/w21_downstream/ has the numbers. Fashion-MNIST has not been run.
+and for its networks --sweep.base.model.network=conv --sweep.base.model.widths='(64,128,128)'. A cell took
+3 to 7 minutes on one CPU core or two; docs/results/w21_downstream/ has the numbers.
 """
 
 from ml_collections import ConfigDict

@@ -22,7 +22,7 @@ images at r = 4; the measures of launch/evaluate.py that need no labels.
 
 A cell of four layers took 173 s on 2 CPU cores (training 79 s, three attacks of 21 s, certificates 21 s, measures 10 s:
 seatbelt on MNIST, beta = 6); of one layer, training took 58 s and its one attack 11 s (beta_tcvae on sprites). By that,
-all takes about 5 hours there; 18 cells have been run, docs/results.md has their numbers.
+all takes about 5 hours there; 39 cells have been run, docs/results.md has their numbers.
 """
 
 from ml_collections import ConfigDict
