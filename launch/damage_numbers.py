@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from figure_densities import points_of
 from figure_numbers import over
 from figure_tables import MissingError, Row, Tables, joined
 
@@ -163,14 +164,12 @@ def densities(
 
 def of_seeds(rows: Sequence[Row]) -> dict[str, Any]:
     """Mean and standard deviation over the images of models that differ in the seed alone, of as many images each."""
-    means, stds = column(rows, "mean"), column(rows, "std")
-    return {"mean": float(means.mean()), "std": float(np.sqrt(np.mean(stds**2) + means.var()))}
+    return _pooled(np.ones(len(rows)), column(rows, "mean"), column(rows, "std"))
 
 
 def density_at(row: Row, places: np.ndarray) -> np.ndarray:
     """A row of `densities` at other places; 0 beyond its ends."""
-    heights = [row[f"density_{number}"] for number in range(sum(name.startswith("density_") for name in row))]
-    return np.interp(places, np.linspace(row["first"], row["last"], len(heights)), heights, left=0.0, right=0.0)
+    return np.interp(places, *points_of(row), left=0.0, right=0.0)
 
 
 def band(name: str, places: Sequence[float], points: Sequence[dict[str, Any]], series: int) -> plots.Line:
@@ -195,9 +194,14 @@ def radius_of(rows: Sequence[Row]) -> str:
 def pooled(rows: Sequence[Row], measure: str) -> dict[str, Any]:
     """Mean and standard deviation of all attacks of several rows."""
     counts, means, stds = (column(rows, name) for name in ("attacks", f"{measure}_mean", f"{measure}_std"))
+    return {**_pooled(counts, means, stds), "images": int(counts.sum())}
+
+
+def _pooled(counts: np.ndarray, means: np.ndarray, stds: np.ndarray) -> dict[str, Any]:
+    """Mean and standard deviation of everything in groups of so many."""
     mean = float(counts @ means / counts.sum())
     variance = counts @ (stds**2 + (means - mean) ** 2) / counts.sum()
-    return {"mean": mean, "std": float(np.sqrt(variance)), "images": int(counts.sum())}
+    return {"mean": mean, "std": float(np.sqrt(variance))}
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

@@ -23,14 +23,19 @@ def model_of(
     return found[-1] if found else None
 
 
+def points_of(row: Row) -> tuple[np.ndarray, list[float]]:
+    """The places of a row of `densities`, and its density there."""
+    places = np.linspace(row["first"], row["last"], sweep_companions.POINTS)
+    return places, [row[f"density_{number}"] for number in range(len(places))]
+
+
 def line(
     tables: Tables, cell: Row, measure: str, part: str, name: str, *, series: int = 0, shade: float | None = None
 ) -> tuple[plots.Line, list[dict[str, Any]]] | None:
     """A model's density as a line and as rows of a table; None where it has none."""
     for row in tables.densities:
         if (row["cell"], row["measure"], row["part"]) == (cell["cell"], measure, part):
-            places = np.linspace(row["first"], row["last"], sweep_companions.POINTS)
-            density = [row[f"density_{number}"] for number in range(len(places))]
+            places, density = points_of(row)
             known = {name: cell[name] for name in ("data", "model", "L", "d_z", "beta", "seed")}
             known |= {"measure": measure, "part": part, f"mean_{row['unit']}": row["mean"]}
             table = [
