@@ -4,23 +4,21 @@ Set before JAX is imported, and inherited by the processes that tests start.
 """
 
 import gc
-import mmap
 import os
 import pathlib
 import signal
-from importlib import util
+import subprocess
+import sys
 
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
 # Fusions made by the emitters that do without MLIR, and each program compiled in one piece.
 _QUICK = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
 
 
-def _known(flag: str) -> bool:
-    """Whether XLA has the flag: it kills a process that is given one it has not."""
-    for library in pathlib.Path(util.find_spec("jaxlib").origin).parent.glob("libjax_common*"):
-        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as binary:
-            return binary.find(flag.encode()) >= 0
-    return False
+def takes(*flags: str) -> bool:
+    """Whether XLA takes the flags, tried in a child process: XLA ends a process that gives it a flag it lacks."""
+    trial = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"]
+    return subprocess.run(trial, env={**os.environ, "XLA_FLAGS": " ".join(flags)}, capture_output=True).returncode == 0
 
 
 # One cache of compiled programs; most are small, and there are many of them.
@@ -35,10 +33,14 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # tests read from programs (operations, bytes, shapes, exchanges) compares two that are compiled alike. No test asks how
 # fast one is. To test them as users have them: JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
-    # Workers of one run inherit what is set here, and come here again.
-    _given = os.environ.get("XLA_FLAGS", "")
-    _flags = [f"--{name}={setting}" for name, setting in _QUICK.items() if name not in _given and _known(name)]
-    os.environ["XLA_FLAGS"] = " ".join([_given, *_flags]).strip()
+    # Tried once: what XLA takes is recorded in the environment, which the workers of a run inherit.
+    _flags = os.environ.get("SEATBELT_TESTS_XLA_FLAGS")
+    if _flags is None:
+        _given = os.environ.get("XLA_FLAGS", "")
+        _wanted = [f"--{name}={setting}" for name, setting in _QUICK.items() if name not in _given]
+        _flags = " ".join(_wanted if takes(*_wanted) else filter(takes, _wanted))
+        os.environ["SEATBELT_TESTS_XLA_FLAGS"] = _flags
+        os.environ["XLA_FLAGS"] = f"{_given} {_flags}".strip()
 
 # Tracing makes millions of small objects, hardly any of them garbage in cycles, and JAX does work of its own at each
 # collection: looking for garbage less often takes 8 % less time.
