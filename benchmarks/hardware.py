@@ -5,7 +5,6 @@ in the platform, as in `total_correlation_cpu.json`, so that the results of seve
 """
 
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -15,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+
+from seatbelt_jax.versions import installed
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -36,15 +37,9 @@ def hardware() -> dict[str, Any]:
     return about
 
 
-def versions(packages: Iterable[str] = ("jax", "jaxlib", "numpy")) -> dict[str, str | None]:
-    """Python's version and those of the packages; None where one is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+def versions(packages: Iterable[str] = ("jax", "jaxlib", "numpy")) -> dict[str, str]:
+    """Python's version and those of the packages."""
+    return {"python": platform.python_version(), **{package: installed(package) for package in packages}}
 
 
 def describe(packages: Iterable[str] = ("jax", "jaxlib", "numpy")) -> str:
@@ -53,7 +48,7 @@ def describe(packages: Iterable[str] = ("jax", "jaxlib", "numpy")) -> str:
     line = f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB"
     if "accelerators" in about:
         line += f"; {len(about['accelerators'])} x {about['accelerators'][0]}"
-    return line + "; " + ", ".join(f"{name} {version or '-'}" for name, version in versions(packages).items())
+    return line + "; " + ", ".join(f"{name} {version}" for name, version in versions(packages).items())
 
 
 def torch_device() -> str | None:

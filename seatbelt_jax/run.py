@@ -12,7 +12,6 @@ runs/NAME/
 
 import dataclasses
 import datetime
-import importlib.metadata
 import pathlib
 import subprocess
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from typing import Any
 
 import jax
 
-from seatbelt_jax import lock, models, run_summary, storage
+from seatbelt_jax import lock, models, run_summary, storage, versions
 from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind, newest_step
 from seatbelt_jax.vae import VAE
 
@@ -252,7 +251,7 @@ def _provenance() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+        "versions": {name: versions.installed(name) for name in _RECORDED_PACKAGES},
         "git_revision": _git_revision(),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
     }

@@ -1,13 +1,14 @@
 """What interrupted work leaves, and how the next attempt knows whether it is its own."""
 
 import hashlib
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jaxtyping import Float
+
+from seatbelt_jax import versions
 
 # Gradients at the same image, on the same model, in two processes: an accelerator may choose other algorithms.
 _ROUNDING = 1e-3
@@ -64,4 +65,4 @@ def describe(settings: Any) -> str:
 
 def _versions() -> str:
     """The state of a solver is laid out as these packages please."""
-    return f"{importlib.metadata.version('seatbelt-jax')}, {jax.__version__}"
+    return f"{versions.installed('seatbelt-jax')}, {jax.__version__}"

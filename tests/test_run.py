@@ -1,3 +1,4 @@
+import importlib.metadata
 import shutil
 
 import jax
@@ -6,6 +7,7 @@ import pytest
 
 from seatbelt_jax import lock, run, storage
 from seatbelt_jax.checkpoint import Checkpoints, Origin
+from seatbelt_jax.unfinished import Labelled
 
 MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}
 CONFIG = {"model": MODEL, "data": {"name": "mock"}, "seed": 0}
@@ -46,6 +48,24 @@ def test_config_json_holds_what_a_result_depends_on(tmp_path):
     assert record["config"]["model"]["latent_sizes"] == [3, 2]
     assert {"jax", "flax", "optax", "jaxopt", "orbax-checkpoint"} <= record["provenance"]["versions"].keys()
     assert record["provenance"]["device"].endswith("(cpu)")
+
+
+def test_a_checkout_that_is_not_installed_makes_runs(tmp_path, monkeypatch):
+    """Python finds it by PYTHONPATH or by its working directory, and pip knows no version of it."""
+    installed = importlib.metadata.version
+
+    def version(package):
+        if package == "seatbelt-jax":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    record = storage.read_json(run.prepare(tmp_path / "a", CONFIG, SHAPE).path / "config.json")
+    assert record["provenance"]["versions"]["seatbelt-jax"] == "not installed"
+    assert record["provenance"]["versions"]["jax"] == jax.__version__
+    assert run.open(tmp_path / "a").provenance == record["provenance"]
+    # So does work that can be interrupted.
+    Labelled(None, ("settings",), np.zeros(1))
 
 
 def test_the_same_configuration_is_taken_up_again(tmp_path):
