@@ -5,6 +5,8 @@ By default the attack of Willetts et al. 2021, Eq. 10: latent, KL, all layers, 1
 into the run, NAME after the attack. Interrupted and started again, it goes on where it was.
 """
 
+import cli
+
 import dataclasses
 import json
 import pathlib
@@ -12,7 +14,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cli
 import jax
 import numpy as np
 import run_data

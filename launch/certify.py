@@ -6,6 +6,8 @@ the run or, of several, beside the runs; of test images (--split=test) into cert
 Interrupted and started again, it goes on where it was.
 """
 
+import cli
+
 import dataclasses
 import json
 import pathlib
@@ -13,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import certification
-import cli
 import numpy as np
 import report
 import report_results

@@ -1,4 +1,10 @@
-"""What every launcher shares: flags to a function, errors in one line, signals without a traceback, a compile cache."""
+"""What every launcher shares: flags to a function, errors in one line, signals without a traceback, a compile cache.
+
+Launchers import this module before all others. The linter's order of imports keeps it so.
+"""
+
+# First: Ctrl-C from here on is one line.
+import interrupts
 
 import difflib
 import logging as stdlib_logging
@@ -8,10 +14,10 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn
 
 import freed_memory
+import standard_streams
 from absl import app, flags, logging
 
 # Configurations share what they have in common as configs._base.
@@ -19,15 +25,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 # Errors of the user's making, or of the machine's: the message says all, a traceback would bury it.
 EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
-_INTERRUPTED, _TERMINATED = 130, 143
+_TERMINATED = 143
 _ADVICE = "; what is on disk is whole, and the same command goes on or starts anew"
 # The flags that name a configuration, and where those are that come with the project.
 _CONFIG_FOLDERS = {"--config": pathlib.Path("configs"), "--sweep": pathlib.Path("configs", "sweeps")}
-# After Ctrl-C, the standard error that was.
-_stopping: list[int] = []
+_HELP = ("help", "h", "helpfull", "helpshort", "helpxml", "?")
 
 
 freed_memory.keep()
+standard_streams.open_closed()
 
 # What took longer than a second to compile is there for the next command. JAX reads this when it is imported.
 # Without a home folder, as some containers are, "~" stays what it is: then there is no cache.
@@ -38,40 +44,49 @@ if os.path.isabs(_cache):
 
 def start(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and exits: 0, 1 for an error, 130 for Ctrl-C."""
+    standard_streams.outlive_readers()
     # Orbax logs every step of a save, TensorFlow Datasets what it could do with OpenCV.
     logging.set_verbosity(logging.ERROR)
-    # Of a damaged checkpoint asyncio prints the tracebacks of every read, beside the error that is raised.
+    # asyncio prints a traceback for every read of a damaged checkpoint, beside the error that is raised.
     stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)
     app.run(lambda _: _run(main), flags_parser=_parse)
 
 
-def is_stopping() -> bool:
-    """Whether Ctrl-C came: what fails from then on may have been broken off."""
-    return bool(_stopping)
-
-
 def _run(main: Callable[[], None]) -> None:
-    _heed_interrupts(_raise_interrupt)
-    signal.signal(signal.SIGALRM, _raise_interrupt)
-    signal.signal(signal.SIGTERM, lambda *_: _stopped("terminated", _TERMINATED, _ADVICE))
+    interrupts.raise_exception()
+    signal.signal(signal.SIGTERM, lambda *_: interrupts.stop("terminated", _TERMINATED, _ADVICE))
     try:
         main()
+        sys.stdout.flush()
+        if interrupts.is_stopping():
+            # A library swallowed the exception. Who pressed Ctrl-C must hear that it came.
+            raise KeyboardInterrupt
     except EXPECTED as error:
         reason = f"{error}" or type(error).__name__
-        if not _stopping:
+        if not interrupts.is_stopping():
             _fail(reason)
         # What is broken off in the middle fails in ways of its own: a checkpoint half read looks damaged. But a last
         # save may have failed too.
-        _interrupted(f"{_ADVICE}; it broke off with: {' '.join(reason.split())}")
+        advice = f"{_ADVICE}; it broke off with: {' '.join(reason.split())}"
+        interrupts.stop("interrupted", interrupts.INTERRUPTED, advice)
     except KeyboardInterrupt:
-        _interrupted(_ADVICE)
+        interrupts.stop("interrupted", interrupts.INTERRUPTED, _ADVICE)
+    # While the interpreter is taken down, an exception would be lost.
+    interrupts.end_at_once()
 
 
 def _parse(arguments: list[str]) -> list[str]:
     """Flags, with what goes wrong in a configuration put into one readable line."""
-    _check_config_file(arguments)
+    try:
+        _check_config_file(arguments)
+    except OSError as error:
+        _fail(_reason(error))
     try:
         rest = flags.FLAGS(arguments)
+    except SystemExit as ended:
+        # absl exits with 1 after the help that was asked for.
+        asked = any(argument.startswith("-") and argument.lstrip("-") in _HELP for argument in arguments[1:])
+        sys.exit(0 if asked else ended.code)
     except Exception as error:  # a configuration file is a program: it can raise anything
         _fail(_reason(error))
     if len(rest) > 1:
@@ -114,43 +129,6 @@ def _reason(error: Exception) -> str:
     if field := re.fullmatch(r"[\"']*(\w+)[\"']*", message):
         return f"unknown configuration field {field[1]}"
     return re.split(r"\b\w+Error: ", message)[-1]
-
-
-def _raise_interrupt(_: int, frame: FrameType | None) -> None:
-    """Ctrl-C as an exception, which a callback of the garbage collector would swallow: then a moment later."""
-    while frame is not None:
-        if "gc_callback" in frame.f_code.co_name:
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            return
-        frame = frame.f_back
-    if not _stopping:
-        # Threads that still read or write print tracebacks while they are torn down: from now on nobody hears them.
-        _stopping.append(os.dup(sys.stderr.fileno()))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    raise KeyboardInterrupt
-
-
-def _heed_interrupts(handler: Callable[[int, FrameType | None], None]) -> None:
-    # What a shell script starts in the background ignores Ctrl-C, which is meant for others.
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, handler)
-
-
-def _interrupted(advice: str = "") -> NoReturn:
-    _stopped("interrupted", _INTERRUPTED, advice)
-
-
-def _stopped(how: str, status: int, advice: str) -> NoReturn:
-    sys.stderr.flush()
-    os.write(_stopping[0] if _stopping else sys.stderr.fileno(), f"\n{how}{advice}\n".encode())
-    sys.stdout.flush()
-    # Not sys.exit: a thread that still compiles crashes the interpreter while it is taken down.
-    os._exit(status)
-
-
-# Launchers import this file before the packages that take seconds, and Ctrl-C in these seconds ends at once: as an
-# exception it would be a traceback, or be lost in a callback of the garbage collector.
-_heed_interrupts(lambda *_: _interrupted())
 
 
 def _fail(message: str) -> NoReturn:

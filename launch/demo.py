@@ -4,6 +4,8 @@ Trains a Seatbelt-VAE and a plain VAE on the embedded sprites, attacks and certi
 runs/demo/report.html. Interrupted and started again, it goes on where it was.
 """
 
+import cli
+
 import importlib.util
 import pathlib
 import time
@@ -11,7 +13,6 @@ from types import ModuleType
 
 import attack
 import certify
-import cli
 import numpy as np
 import report
 import train

@@ -5,6 +5,8 @@ Writes evaluation.json (evaluation_test.json) into the run, and figures/ of late
 that are there already stay unless they are made again.
 """
 
+import cli
+
 import dataclasses
 import math
 import pathlib
@@ -12,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import classifier_measures
-import cli
 import model_measures
 import numpy as np
 import run_data

@@ -5,11 +5,12 @@ NAME.png, and NAME.csv with the numbers drawn, in figures/ of the first sweep's 
 and tables, or with tables alone; several are put together. docs/reproduction.md has all figures.
 """
 
+import cli
+
 import math
 import pathlib
 from collections.abc import Sequence
 
-import cli
 import figure_tables
 from absl import flags
 from drawing import Drawn, Figure

@@ -4,10 +4,11 @@ Downloads a data set of TensorFlow Datasets, or takes its original files from --
 in random order. This alone needs TensorFlow: pip install -e '.[prepare]'. See docs/data.md.
 """
 
+import cli
+
 import shlex
 import sys
 
-import cli
 from absl import flags
 
 from seatbelt_jax.data import preparing, tfds_source

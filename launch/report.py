@@ -6,12 +6,13 @@ report.html in the run or the sweep's folder or, of several runs, in the directo
 figures/ beside it.
 """
 
+import cli
+
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
 
-import cli
 import report_results
 import report_sweep
 from absl import flags

@@ -4,6 +4,8 @@ Each cell of the grid is a run in runs/sweeps/NAME/, for the other launchers as 
 row for each. What is done is not done again: interrupted, changed or with more cells, the same command goes on.
 """
 
+import cli
+
 import contextlib
 import io
 import pathlib
@@ -11,7 +13,6 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import certification
-import cli
 import jax
 import sweep_cells
 import sweep_stages

@@ -1,5 +1,9 @@
 """What is done to each cell of a sweep, by the other launchers, and how it is known to be done."""
 
+import interrupts
+
+import cli
+
 import dataclasses
 import json
 import pathlib
@@ -11,7 +15,6 @@ from typing import Any, NamedTuple
 import attack
 import certification
 import certify
-import cli
 import evaluate
 import evaluation
 import train
@@ -126,7 +129,7 @@ def failure(error: Exception) -> Exception:
     Raises:
       Exception: the error itself, after Ctrl-C: what is broken off fails in ways of its own.
     """
-    if cli.is_stopping():
+    if interrupts.is_stopping():
         raise error
     if not isinstance(error, cli.EXPECTED):
         traceback.print_exception(error)

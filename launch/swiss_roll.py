@@ -5,12 +5,13 @@ Each is a run of its own under --workdir; there too come swiss_roll.png, their a
 reconstructions, and measures.csv. Interrupted and started again, it goes on where it was.
 """
 
+import cli
+
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cli
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -3,12 +3,13 @@
 The same command again goes on from the newest checkpoint.
 """
 
+import cli
+
 import contextlib
 import json
 import pathlib
 from typing import NamedTuple, get_args
 
-import cli
 import jax
 import numpy as np
 from absl import flags

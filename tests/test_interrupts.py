@@ -1,0 +1,122 @@
+"""Ctrl-C and closed streams in every launcher. Processes end before they import what takes seconds."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.launchers import ROOT
+
+LAUNCHERS = sorted(path.stem for path in (ROOT / "launch").glob("*.py") if "__main__" in path.read_text())
+# Presses Ctrl-C as soon as a launcher imports anything but the standard library, absl, and what `cli` needs.
+_PRESS = """
+import os, runpy, signal, sys
+# The standard library tries to import "org", which Jython has.
+LIGHT = {*sys.stdlib_module_names, "org", "absl", "interrupts", "cli", "freed_memory", "standard_streams"}
+class Press:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] not in LIGHT:
+            print(name, os.environ.get("JAX_COMPILATION_CACHE_DIR"), flush=True)
+            signal.raise_signal(signal.SIGINT)
+sys.path.insert(0, "launch")
+sys.meta_path.insert(0, Press())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def _run(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_ctrl_c_during_imports_is_one_line(launcher, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    found = _run("-c", _PRESS, f"launch/{launcher}.py", env={**environment, "XDG_CACHE_HOME": str(tmp_path)})
+    assert (found.returncode, found.stderr) == (130, "\ninterrupted\n")
+    name, cache = found.stdout.split()
+    assert cache == str(tmp_path / "seatbelt_jax" / "xla"), f"{name} is imported before the cache is named"
+
+
+@pytest.mark.parametrize(("launcher", "seconds"), [("certify", 0.6), ("evaluate", 1.0), ("sweep", 2.0), ("demo", 4.0)])
+def test_ctrl_c_at_any_time_is_one_line(launcher, seconds, tmp_path):
+    arguments = {"sweep": [f"--workdir={tmp_path}", "--sweep=configs/sweeps/smoke.py"], "demo": []}
+    command = [sys.executable, f"launch/{launcher}.py", *arguments.get(launcher, [f"--run={tmp_path}"])]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(errors.strip().splitlines()) == 1 and errors.startswith("\ninterrupted")
+
+
+def _start(body, redirect="", before=""):
+    program = (
+        f"import sys\nsys.path.insert(0, 'launch')\nimport cli\n{before}\ndef main():\n    {body}\ncli.start(main)"
+    )
+    return subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {redirect}', sys.executable, program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+_SWALLOWED = """
+import gc, signal, time
+class Finaliser:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+def callback(*_):
+    gc.callbacks.clear()
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize(
+    "press", ["Finaliser()", "gc.callbacks.append(callback); gc.collect()", "signal.raise_signal(signal.SIGINT)"]
+)
+def test_ctrl_c_where_python_drops_exceptions_is_not_lost(press):
+    found = _start(f"{press}; time.sleep(20); print('to the end')", before=_SWALLOWED)
+    assert (found.returncode, found.stdout) == (130, "")
+    assert found.stderr.startswith("\ninterrupted; what is on disk is whole") and found.stderr.count("\n") == 2
+
+
+def test_ctrl_c_that_a_library_catches_still_shows_in_the_exit_status():
+    before = "import signal\ndef caught():\n    try: signal.raise_signal(signal.SIGINT)\n    except BaseException: pass"
+    found = _start("caught()", before=before)
+    assert found.returncode == 130 and found.stderr.startswith("\ninterrupted")
+
+
+@pytest.mark.parametrize(
+    ("redirect", "status", "errors"),
+    [
+        ("| head -1", 0, ""),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        ("2>&1 | head -1", 0, ""),
+        ("> /dev/full", 1, "error: [Errno 28] cannot write standard output or error: No space left on device\n"),
+    ],
+)
+def test_output_that_nobody_reads_is_no_traceback(redirect, status, errors, tmp_path):
+    done = tmp_path / "done"
+    streams = "(sys.stdout, sys.stderr)" if "2>" in redirect else "(sys.stdout,)"
+    body = "print('line')"
+    if not errors:
+        body = f"[print('line ' * 20, file=stream) for _ in range(9999) for stream in {streams}]"
+    body += f"; open({str(done)!r}, 'w').write('whole')"
+    found = _start(body, f"{redirect}; exit ${{PIPESTATUS[0]}}")
+    assert (found.returncode, found.stderr) == (status, errors)
+    # The work goes on, and no file takes the place of a closed stream.
+    assert pathlib.Path(done).read_text() == "whole"
+
+
+def test_help_ends_with_success():
+    found = _run("-c", "import sys; sys.path.insert(0, 'launch'); import cli; cli.start(print)", "--help")
+    assert found.returncode == 0 and "--helpfull" in found.stdout
