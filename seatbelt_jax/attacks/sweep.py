@@ -4,11 +4,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from seatbelt_jax import per_example, posterior
 from seatbelt_jax.attacks.objectives import Objective, latent
 from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.search import Search
 from seatbelt_jax.attacks.solvers import MakeSolver, default_solver
 from seatbelt_jax.attacks.threat import Penalty, Threat
+from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.unfinished import Store
 from seatbelt_jax.vae import VAE
 
@@ -63,8 +65,8 @@ def sweep(
       progress: whether to show bars over attacks.
 
     Raises:
-      ValueError: for images of other shapes than the model's or out of range, targets that are missing, or settings
-        that make no sense.
+      ValueError: for images of other shapes than the model's or out of range, targets that are missing, settings
+        that make no sense, or a model whose answer for an image changes with the images beside it.
       TypeError: for a solver that cannot keep to the threat's region.
     """
     objective = latent(vae) if objective is None else objective
@@ -75,23 +77,25 @@ def sweep(
     if lanes_at_once < 1:
         raise ValueError(f"lanes_at_once must be at least 1, got {lanes_at_once}")
     first_std = max(start_std, restart_std) if objective.random_start else start_std
-    search = Search(
-        vae,
-        objective,
-        threat,
-        default_solver(threat)() if solver is None else solver,
-        sources,
-        targets,
-        noise_stds=[first_std, *[restart_std] * restarts],
-        seed=seed,
-        lanes_at_once=lanes_at_once,
-        store=store,
-        progress=progress,
-    )
-    search.from_sources()
-    for number in range(1, exchanges + 1):
-        search.exchange(number)
-    return search.result()
+    _check_model(vae, sources[0])
+    with per_example.explained():
+        search = Search(
+            vae,
+            objective,
+            threat,
+            default_solver(threat)() if solver is None else solver,
+            sources,
+            targets,
+            noise_stds=[first_std, *[restart_std] * restarts],
+            seed=seed,
+            lanes_at_once=lanes_at_once,
+            store=store,
+            progress=progress,
+        )
+        search.from_sources()
+        for number in range(1, exchanges + 1):
+            search.exchange(number)
+        return search.result()
 
 
 def default_lanes_at_once(image_shape: tuple[int, int, int]) -> int:
@@ -103,6 +107,20 @@ def default_lanes_at_once(image_shape: tuple[int, int, int]) -> int:
         return _CPU_LANES
     fit = _BLOCK_BYTES // (4 * int(np.prod(image_shape)) * _ARRAYS_PER_LANE)
     return int(2 ** np.floor(np.log2(np.clip(fit, 1, _MOST_LANES))))
+
+
+def _check_model(vae: VAE, image: Float[np.ndarray, "height width channels"]) -> None:
+    """Refuses a model that mixes the images of a batch; warns of layers that no image moves."""
+
+    def outputs(images: Float[Array, "batch height width channels"]) -> per_example.Outputs:
+        posteriors, latents = vae.encode(images, vae.mean_path(len(images)))
+        layers = {f"layer {number}": q for number, q in enumerate(posteriors, start=1)}
+        means = {f"mean of {name}": posterior.location(q) for name, q in layers.items()}
+        spreads = {f"log_std of {name}": q.log_std for name, q in layers.items() if isinstance(q, DiagonalGaussian)}
+        return means | spreads | {"reconstruction": vae.likelihood.mean(vae.decode(latents))}
+
+    found = per_example.check(outputs, image, vae.likelihood.image_range)
+    per_example.warn_if_constant({name: values for name, values in found.items() if name.startswith("mean")})
 
 
 def _check_settings(start_std: float, restart_std: float, counts: dict[str, int]) -> None:
@@ -124,15 +142,33 @@ def _check_images(
         targets = sources
     elif not objective.targeted:
         raise ValueError(f"the objective {objective.name} has no target; leave targets out")
-    sources, targets = np.asarray(sources, np.float32), np.asarray(targets, np.float32)
+    found = []
     for name, images in (("sources", sources), ("targets", targets)):
+        images = np.asarray(images, np.float32)
         if images.shape[1:] != tuple(vae.image_shape) or not len(images):
+            one = f"; one image needs a batch axis: {name}[None]" if images.shape == tuple(vae.image_shape) else ""
             raise ValueError(
                 f"{name} must be images of shape [pair, {', '.join(map(str, vae.image_shape))}], "
-                f"got {tuple(images.shape)}"
+                f"got {tuple(images.shape)}{one}"
             )
-        if not np.all((images >= low) & (images <= high)):
-            raise ValueError(f"{name} must lie in the model's image range [{low}, {high}]")
+        _check_pixels(name, images, low, high)
+        found.append(images)
+    sources, targets = found
     if len(sources) != len(targets):
         raise ValueError(f"got {len(sources)} sources for {len(targets)} targets; give pairs")
     return sources, targets
+
+
+def _check_pixels(name: str, images: np.ndarray, low: float, high: float) -> None:
+    outside = ~((images >= low) & (images <= high))
+    if outside.any():
+        first = tuple(int(position[0]) for position in np.nonzero(outside))
+        finite = np.isfinite(images)
+        remedy = "rescale the images, or np.clip them" if finite.all() else "remove what is not finite"
+        extremes = "none is finite"
+        if finite.any():
+            extremes = f"the finite ones reach from {images[finite].min():g} to {images[finite].max():g}"
+        raise ValueError(
+            f"{name} must lie in the model's image range [{low:g}, {high:g}]; {outside.sum()} of {images.size} pixels "
+            f"do not, the first at index {first}: {images[first]:g} ({extremes}); {remedy}"
+        )
