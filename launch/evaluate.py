@@ -18,7 +18,7 @@ import model_measures
 import numpy as np
 import run_data
 from absl import flags
-from evaluation import NotApplicableError, Options, Task, first
+from evaluation import NotApplicableError, Options, Task, first, read_record
 
 from seatbelt_jax import run, storage
 
@@ -110,8 +110,8 @@ def record_file(opened: run.Run, options: Options) -> pathlib.Path:
 def newest_measures(opened: run.Run, options: Options) -> dict[str, Any]:
     """What `evaluate` has measured of the run's newest step on this split; nothing where there is none."""
     file = record_file(opened, options)
-    record = storage.read_json(file) if file.exists() else {}
-    return record["measures"] if "measures" in record and record.get("step") == opened.latest_step else {}
+    record = read_record(file) if file.exists() else {}
+    return record["measures"] if record and record["step"] == opened.latest_step else {}
 
 
 def _task(opened: run.Run, options: Options) -> Task:
@@ -127,12 +127,9 @@ def _task(opened: run.Run, options: Options) -> Task:
 def _record(file: pathlib.Path, step: int | None) -> dict[str, Any]:
     """What is known of this step's model already."""
     if file.exists():
-        found = storage.read_json(file)
-        sections = found if isinstance(found, Mapping) else {}
-        if not all(isinstance(sections.get(name), dict) for name in ("measures", "skipped")):
-            raise ValueError(f"{file} is no evaluation; it is damaged or of another program: remove it")
-        if sections.get("step") == step:
-            return dict(sections)
+        found = read_record(file)
+        if found["step"] == step:
+            return found
     return {"step": step, "measures": {}, "skipped": {}}
 
 

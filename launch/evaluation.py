@@ -1,13 +1,15 @@
 """What the measures of launch/evaluate.py are given: a run, opened, and what is asked of it."""
 
 import dataclasses
-from typing import NamedTuple
+import pathlib
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from seatbelt_jax import data, models, run
+from seatbelt_jax import data, models, run, storage
+from seatbelt_jax.untrusted import check
 from seatbelt_jax.vae import VAE
 
 
@@ -50,6 +52,20 @@ class Task(NamedTuple):
 
 class NotApplicableError(Exception):
     """A measure that a model or its data do not have; the message says why."""
+
+
+# What evaluation.json holds: each measure is a mapping, and each that was skipped has its reason.
+_RECORD = {"step": (int, type(None)), "measures": {"*": {"options?": {}}}, "skipped": {"*": str}}
+
+
+def read_record(file: pathlib.Path) -> dict[str, Any]:
+    """What launch/evaluate.py wrote; raises ValueError naming the file where it is something else."""
+    found = storage.read_json(file)
+    try:
+        check(found, _RECORD, f"{file}")
+    except ValueError as error:
+        raise ValueError(f"{error}; it is no evaluation: remove it") from error
+    return found
 
 
 def first(images: data.Dataset, number: int) -> data.Dataset:

@@ -1,11 +1,14 @@
 """The tables of sweeps, put together: what the figures of papers are drawn from."""
 
-import csv
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import sweep_companions
+
+from seatbelt_jax import storage
 
 Row = dict[str, Any]
 
@@ -148,10 +151,19 @@ def _add(
         known[place] = before | {name: value for name, value in row.items() if value is not None}
 
 
+def readable(files: Iterable[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of those files of runs that are there and whole; the others are named and left out."""
+    for file in files:
+        try:
+            yield storage.read_npz(file)
+        except FileNotFoundError:
+            continue
+        except (ValueError, OSError) as error:
+            print(f"left out: {error}", file=sys.stderr)
+
+
 def _rows(file: pathlib.Path) -> list[Row]:
-    with file.open(newline="") as lines:
-        found = list(csv.DictReader(lines))
-    return [{name: _value(text) for name, text in row.items()} for row in found]
+    return [{name: _value(text) for name, text in row.items()} for row in storage.read_csv(file)]
 
 
 def _value(text: str | None) -> Any:

@@ -64,6 +64,11 @@ def draw(
             if not everything:
                 raise ValueError(f"--figure={name}: {reason}") from error
             missing[name] = reason
+        except Exception as error:
+            # One figure whose cells are damaged takes no other along.
+            if not everything or cli.is_stopping():
+                raise
+            missing[name] = f"{' '.join(f'{error}'.split()) or type(error).__name__}"
         else:
             written += _write(pathlib.Path(output, name), figure, drawn)
     return written, missing

@@ -9,9 +9,9 @@ import numpy as np
 from damage_numbers import THROUGH
 from drawing import Drawn, Figure
 from figure_numbers import over
-from figure_tables import MissingError, Tables
+from figure_tables import MissingError, Tables, readable
 
-from seatbelt_jax import plots, storage
+from seatbelt_jax import plots
 
 _PAPER = "Camuto et al. 2021"
 _SWEEP = "configs/sweeps/c21_small.py"
@@ -61,9 +61,8 @@ def damaged_images(tables: Tables) -> Drawn:
         first = rows[0]
         folders = tables.runs.get(first["cell"], [])
         files = [file for folder in folders for file in sorted((folder / "attacks").glob(f"*{first['attack']}.npz"))]
-        if not files:
+        if (arrays := next(readable(files), None)) is None:
             raise MissingError(f"the run directory of {first['cell']}, with its attacks: galleries show images")
-        arrays = storage.read_npz(files[0])
         shown = slice(min(_SHOWN, len(arrays["sources"])))
         pictures = {
             "x": arrays["sources"][shown],

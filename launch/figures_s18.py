@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from drawing import Drawn, Figure, page
-from figure_tables import MissingError, Row, Tables, joined
+from figure_tables import MissingError, Row, Tables, joined, readable
 
-from seatbelt_jax import attacks, metrics, plots, run, storage
+from seatbelt_jax import attacks, metrics, plots, run
 
 _PAPER = "Sootla 2018"
 _SWEEP = "configs/sweeps/s18_small.py"
@@ -195,7 +195,7 @@ def _attack(tables: Tables, cell: Row, *, whole: bool) -> dict[str, np.ndarray]:
       MissingError: where there is none.
     """
     files = [file for folder in _folders(tables, cell) for file in sorted((folder / "attacks").glob("*.npz"))]
-    for arrays in map(storage.read_npz, files):
+    for arrays in readable(files):
         is_current = arrays.get("step") == cell["step"] and "target_label" in arrays and arrays["targeted"]
         if is_current and (len(np.unique(arrays["target_index"])) == 1) != whole:
             return dict(arrays)

@@ -1,6 +1,5 @@
 """Figures of images of Willetts et al. 2021, from the runs of sweeps, and its Swiss roll."""
 
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import figure_numbers as numbers
 import numpy as np
 import swiss_roll
 from drawing import Drawn, Figure
-from figure_tables import KINDS, MissingError, Row, Tables
+from figure_tables import KINDS, MissingError, Row, Tables, readable
 
 from seatbelt_jax import metrics, plots, run, storage
 from seatbelt_jax.attacks import AttackResult
@@ -105,9 +104,12 @@ def reconstructions(tables: Tables) -> Drawn:
         names = ["images"]
         for kind in ("beta_tcvae", "seatbelt"):
             cell = densities.model_of(cells, data, kind)
-            if cell is None or not (file := tables.runs[cell["cell"]][0] / "samples.npz").exists():
+            if cell is None:
                 continue
-            arrays = storage.read_npz(file)
+            file = tables.runs[cell["cell"]][0] / "samples.npz"
+            if (found := next(readable([file]), None)) is None:
+                continue
+            arrays = found
             images, made = (arrays[name][:_SHOWN] for name in ("images", "reconstructions"))
             if rows and not np.array_equal(images, rows[0]):
                 raise ValueError(f"{file} shows other images than the β-TCVAE's; draw them from one sweep")
@@ -148,15 +150,14 @@ def _with_runs(tables: Tables) -> list[Row]:
 def _attack(paths: Sequence[pathlib.Path], pairs_by: str) -> AttackResult | None:
     """The KL attack on all layers of a cell, of pairs that were chosen so."""
     for arrays in (arrays for path in paths for arrays in _results(path)):
-        options = json.loads(str(arrays.get("options", "{}")))
+        options = storage.parse_json(f"{arrays.get('options', '{}')}", "options of an attack")
         if (arrays["name"], arrays["threat"], options.get("pairs_by")) == ("latent_kl_all", "penalty", pairs_by):
             return AttackResult.from_arrays(arrays)
     return None
 
 
 def _results(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
-    for file in sorted((path / "attacks").glob("latent_kl_all*.npz")):
-        yield storage.read_npz(file)
+    yield from readable(sorted((path / "attacks").glob("latent_kl_all*.npz")))
 
 
 def _attacked(tables: Tables, cell: Row, found: AttackResult, name: str, budget: int) -> Attacked:

@@ -1,11 +1,13 @@
 """What a report shows, read from what the launchers left in a run."""
 
+import math
 import pathlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import evaluation
 import numpy as np
 
 from seatbelt_jax import bounds, metrics, model_name, models, plots, run, storage, training
@@ -97,13 +99,7 @@ def _left_out(file: pathlib.Path, step: object, opened: run.Run) -> None:
 
 def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     rows = training.read_metrics(path)
-    for line, row in enumerate(rows, 1):
-        try:
-            _ = row["split"], float(row["step"]), [float(value) for key, value in row.items() if key != "split"]
-        except (KeyError, TypeError, ValueError) as error:
-            file = path / "metrics.jsonl"
-            raise ValueError(f"{file}, line {line}, is no row of metrics ({error}); it is damaged") from error
-    return rows
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
 def attack_data(
@@ -202,9 +198,7 @@ def _measures(opened: run.Run, name: str) -> dict[str, float]:
     file = opened.path / name
     if not file.exists():
         return {}
-    record = storage.read_json(file)
-    if not isinstance(record, Mapping) or not isinstance(record.get("measures"), Mapping):
-        raise ValueError(f"{file} is no evaluation; it is damaged or of another program: remove it")
+    record = evaluation.read_record(file)
     if record.get("step") != opened.latest_step:
         _left_out(file, record.get("step"), opened)
         return {}

@@ -1,11 +1,11 @@
 """What a report shows of a sweep: its tables, and what its cells' runs hold."""
 
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import cli
 import numpy as np
 import report_results
 from tqdm import tqdm
@@ -80,8 +80,10 @@ def _cell(path: pathlib.Path, row: Mapping[str, str] | None, attacks: Mapping[st
         opened = run.open(path)
         given["axes"] = given["axes"] or _place_of_run(opened)
         return plots.CellData(**{**given, **_of_run(opened, attacks)})
-    except (ValueError, OSError) as error:
-        reason = "; ".join(filter(None, (given["reason"], f"{error}")))
+    except Exception as error:  # whatever it is that a damaged cell holds, the others are shown
+        if cli.is_stopping():
+            raise
+        reason = "; ".join(filter(None, (given["reason"], f"{error}" or type(error).__name__)))
         return plots.CellData(**{**given, "status": "damaged", "reason": reason})
 
 
@@ -110,8 +112,8 @@ def _of_run(opened: run.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
 def _options(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What an attack was made with; empty in results that do not say."""
     try:
-        found = json.loads(f"{arrays['options']}") if "options" in arrays else {}
-    except json.JSONDecodeError:
+        found = storage.parse_json(f"{arrays['options']}", "options") if "options" in arrays else {}
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -1,7 +1,6 @@
 """Tables beside a sweep's own, of what one row a cell cannot hold: its attacks by pair and by budget, the images that
 were certified, densities, and attack success by labels. docs/sweeps.md has the columns."""
 
-import csv
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +74,7 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     for name, options in sweep.attacks.items():
         if (file := attack_file(opened, options)) is not None:
             attacked[file.stem] = name
-            lanes = _read(file.with_suffix(".csv"))
+            lanes = storage.read_csv(file.with_suffix(".csv"))
             rows["pairs"] += _by("pair", name, options.pairs_by, lanes)
             rows["budgets"] += _by("budget", name, options.pairs_by, lanes)
     if sweep.certify is not None:
@@ -192,11 +191,6 @@ def _success(found: Mapping[str, Any], attacked: Mapping[str, str]) -> Iterator[
                         "target": measured["target"][source][target],
                         "counted_pairs": measured["counted_pairs"],
                     }
-
-
-def _read(file: pathlib.Path) -> list[dict[str, str]]:
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def _number(text: str) -> float:

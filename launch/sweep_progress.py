@@ -81,8 +81,12 @@ class Progress:
                 self._rows[cell.name] |= sweep_table.results_of(self._asked, path)
                 self._companions[cell.name] = sweep_companions.rows_of(self._asked, path)
         except Exception as error:
-            # The stage that reads the same has failed, or will.
+            # The stage that reads the same has failed, or will; a cell that is not worked on has only this line.
             sweep_stages.failure(error)
+            if not reason:
+                damage = " ".join(f"{error}".split()) or type(error).__name__
+                self._rows[cell.name]["status"] = f"damaged: {damage}"
+                print(f"{cell.name} is left out of the table: {damage}")
 
     def _stages_left(self, cell: Cell) -> int:
         """What is damaged is not done, and says so when it is its turn."""

@@ -186,18 +186,18 @@ def _is_certified(opened: run.Run, options: certification.Options) -> bool:
 
 def _is_evaluated(opened: run.Run, options: evaluation.Options) -> bool:
     file = evaluate.record_file(opened, options)
-    record = storage.read_json(file) if file.exists() else {}
-    if not record or record.get("step") != opened.latest_step:
+    record = evaluation.read_record(file) if file.exists() else {}
+    if not record or record["step"] != opened.latest_step:
         return False
     made, skipped = record["measures"], record["skipped"]
     return all(
-        name in skipped or (name in made and made[name]["options"] == _as_json(options))
+        name in skipped or (name in made and made[name].get("options") == _as_json(options))
         for name in options.measures or evaluate.MEASURES
     )
 
 
 def _is_of(arrays: Mapping[str, Any], opened: run.Run, options: Any) -> bool:
-    made_by = json.loads(str(arrays.get("options", "null")))
+    made_by = storage.parse_json(f"{arrays.get('options', 'null')}", f"options of results in {opened.path}")
     return arrays.get("step") == opened.latest_step and made_by == _as_json(options)
 
 

@@ -1,6 +1,5 @@
 """The table of a sweep: one row for each cell, read from its run directory. docs/sweeps.md has the columns."""
 
-import csv
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -64,8 +63,7 @@ def results_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Any]:
 
 def _of_attack(name: str, file: pathlib.Path) -> dict[str, Any]:
     unit = str(storage.read_npz(file)["unit"]).replace(" ", "_")
-    with file.with_name(f"{file.stem}_summary.csv").open() as lines:
-        summary = list(csv.DictReader(lines))
+    summary = storage.read_csv(file.with_name(f"{file.stem}_summary.csv"))
     row = {}
     for line in summary:
         measure = line["measure"].replace("median_objective", f"median_delta_{unit}")

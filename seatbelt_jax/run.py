@@ -15,13 +15,49 @@ import datetime
 import pathlib
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
 from seatbelt_jax import lock, models, run_summary, storage, versions
 from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind, newest_step
+from seatbelt_jax.untrusted import check
 from seatbelt_jax.vae import VAE
+
+_NUMBER = (int, float)
+_SCHEMA = {
+    "config": {
+        "seed?": int,
+        "data": {"name?": str},
+        "model": {
+            "latent_sizes?": [int],
+            "decoder_reads?": str,
+            "network?": str,
+            "widths?": [int],
+            "feature_size?": int,
+            "hidden_sizes?": [int],
+            "batch_norm?": bool,
+            "likelihood?": str,
+            "likelihood_std?": _NUMBER,
+            "discrete_sizes?": [int],
+            "temperature?": _NUMBER,
+            "posterior_std?": _NUMBER,
+            "posterior_std_offset?": _NUMBER,
+            "compute_dtype?": str,
+        },
+        "objective?": {"beta?": _NUMBER, "penalty?": str, "estimator?": str},
+        "optimizer?": {},
+        "train?": {"steps?": int},
+        "discriminator?": {},
+    },
+    "image_shape": [int],
+    "provenance": {"versions?": {}},
+    "data?": {"*": {"size?": int, "digest?": str}},
+    "origin?": (dict, type(None)),
+}
+_ORIGIN = {"run": str, "step": int, "kind": str}
+# Larger ones would fill the memory before a checkpoint is found to be of another architecture.
+_LARGEST_SIDE, _LARGEST_WIDTH, _MOST_LAYERS = 2**14, 2**20, 1000
 
 _RECORDED_PACKAGES = ("seatbelt-jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "orbax-checkpoint", "numpy")
 
@@ -174,7 +210,7 @@ def prepare(
                 "give another --workdir, or the configuration it was made with, or go on with this one in a run of "
                 f"its own: --fork={path} --workdir=ANOTHER"
             )
-    elif path.exists() and (not path.is_dir() or any(entry.name != lock.NAME for entry in path.iterdir())):
+    elif path.exists() and (not path.is_dir() or not all(map(_is_stale, path.iterdir()))):
         raise ValueError(f"{path} exists and is not a run directory; give another --workdir")
     record = {
         "config": config,
@@ -202,13 +238,29 @@ def open(path: storage.Path) -> Run:
         what = "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {what}; runs are made by launch/train.py")
     record = storage.read_json(file)
-    if missing := [name for name in ("config", "image_shape", "provenance") if name not in _mapping(record)]:
-        raise ValueError(f"{file} lacks {', '.join(missing)}; it is damaged or of another program")
-    if missing := [name for name in ("data", "model") if not _mapping(_mapping(record["config"]).get(name))]:
+    check(record, _SCHEMA, f"{file}")
+    if missing := [name for name in ("data", "model") if not record["config"][name]]:
         raise ValueError(f"the configuration in {file} lacks {', '.join(missing)}; it is damaged")
-    parts = _mapping(record.get("data"))
-    origin = Origin(**record["origin"]) if _mapping(record.get("origin")) else None
-    return Run(path, record["config"], tuple(record["image_shape"]), record["provenance"], parts, origin)
+    shape = tuple(record["image_shape"])
+    if len(shape) != 3 or not all(1 <= side <= _LARGEST_SIDE for side in shape):
+        raise ValueError(f"{file}: image_shape must be height, width and channels, got {shape[:4]}; it is damaged")
+    for name, value in record["config"]["model"].items():
+        sizes = value if isinstance(value, list) else [value] if isinstance(value, int) else []
+        if len(sizes) > _MOST_LAYERS or max(sizes, default=0) > _LARGEST_WIDTH:
+            raise ValueError(f"{file}: model.{name} is larger than any that can be trained; it is damaged")
+    origin = None
+    if record.get("origin"):
+        check(record["origin"], _ORIGIN, f"{file}: origin")
+        kind, step = record["origin"]["kind"], record["origin"]["step"]
+        if set(record["origin"]) != set(_ORIGIN) or kind not in get_args(OriginKind) or step < 0:
+            raise ValueError(f"{file}: origin is no checkpoint of another run; it is damaged")
+        origin = Origin(**record["origin"])
+    return Run(path, record["config"], shape, record["provenance"], _mapping(record.get("data")), origin)
+
+
+def _is_stale(entry: pathlib.Path) -> bool:
+    """Whether a training leaves it that was killed before it wrote anything."""
+    return entry.name == lock.NAME or entry.name.startswith(".config.json.")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

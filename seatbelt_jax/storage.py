@@ -7,16 +7,26 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-Path = pathlib.Path | str
+from seatbelt_jax.untrusted import Path, parse_json, read_csv, read_json, read_json_lines, read_npz
+
+__all__ = [
+    "Folder", "Path", "check_writable", "naming", "parse_json", "read_csv", "read_json", "read_json_lines", "read_npz",
+    "remove", "write_bytes", "write_csv", "write_json", "write_npz",
+]  # fmt: skip
 
 # A group's file, or what a killed `write_bytes` leaves of one: `mkstemp` ends names with eight of these characters.
 _GROUP = re.compile(r"[^.].*\.npz|\..+\.npz\.[a-z0-9_]{8}")
+
+# Bytes that a file system which is all but full does not take.
+_TRIED = 2**16
 
 
 @contextlib.contextmanager
@@ -28,6 +38,31 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove(path: Path) -> None:
+    """Deletes a file, a link or a folder with all that is in it; where there is nothing, nothing happens."""
+    path = pathlib.Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError where no file can be written in a folder, which is made where there is none.
+
+    A file is tried: permissions say nothing of a file system that is full or read-only.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with naming(folder), tempfile.NamedTemporaryFile(dir=folder, prefix=".writable.") as file:
+            file.write(b"0" * _TRIED)
+            file.flush()
+    except OSError as error:
+        reason = error.strerror or f"{error}"
+        raise OSError(f"nothing can be written in {folder} ({reason}): make it writable, or work on a copy") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -54,50 +89,11 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Raises ValueError naming the file where it is not JSON."""
-    try:
-        return json.loads(pathlib.Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); it is damaged or of another program") from error
-
-
-def read_json_lines(path: Path) -> list[Any]:
-    """What each line holds, none where there is no such file; a last line cut short by a crash is left out.
-
-    Raises:
-      ValueError: naming any other line that is not JSON.
-    """
-    path = pathlib.Path(path)
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"line {number} of {path} is not JSON; repair or remove that line") from error
-    return rows
-
-
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compress: bool = True) -> None:
     buffer = io.BytesIO()
     plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     (np.savez_compressed if compress else np.savez)(buffer, **plain)
     write_bytes(path, buffer.getvalue())
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Raises ValueError naming the file where it is not a plain npz."""
-    # Opened here, and not by NumPy, which leaves a damaged file open.
-    with pathlib.Path(path).open("rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for a damaged archive
-            raise ValueError(f"{path} is not a readable npz archive ({error})") from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -109,12 +105,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_bytes(path, buffer.getvalue().encode())
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, by column."""
-    with pathlib.Path(path).open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
-
-
 class Folder:
     """Groups of arrays by name, each an npz in one folder: what unfinished work leaves for the next attempt."""
 
@@ -122,20 +112,30 @@ class Folder:
         self.path = pathlib.Path(path)
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
-        """None where there is no such group; raises ValueError where it is damaged."""
-        file = self._file(name)
-        return read_npz(file) if file.exists() else None
+        """None where there is no such group, or, with a warning, where it is damaged: it is made again."""
+        try:
+            return read_npz(self._file(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            warnings.warn(f"{error}; that part of the work is done again", stacklevel=2)
+            return None
 
     def write(self, name: str, arrays: Mapping[str, Any]) -> None:
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+            remove(self.path)
+        if self._file(name).is_dir():
+            remove(self._file(name))
         # It is read once, soon: the time to compress it is better spent on the work.
         write_npz(self._file(name), arrays, compress=False)
 
     def remove(self) -> None:
         """Deletes the groups, whole or half written, and the folder where nothing else is in it."""
-        if not self.path.is_dir():
+        if not self.path.is_dir() or self.path.is_symlink():
+            remove(self.path)
             return
         for file in list(self.path.iterdir()):
-            if _GROUP.fullmatch(file.name) and file.is_file():
+            if _GROUP.fullmatch(file.name) and not file.is_dir():
                 file.unlink()
         if not any(self.path.iterdir()):
             self.path.rmdir()

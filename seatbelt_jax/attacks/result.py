@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from seatbelt_jax.attacks.lbfgsb_state import Status
+from seatbelt_jax.fields import check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +101,14 @@ class AttackResult:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "AttackResult":
-        """Undoes `to_arrays`; raises ValueError where a field is missing."""
+        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type."""
         fields = dataclasses.fields(cls)
         if missing := [field.name for field in fields if field.name not in arrays]:
             raise ValueError(
                 f"these are not attack results, or of an earlier version: {', '.join(missing)} missing; remove them "
                 "and attack again"
             )
+        check_fields(cls, arrays)
         scalars = {field.name for field in fields if field.type in (str, bool)}
         found = {field.name: np.asarray(arrays[field.name]) for field in fields}
         return cls(**{name: value.item() if name in scalars else value for name, value in found.items()})  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.jacobian import JacobianNorms
+from seatbelt_jax.fields import check_fields
 
 Soundness = Literal["first_order", "locally_exact", "sound"]
 
@@ -142,7 +143,7 @@ class Certificate:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, ndarray]) -> "Certificate":
-        """Undoes `to_arrays`; raises ValueError where a field is missing."""
+        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type."""
         norm_names = {name: _NORMS_PREFIX + name for name in _names(JacobianNorms)}
         required = [name for name in _names(cls) if name != "norms"]
         has_norms = any(name in arrays for name in norm_names.values())
@@ -150,10 +151,13 @@ class Certificate:
             required += norm_names.values()
         if missing := [name for name in required if name not in arrays]:
             raise ValueError(f"this is not a certificate: {', '.join(missing)} missing")
+        check_fields(cls, arrays)
         norms = JacobianNorms(**{name: arrays[key] for name, key in norm_names.items()}) if has_norms else None
         values: dict[str, Any] = {name: arrays[name] for name in required if name in _names(cls)}
         # The 0-d arrays become the Python texts and numbers that they were made of.
         values = {name: value.item() if value.ndim == 0 else value for name, value in values.items()}
+        if not isinstance(values["assumptions"], ndarray) or values["assumptions"].ndim != 1:
+            raise ValueError("assumptions must be a list of texts")
         values["assumptions"] = tuple(values["assumptions"].tolist())
         return cls(**values, norms=norms)
 

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from seatbelt_jax.fields import check_fields
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EmpiricalMargin:
@@ -55,10 +57,13 @@ class EmpiricalMargin:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, ndarray]) -> "EmpiricalMargin":
-        """Undoes `to_arrays`; raises ValueError where a field is missing."""
+        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type."""
         names = [field.name for field in dataclasses.fields(cls) if field.name != "image_range"]
         if missing := [name for name in names if name not in arrays]:
             raise ValueError(f"this is not an empirical margin: {', '.join(missing)} missing")
+        check_fields(cls, arrays)
+        if "image_range" in arrays and arrays["image_range"].shape != (2,):
+            raise ValueError("image_range must be two numbers")
         # The 0-d arrays become the Python texts and numbers that they were made of.
         values: dict[str, Any] = {n: arrays[n].item() if arrays[n].ndim == 0 else arrays[n] for n in names}
         image_range = tuple(arrays["image_range"].tolist()) if "image_range" in arrays else None

@@ -15,6 +15,10 @@ from jaxtyping import Float
 from seatbelt_jax import storage
 from seatbelt_jax.training.evaluation import Evaluation
 from seatbelt_jax.training.events import Events
+from seatbelt_jax.untrusted import check
+
+# What is not finite is null.
+_ROW = {"step": int, "split": str, "*": (int, float, type(None))}
 
 
 class MetricWriter:
@@ -117,7 +121,11 @@ def read_metrics(directory: pathlib.Path) -> list[dict]:
     Raises:
       ValueError: where any other line is not a row.
     """
-    return storage.read_json_lines(directory / "metrics.jsonl")
+    file = directory / "metrics.jsonl"
+    rows = storage.read_json_lines(file)
+    for line, row in enumerate(rows, 1):
+        check(row, _ROW, f"line {line} of {file}")
+    return rows
 
 
 def _write_rows(path: pathlib.Path, rows: Iterable[Mapping]) -> None:

@@ -1,0 +1,49 @@
+"""Arrays that a file gives for the fields of a record, held against the shapes and types of its annotations."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_KINDS = {str: "U", bool: "b", int: "iu", float: "fiu"}
+
+
+def check_fields(record: type, arrays: Mapping[str, np.ndarray]) -> None:
+    """Checks those of a record's fields that are in `arrays`.
+
+    A jaxtyping annotation gives the kind of the numbers and the axes, of which those of one name have one length in
+    all fields; str, bool, int and float are arrays without axes.
+
+    Raises:
+      ValueError: naming the first field that differs.
+    """
+    lengths: dict[str, int] = {}
+    for field in dataclasses.fields(record):
+        if field.name not in arrays:
+            continue
+        array = np.asarray(arrays[field.name])
+        kind: Any = field.type
+        if kind in _KINDS:
+            if array.shape or array.dtype.kind not in _KINDS[kind]:
+                raise ValueError(f"{field.name} must be one {kind.__name__}, got {array.dtype} of shape {array.shape}")
+        elif hasattr(kind, "dim_str"):
+            _check_numbers(field.name, array, kind)
+            _check_axes(field.name, array.shape, kind.dim_str.split(), lengths)
+
+
+def _check_numbers(name: str, array: np.ndarray, kind: Any) -> None:
+    # jaxtyping lists the types that are allowed, as "float32".
+    allowed = {np.dtype(known).kind for known in kind.dtypes if known in np.sctypeDict or known == "bool"}
+    if allowed and array.dtype.kind not in allowed:
+        raise ValueError(f"{name} holds {array.dtype}, which is not {kind.__name__.split('[')[0]}")
+
+
+def _check_axes(name: str, shape: tuple[int, ...], axes: list[str], lengths: dict[str, int]) -> None:
+    is_open = bool(axes) and axes[-1].startswith(("*", "..."))
+    axes = axes[:-1] if is_open else axes
+    if len(shape) < len(axes) or (len(shape) > len(axes) and not is_open):
+        raise ValueError(f"{name} has the shape {shape}, and must have the axes {', '.join(axes) or 'none'}")
+    for axis, length in zip(axes, shape, strict=False):
+        if lengths.setdefault(axis, length) != length:
+            raise ValueError(f"{name} has {length} along {axis}, where others have {lengths[axis]}")
