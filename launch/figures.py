@@ -5,6 +5,8 @@ NAME.png, and NAME.csv with the numbers drawn, in figures/ of the first sweep's 
 and tables, or with tables alone; several are put together. docs/reproduction.md has all figures.
 """
 
+import interrupts
+
 import cli
 
 import math
@@ -66,7 +68,7 @@ def draw(
             missing[name] = reason
         except Exception as error:
             # One figure whose cells are damaged takes no other along.
-            if not everything or cli.is_stopping():
+            if not everything or interrupts.is_stopping():
                 raise
             missing[name] = f"{' '.join(f'{error}'.split()) or type(error).__name__}"
         else:

@@ -1,11 +1,12 @@
 """What a report shows of a sweep: its tables, and what its cells' runs hold."""
 
+import interrupts
+
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import cli
 import numpy as np
 import report_results
 from tqdm import tqdm
@@ -81,7 +82,7 @@ def _cell(path: pathlib.Path, row: Mapping[str, str] | None, attacks: Mapping[st
         given["axes"] = given["axes"] or _place_of_run(opened)
         return plots.CellData(**{**given, **_of_run(opened, attacks)})
     except Exception as error:  # whatever it is that a damaged cell holds, the others are shown
-        if cli.is_stopping():
+        if interrupts.is_stopping():
             raise
         reason = "; ".join(filter(None, (given["reason"], f"{error}" or type(error).__name__)))
         return plots.CellData(**{**given, "status": "damaged", "reason": reason})

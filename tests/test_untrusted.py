@@ -288,9 +288,8 @@ def record_arrays():
         ("values", np.asarray([["a"]])),
         ("images", np.zeros((3, 4, 4, 1))),
         ("images", np.zeros(())),
-        ("hits", np.zeros(2)),
         ("hits", np.zeros(3, int)),
-        ("found", np.zeros(2)),
+        ("found", np.asarray(["a", "b"])),
     ],
 )
 def test_arrays_of_another_shape_or_type_than_a_record_has_are_refused_by_name(name, array):
