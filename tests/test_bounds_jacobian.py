@@ -3,8 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax.bounds import jacobian_norms
-from seatbelt_jax.bounds.jacobian import norms_from_jacobians, posterior_and_jacobians
+from seatbelt_jax.bounds import jacobian_norms, local_lipschitz
+from seatbelt_jax.bounds.double import compiled_in_float64
+from seatbelt_jax.bounds.jacobian import (
+    ScaledRows,
+    jacobian_rows,
+    jacobians_in_float64,
+    norms_from_jacobians,
+    whitened_norms,
+)
 from seatbelt_jax.gaussian import DiagonalGaussian
 from tests.reference import bounds as reference
 
@@ -107,13 +114,14 @@ def test_constant_encoder_has_norms_of_zero():
     assert [getattr(norms, name) for name in FIELDS] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
 
 
-def test_chunks_and_vmap_change_nothing():
+def test_chunks_and_batches_change_nothing():
     encode = conv_encoder(jax.random.key(0), 10)
     images = jax.random.normal(jax.random.key(1), (3, 16, 16, 2))
     whole = jacobian_norms(encode, images[1], chunk_size=64)
     chunked = jacobian_norms(encode, images[1], chunk_size=3)
-    posterior, jacobians = jax.jit(jax.vmap(lambda x: posterior_and_jacobians(encode, x, 4)))(images)
-    batched = norms_from_jacobians(jacobians, posterior.std)
+    of_image = jacobians_in_float64(encode, images[0], 4)
+    jacobians = jax.tree.map(lambda *each: np.stack(each), *map(of_image, images))
+    batched = norms_from_jacobians(jacobians, jax.vmap(encode)(images).std)
     for name in FIELDS:
         np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=2e-6)
         assert getattr(batched, name).shape == (3,)
@@ -150,3 +158,65 @@ def test_probabilistic_pca_has_the_singular_values_of_its_spectrum():
     singular = np.sqrt(1.0 - noise**2 / eigenvalues) / noise
     np.testing.assert_allclose(norms.whitened_spectral, singular.max(), rtol=1e-5)
     np.testing.assert_allclose(norms.whitened_frobenius, np.linalg.norm(singular), rtol=1e-5)
+
+
+def cancelling_products(rng, size, condition, scales):
+    """Float32 factors A F whose products are smaller than either by up to the condition, and their norms in float64."""
+    left, right = (np.linalg.qr(rng.normal(size=(len(condition), size, size)))[0] for _ in range(2))
+    spread = np.ones((len(condition), 1, size))
+    spread[:, 0, 0] = condition
+    first = np.float32(scales[:, :1, None] * (left * spread) @ np.swapaxes(right, 1, 2))
+    second = np.float32(scales[:, 1:, None] * np.swapaxes(left, 1, 2)[:, 1:3])
+    return second, first, np.linalg.norm(second.astype(np.float64) @ first.astype(np.float64), 2, axis=(1, 2))
+
+
+def test_norms_of_layers_that_cancel_or_are_tiny_are_never_below_the_truth():
+    rng = np.random.default_rng(0)
+    scales = 10.0 ** rng.uniform((-30.0, -30.0), (20.0, 20.0), (10_000, 2))
+    second, first, true = cancelling_products(rng, 6, 10.0 ** rng.uniform(0.0, 7.0, 10_000), scales)
+
+    def jacobian(a, f):
+        return ScaledRows(*jacobian_rows(lambda x: a @ (f @ x), jnp.full(6, 0.01), 16))
+
+    # One compilation: the weights are arguments, in a batch.
+    of_weights = compiled_in_float64(jax.vmap(lambda a, f: (jacobian(a, f), jacobian(a, f).gram())), second, first)
+    rows, gram = jax.tree.map(np.asarray, of_weights(second, first))
+    found = whitened_norms(gram, np.ones_like(gram.scale))[0] / true
+    assert found.min() >= 1.0 and found.max() <= 1.0 + 1e-5
+    few = ScaledRows(*(array[:200] for array in rows))
+    assert (whitened_norms(few, np.ones_like(few.scale))[0] >= true[:200]).all()
+
+
+@pytest.mark.parametrize("condition, scales", [(1e7, (1.0, 1.0)), (1e3, (1e-25, 1e-10)), (1e5, (1e12, 1e15))])
+def test_public_bounds_of_layers_that_cancel_or_are_tiny(condition, scales):
+    drawn = cancelling_products(np.random.default_rng(1), 8, np.array([condition]), np.array([scales]))
+    second, first, true = (array[0] for array in drawn)
+    x = np.full(8, 0.01, np.float32)
+
+    def encode(y):
+        return DiagonalGaussian(second @ (first @ y), jnp.zeros(2))
+
+    def through_relu(y):
+        hidden = jax.nn.relu(first @ y + np.float32(condition * scales[0]))
+        return second @ hidden
+
+    assert true <= jacobian_norms(encode, x).whitened_spectral <= (1.0 + 1e-5) * true
+    assert true <= local_lipschitz(through_relu, x, 0.1) <= (1.0 + 1e-4) * true
+
+
+def test_half_precision_inside_and_declared_derivatives():
+    weights = np.random.default_rng(2).normal(size=(2, 3, 3)).astype(np.float32)
+
+    @jax.custom_jvp
+    def doubled_slope(v):
+        return v
+
+    doubled_slope.defjvp(lambda primals, tangents: (primals[0], 2.0 * tangents[0]))
+
+    def encode(y):
+        hidden = (weights[0].astype(jnp.bfloat16) @ y.astype(jnp.bfloat16)).astype(jnp.float32)
+        return DiagonalGaussian(weights[1] @ doubled_slope(hidden), jnp.zeros(3))
+
+    rounded = np.asarray(jnp.asarray(weights[0], jnp.bfloat16), np.float64)
+    true = np.linalg.norm(2.0 * weights[1].astype(np.float64) @ rounded, 2)
+    assert jacobian_norms(encode, jnp.ones(3)).spectral == pytest.approx(true, rel=1e-5)

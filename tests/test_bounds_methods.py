@@ -239,3 +239,9 @@ def test_bad_methods(changes, error, message):
     arguments = {"radius": 1.0, "key": KEY, "num_samples": 20}
     with pytest.raises(error, match=message):
         bounds.certify(encode, slab_decoder(np.ones(LATENT), 3.0), ZERO, **(arguments | changes))
+
+
+def test_hybrid_says_what_it_assumes_of_decode():
+    assumed = {name: " ".join(method.assumptions) for name, method in bounds.METHODS.items()}
+    assert "decode is what its code says in real arithmetic" in assumed["hybrid"]
+    assert "decode is what its code says" not in assumed["lipschitz"]

@@ -18,10 +18,9 @@ from seatbelt_jax.bounds.checks import (
     check_posteriors,
 )
 from seatbelt_jax.bounds.jacobian import (
-    EncoderJacobians,
     JacobianNorms,
+    jacobians_in_float64,
     norms_from_jacobians,
-    posterior_and_jacobians,
 )
 from seatbelt_jax.bounds.reconstruction import reconstruction_distances
 from seatbelt_jax.bounds.streaming import Fetch, Skip, map_images
@@ -89,12 +88,11 @@ def gather(
         x: Float[Array, "*image"], index: Int[Array, ""]
     ) -> tuple[
         DiagonalGaussian,
-        EncoderJacobians,
         Bool[Array, ""],
         Float[Array, "num_samples side"],
         Float[Array, "pilot"],
     ]:
-        posterior, jacobians = posterior_and_jacobians(encode, x, chunk_size, norm)
+        posterior = encode(x)
 
         def draws(number: int, first: int, mirrored: bool) -> tuple[Float[Array, "*image"], Float[Array, "draw side"]]:
             return reconstruction_distances(
@@ -109,14 +107,20 @@ def gather(
 
         centre, distances = draws(num_samples, 0, mirrored)
         pilot = draws(num_pilot_samples, num_samples, False)[1][:, 0] if num_pilot_samples else jnp.zeros(0)
-        return posterior, jacobians, jnp.isfinite(centre).all(), distances, pilot
+        return posterior, jnp.isfinite(centre).all(), distances, pilot
 
     batches = map_images(
         of_image, fetch, count, batch_size=batch_size, progress=progress, description="certify", skip=skip
     )
-    for first, images, (posterior, jacobians, finite, distances, pilot) in batches:
+    jacobians_of = None
+    for first, images, (posterior, finite, distances, pilot) in batches:
         std = np.asarray(posterior.std)
         check_posteriors(posterior.mean, std, first)
+        if jacobians_of is None:
+            jacobians_of = jacobians_in_float64(encode, images[0], chunk_size, norm)
+        # One after the other: a Jacobian is work enough for the machine.
+        each = [jax.tree.map(np.asarray, jacobians_of(image)) for image in images]
+        jacobians = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
         for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
             check_jacobians(part[0], first, source=f"encode's {name}")
         check_centres(finite, first)

@@ -27,11 +27,11 @@ from seatbelt_jax.bounds.checks import (
     check_norm,
     check_posteriors,
 )
+from seatbelt_jax.bounds.double import compiled_in_float64
 from seatbelt_jax.bounds.operator_norm import operator_norm
-from seatbelt_jax.gaussian import DiagonalGaussian
 
-# Added to the eigenvalues, relative: more than the float32 rounding of the Jacobian and of its Gram
-# matrix, so that a reported norm (half as much larger) is never below the true one.
+# Added to the eigenvalues, relative: more than the float64 rounding of a Jacobian of layers that cancel all but 1e-9
+# of each other, so that a reported norm (half as much larger) is never below the true one.
 _EIGENVALUE_INFLATION = 1e-5
 
 
@@ -60,8 +60,8 @@ class JacobianNorms:
 
 
 class ScaledRows(NamedTuple):
-    """J = diag(scale) rows: rows are scaled to at most 1, so that float32 squares of very small or very large
-    derivatives neither vanish nor overflow.
+    """J = diag(scale) rows: rows are scaled to at most 1, so that squares of very small or very large derivatives
+    neither vanish nor overflow.
 
     Attributes:
       rows: [..., latent, pixels].
@@ -97,8 +97,9 @@ def jacobian_norms(
 ) -> JacobianNorms:
     """Exact spectral and Frobenius norms of J and of W at one image, and the norm of log sigma's Jacobian.
 
-    Eigenvalues are found in float64 and raised by 1e-5 of themselves against float32 rounding, so
-    every norm is at least the true one and, for L2, within 1e-5 of it, relative.
+    The Jacobians of the code are computed in float64, whatever float types it names, and eigenvalues are raised by
+    1e-5 of themselves against rounding. So every norm is at least that of the code in real arithmetic and, for L2,
+    within 1e-5 of it, relative, unless layers cancel more than all but 1e-9 of each other.
 
     Args:
       encode: x -> DiagonalGaussian with mean and log_std [latent], for one example.
@@ -120,7 +121,9 @@ def jacobian_norms(
     shape = jax.ShapeDtypeStruct(image.shape, image.dtype)
     check_encode(encode, shape)
     check_deterministic(encode=(encode, shape))
-    posterior, jacobians = jax.jit(lambda x: posterior_and_jacobians(encode, x, chunk_size, norm))(image)
+    with jax.default_matmul_precision("highest"):
+        posterior = jax.jit(encode)(image)
+    jacobians = jacobians_in_float64(encode, image, chunk_size, norm)(image)
     mean, std = np.asarray(posterior.mean), np.asarray(posterior.std)
     check_posteriors(mean[None], std[None], first=0)
     for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
@@ -128,10 +131,20 @@ def jacobian_norms(
     return norms_from_jacobians(jacobians, std)
 
 
-def posterior_and_jacobians(
-    encode: Encode, x: Float[Array, "*image"], chunk_size: int, norm: Norm = "l2"
-) -> tuple[DiagonalGaussian, EncoderJacobians]:
-    """The posterior at x and the Jacobians of mean and log_std, as a pure function that jits and vmaps.
+def jacobians_in_float64(
+    encode: Encode, x: Float[Array | ndarray, "*image"] | jax.ShapeDtypeStruct, chunk_size: int, norm: Norm = "l2"
+) -> Callable[[Float[Array | ndarray, "*image"]], EncoderJacobians]:
+    """From an image like x to the Jacobians of mean and log_std there; compiled once.
+
+    They are those of the code in real arithmetic, computed in float64: a product of float32 layers that cancels would
+    otherwise have a smaller norm than the layers' product. Derivatives are those that the code declares.
+    """
+    example = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return compiled_in_float64(lambda image: _jacobians(encode, image, chunk_size, norm), example)
+
+
+def _jacobians(encode: Encode, x: Float[Array, "*image"], chunk_size: int, norm: Norm) -> EncoderJacobians:
+    """The Jacobians of mean and log_std at x, as a pure function that jits and vmaps.
 
     A Jacobian is taken by reverse mode, `chunk_size` rows at a time, or by forward mode,
     `chunk_size` columns at a time, where the image has fewer pixels than there are rows.
@@ -142,13 +155,12 @@ def posterior_and_jacobians(
         return jnp.concatenate([posterior.mean, posterior.log_std])
 
     with jax.default_matmul_precision("highest"):
-        posterior = encode(x)
         both, scale = jacobian_rows(mean_and_log_std, x, chunk_size)
-        size = posterior.mean.size
+        size = len(both) // 2
         of_mean, of_log_std = ScaledRows(both[:size], scale[:size]), ScaledRows(both[size:], scale[size:])
         if norm == "linf":
-            return posterior, (of_mean, of_log_std)
-        return posterior, (of_mean.gram(), of_log_std.gram())
+            return of_mean, of_log_std
+        return of_mean.gram(), of_log_std.gram()
 
 
 def jacobian_rows(
@@ -156,7 +168,8 @@ def jacobian_rows(
 ) -> tuple[Float[Array, "latent pixels"], Float[Array, "latent"]]:
     """The Jacobian of mean_of at x as rows of largest entry 1 and their scale, J = diag(scale) rows.
 
-    The mode and the chunks are those of `posterior_and_jacobians`. A row of zeros has scale 1.
+    By reverse mode, `chunk_size` rows at a time, or by forward mode where the image has fewer pixels than there are
+    rows. A row of zeros has scale 1.
     """
     pixels = x.reshape(-1)
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -46,6 +47,11 @@ def linear_region_radius(function: Callable, x: Float[Array | ndarray, "*image"]
 
 def region_radius(instance: Instance, x: Float[ndarray, "*image"], norm: Norm) -> float:
     """The same of a function that has been read."""
+    with jax.enable_x64(True):
+        return _region_radius(instance, x, norm)
+
+
+def _region_radius(instance: Instance, x: Float[ndarray, "*image"], norm: Norm) -> float:
     program = instance.program
     form = AffineForm(instance)
     values: dict[Source, Any] = {INPUT: x}

@@ -51,11 +51,11 @@ class LipschitzBound:
       "affine": the same with inputs bounded by affine arithmetic too (`affine.values`).
     The last two are never above the first, and at radius 0 they are the norm of the Jacobian at x.
 
-    Soundness is that of real arithmetic: bounds of inputs are widened, and norms raised, by more than float32
-    rounding of the computations here (but for sums of layers that cancel nearly all of each other), and the function's
-    own rounding errors are not part of its Lipschitz constant.
+    Soundness is that of real arithmetic: all is computed in float64, for the float32 weights that the function has,
+    with bounds of inputs widened, and norms raised, by more than the rounding of the computations here (but for layers
+    that cancel all but 1e-9 of each other). The function's own rounding errors are not part of its Lipschitz constant.
     Affine forms hold one column per pixel and per activation of unknown slope for the values in use; where the columns
-    of one layer would take more than 512 MiB of float32, "affine" and "interval" give the product. Matrices whose
+    of one layer would take more than 1 GiB of float64, "affine" and "interval" give the product. Matrices whose
     shorter side is longer than 2048 are bounded more coarsely (`operator_norm`). A bound grows with the radius but for
     small steps back: a larger ball is bounded by other terms.
 
@@ -120,16 +120,18 @@ class LipschitzBound:
           TypeError, ValueError: radius is not a number of at least 0.
         """
         _check_radius(radius)
+        with jax.enable_x64(True):
+            return jax.tree.unflatten(self._program.structure, self._bounds(float(radius)))
+
+    def _bounds(self, radius: float) -> list[float]:
         program, instance = self._program, self._instance
         bounds = [0.0 if stage is None else instance.lipschitz(stage, self._norm) for stage in program.outputs]
         if self._method != "product":
             # Where forms do not fit into memory, the product remains.
             with contextlib.suppress(TooManyColumnsError):
-                intervals = input_intervals(
-                    instance, self._x, float(radius), norm=self._norm, affine=self._method == "affine"
-                )
+                intervals = input_intervals(instance, self._x, radius, norm=self._norm, affine=self._method == "affine")
                 bounds = list(map(min, jacobian_bounds(instance, intervals, self._norm), bounds))
-        return jax.tree.unflatten(program.structure, bounds)
+        return bounds
 
     def linear_region_radius(self) -> float:
         """The radius of the ball around x in which the function is affine; see `linear_region.linear_region_radius`.

@@ -198,7 +198,11 @@ _FIXED = (
     "encode and decode are deterministic, and the radius of the ball of reconstructions, "
     "the risk and the number of draws were fixed before the draws."
 )
-_ARITHMETIC = "encode is what its code says in real arithmetic: of float32 rounding only its usual size is allowed for."
+_ARITHMETIC = "encode is what its code says in real arithmetic: its own rounding is no part of the bounds."
+_DECODE_ARITHMETIC = (
+    "decode is what its code says in real arithmetic: the bound of its slope leaves out its own rounding, which can "
+    "move a reconstruction by a little more."
+)
 
 METHODS = {
     "camuto": Method(_camuto, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), norms=("l2",)),
@@ -207,5 +211,5 @@ METHODS = {
     "moving_std": Method(_moving_std, "first_order", (_MOVING_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
     "linear_region": Method(_linear_region, "locally_exact", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
     "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
-    "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED), pilot=True),
+    "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _ONE_LAYER, _FIXED), pilot=True),
 }

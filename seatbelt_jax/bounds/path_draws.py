@@ -1,6 +1,7 @@
 """Draws of a hierarchy, image by image: the norm of the whitened Jacobians at each, and how far it decodes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +12,26 @@ from numpy import ndarray
 from seatbelt_jax.bounds.checks import (
     DecodePath,
     Features,
+    Latents,
     Level,
     Norm,
     check_centres,
     check_jacobians,
     check_posteriors,
 )
-from seatbelt_jax.bounds.jacobian import RowScaledGram, jacobian_rows, whitened_norms
+from seatbelt_jax.bounds.double import compiled_in_float64
+from seatbelt_jax.bounds.jacobian import RowScaledGram, ScaledRows, jacobian_rows, whitened_norms
 from seatbelt_jax.bounds.operator_norm import linf_weights
 from seatbelt_jax.bounds.paths import (
-    BottomLayer,
     Path,
     Point,
     WeightedPoint,
-    bottom_layer,
+    bottom_rows,
     feature_point,
     follow,
     in_local_coordinates,
     mean_path_rows,
+    path_gram,
 )
 
 # Of the weight of pixels in a box of perturbations.
@@ -60,79 +63,124 @@ def path_draws(
     along the mean path is not finite. On the host there is one block of Gram matrices at a time.
     """
     total = parts[-1].stop
+    read: Callable[[Float[Array, "*image"]], Array] = features or (lambda x: x)
 
     @jax.jit
-    def clean(point: Point) -> tuple[BottomLayer, Path, Float[Array, "*image"]]:
-        local, x = in_local_coordinates(levels, point)
-        bottom = bottom_layer(local[0], x, chunk_size)
-        path = follow(local, x, bottom, None, chunk_size)
-        return bottom, path, decode(path.latents)
+    def clean(image: Float[Array, "*image"]) -> tuple[Path, Float[Array, "*image"]]:
+        path = follow(levels, read(image), None)
+        return path, decode(path.latents)
 
     @jax.jit
     def block(
-        point: Point, bottom: BottomLayer, centre: Float[Array, "*image"], image_key: Array, draws: Int[Array, "draw"]
-    ) -> tuple[RowScaledGram, Float[Array, "draw total"], Float[Array, "draw"]]:
-        local, x = in_local_coordinates(levels, point)
+        image: Float[Array, "*image"], centre: Float[Array, "*image"], image_key: Array, draws: Int[Array, "draw"]
+    ) -> tuple[Path, Float[Array, "draw"]]:
+        seen = read(image)
+        dtype = jax.eval_shape(levels[0], seen, ()).mean.dtype
 
-        def one(draw: Int[Array, ""]) -> tuple[RowScaledGram, Float[Array, "total"], Float[Array, ""]]:
-            noise = jax.random.normal(jax.random.fold_in(image_key, draw), (total,), bottom.posterior.mean.dtype)
-            path = follow(local, x, bottom, noise, chunk_size)
-            distance = jnp.linalg.norm((decode(path.latents) - centre).reshape(-1))
-            return path.gram, path.log_std, distance
+        def one(draw: Int[Array, ""]) -> tuple[Path, Float[Array, ""]]:
+            noise = jax.random.normal(jax.random.fold_in(image_key, draw), (total,), dtype)
+            path = follow(levels, seen, noise)
+            return path, jnp.linalg.norm((decode(path.latents) - centre).reshape(-1))
 
         return jax.vmap(one)(draws)
 
-    locate = _locate(levels, features, norm, chunk_size)
+    locate = _locate(levels, features, norm, chunk_size, images[0])
+    grams = None
     for index, image in enumerate(jnp.asarray(images)):
         # Matrix products at full float32 precision also on accelerators that would round their factors.
         with jax.default_matmul_precision("highest"):
+            mean_path, centre = clean(image)
+            _check_posteriors(mean_path, index)
             point = locate(image)
-            bottom, mean_path, centre = clean(point)
-            _check_clean(mean_path, centre, index)
+            if grams is None:
+                grams = _Grams(levels, point, mean_path.latents, image.dtype, chunk_size)
+            bottom = grams.bottom(point)
+            check_jacobians(np.asarray(grams.one(point, bottom, mean_path.latents).gram)[None], index, "a level's mean")
+            check_centres(np.isfinite(np.asarray(centre)).all()[None], index)
             image_key = jax.random.fold_in(key, index)
             norms, distances = [], []
             for first in range(0, num_draws, draw_batch):
                 # Equally long blocks, so that there is one compilation: the last is cut to size afterwards.
-                gram, log_std, distance = block(point, bottom, centre, image_key, first + jnp.arange(draw_batch))
-                norms.append(_finite_norms(gram, log_std, parts))
+                path, distance = block(image, centre, image_key, first + jnp.arange(draw_batch))
+                norms.append(_finite_norms(grams.many(point, bottom, path.latents), path, parts))
                 distances.append(np.asarray(distance, np.float64))
         distance = np.concatenate(distances)[:num_draws]
         yield np.concatenate(norms)[:num_draws], np.where(np.isfinite(distance), distance, np.inf)
 
 
+class _Grams:
+    """Gram matrices of the levels' Jacobians along paths, computed in float64 and compiled once.
+
+    Attributes:
+      bottom: point -> the Jacobian of layer 1.
+      one: (point, bottom, latents) -> the Gram matrix along one path.
+      many: the same for latents with an axis of draws.
+    """
+
+    def __init__(self, levels: Sequence[Level], point: Point, latents: Latents, dtype: Any, chunk_size: int):
+        def bottom(point: Point) -> ScaledRows:
+            local, x = in_local_coordinates(levels, point)
+            return bottom_rows(local[0], x, chunk_size)
+
+        def one(point: Point, bottom: ScaledRows, latents: Latents) -> RowScaledGram:
+            local, x = in_local_coordinates(levels, point)
+            return path_gram(local, x, bottom, latents, chunk_size)
+
+        point = jax.tree.map(lambda array: jax.ShapeDtypeStruct(np.shape(array), dtype), point)
+        rows = jax.eval_shape(bottom, point)
+        self.bottom = compiled_in_float64(bottom, point)
+        self.one = compiled_in_float64(one, point, rows, latents)
+        self.many = _over_draws(one, point, rows)
+
+
+def _over_draws(one: Callable[..., RowScaledGram], point: Any, rows: Any) -> Callable[..., RowScaledGram]:
+    """The function of (point, rows, latents), vmapped over draws of the latents; compiled at the first call."""
+    compiled: list[Callable[..., RowScaledGram]] = []
+
+    def many(given: Point, bottom: ScaledRows, latents: Latents) -> RowScaledGram:
+        if not compiled:
+            compiled.append(compiled_in_float64(jax.vmap(one, in_axes=(None, None, 0)), point, rows, latents))
+        return compiled[0](given, bottom, latents)
+
+    return many
+
+
 def _locate(
-    levels: Sequence[Level], features: Features | None, norm: Norm, chunk_size: int
+    levels: Sequence[Level],
+    features: Features | None,
+    norm: Norm,
+    chunk_size: int,
+    example: Float[ndarray, "*image"],
 ) -> Callable[[Float[Array, "*image"]], Point]:
     """From an image to what the levels read, itself or its features, in coordinates whose L2 ball holds the norm's."""
-    of_features = (
-        None if features is None else jax.jit(lambda x: (features(x), *jacobian_rows(features, x, chunk_size)))
-    )
+    of_features = None
+    if features is not None:
+        of_features = compiled_in_float64(lambda x: (features(x), *jacobian_rows(features, x, chunk_size)), example)
     read: Callable[[Float[Array, "*image"]], Array] = features or (lambda x: x)
     stacked_rows = jax.jit(lambda x: mean_path_rows(levels, read, x, chunk_size))
 
     def locate(image: Float[Array, "*image"]) -> Point:
         unit = None
         if norm == "linf":
+            # Any weights are valid, so those from float32 are.
             weights = linf_weights(np.asarray(stacked_rows(image), np.float64))
             # Off the mean path other pixels matter too: some of the weight is for all alike.
             weights = (1.0 - _EVEN_SHARE) * weights + _EVEN_SHARE / weights.size
-            unit = jnp.asarray(1.0 / np.sqrt(weights), image.dtype)
+            unit = 1.0 / np.sqrt(weights)
         if of_features is not None:
-            value, rows, scale = of_features(image)
+            value, rows, scale = map(np.asarray, of_features(image))
             return feature_point(value, rows if unit is None else rows * unit, scale)
         return image if unit is None else WeightedPoint(image, unit.reshape(image.shape))
 
     return locate
 
 
-def _finite_norms(
-    gram: RowScaledGram, log_std: Float[Array, "draw total"], parts: Sequence[slice]
-) -> Float[ndarray, "draw part"]:
+def _finite_norms(gram: RowScaledGram, paths: Path, parts: Sequence[slice]) -> Float[ndarray, "draw part"]:
     """The norm of each part of each draw's W(z); infinite where its Jacobian or its sigma is not a proper one."""
     matrices, scale = np.asarray(gram.gram), np.asarray(gram.scale)
     # On the host: a compiled exp need not keep the NaN that it is given.
     with np.errstate(over="ignore"):
-        sigma = np.exp(np.asarray(log_std))
+        sigma = np.exp(np.concatenate([np.asarray(posterior.log_std) for posterior in paths.posteriors], axis=1))
     proper = np.isfinite(matrices).all(axis=(1, 2)) & (np.isfinite(sigma) & (sigma > 0.0)).all(axis=1)
     norms = np.full((len(matrices), len(parts)), np.inf)
     for number, part in enumerate(parts):
@@ -141,10 +189,8 @@ def _finite_norms(
     return norms
 
 
-def _check_clean(mean_path: Path, centre: Float[Array, "*image"], index: int) -> None:
-    """Raises where something along the mean path of the image is not finite."""
+def _check_posteriors(mean_path: Path, index: int) -> None:
+    """Raises where a mean or a standard deviation along the mean path of the image is not a proper one."""
     for level, posterior in enumerate(mean_path.posteriors):
         mean, std = np.asarray(posterior.mean)[None], np.asarray(posterior.std)[None]
         check_posteriors(mean, std, index, source=f"levels[{level}]")
-    check_jacobians(np.asarray(mean_path.gram.gram)[None], index, source="a level's mean")
-    check_centres(np.isfinite(np.asarray(centre)).all()[None], index)

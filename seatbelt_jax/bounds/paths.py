@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import Latents, Level
-from seatbelt_jax.bounds.jacobian import RowScaledGram, jacobian_rows
+from seatbelt_jax.bounds.jacobian import RowScaledGram, ScaledRows, jacobian_rows
 from seatbelt_jax.gaussian import DiagonalGaussian, sample
 
 
@@ -29,8 +30,8 @@ class FeaturePoint(NamedTuple):
       factor: [rank, feature], rank the smaller of the numbers of features and of pixels.
     """
 
-    features: Float[Array, "feature"]
-    factor: Float[Array, "rank feature"]
+    features: Float[Array | ndarray, "feature"]
+    factor: Float[Array | ndarray, "rank feature"]
 
 
 class WeightedPoint(NamedTuple):
@@ -44,7 +45,7 @@ class WeightedPoint(NamedTuple):
     """
 
     image: Float[Array, "*image"]
-    unit: Float[Array, "*image"]
+    unit: Float[Array | ndarray, "*image"]
 
 
 # What the levels read: an image, or its features.
@@ -52,11 +53,11 @@ Point = Float[Array, "*image"] | FeaturePoint | WeightedPoint
 
 
 def feature_point(
-    features: Float[Array, "feature"], rows: Float[Array, "feature pixels"], scale: Float[Array, "feature"]
+    features: Float[ndarray, "feature"], rows: Float[ndarray, "feature pixels"], scale: Float[ndarray, "feature"]
 ) -> FeaturePoint:
-    """From features and their Jacobian diag(scale) rows; on the host in float64, so that nothing is lost."""
+    """From features and their Jacobian diag(scale) rows; on the host in float64."""
     triangle = np.asarray(np.linalg.qr(np.asarray(rows, np.float64).T, mode="r"))
-    return FeaturePoint(features, jnp.asarray(triangle * np.asarray(scale, np.float64), features.dtype))
+    return FeaturePoint(np.asarray(features, np.float64), triangle * np.asarray(scale, np.float64))
 
 
 def in_local_coordinates(levels: Sequence[Level], point: Point) -> tuple[Sequence[Level], Float[Array, "..."]]:
@@ -65,9 +66,9 @@ def in_local_coordinates(levels: Sequence[Level], point: Point) -> tuple[Sequenc
         features, factor = point
 
         def from_features(level: Level) -> Level:
-            return lambda t, below: level(features + t @ factor, below)
+            return lambda t, below: level(jnp.asarray(features) + t @ factor, below)
 
-        return [from_features(level) for level in levels], jnp.zeros(len(factor), factor.dtype)
+        return [from_features(level) for level in levels], jnp.zeros(len(factor), jnp.result_type(factor))
     if isinstance(point, WeightedPoint):
         image, unit = point
 
@@ -78,75 +79,55 @@ def in_local_coordinates(levels: Sequence[Level], point: Point) -> tuple[Sequenc
     return levels, point
 
 
-class BottomLayer(NamedTuple):
-    """Layer 1 at an image: what all paths share, since no latent lies below it.
-
-    Attributes:
-      posterior: q(z^1 | x).
-      rows, scale: the Jacobian of its mean, as `jacobian_rows` gives it.
-      gram: rows rows^T.
-    """
-
-    posterior: DiagonalGaussian
-    rows: Float[Array, "latent pixels"]
-    scale: Float[Array, "latent"]
-    gram: Float[Array, "latent latent"]
-
-
 class Path(NamedTuple):
     """One path z^1, .., z^L, of `total` latent coordinates in all.
 
     Attributes:
       latents: the sample of every layer, layer 1 first.
       posteriors: of every layer given the samples below it.
-      gram: of the Jacobians J_1, J_2(z^1), .. stacked, [total, total], not whitened.
     """
 
     latents: Latents
     posteriors: tuple[DiagonalGaussian, ...]
-    gram: RowScaledGram
-
-    @property
-    def log_std(self) -> Float[Array, "total"]:
-        """The log standard deviations of all layers, in the order of the Gram matrix."""
-        return jnp.concatenate([posterior.log_std for posterior in self.posteriors])
 
 
-def bottom_layer(level: Level, x: Float[Array, "*image"], chunk_size: int) -> BottomLayer:
-    """Layer 1's posterior and Jacobian at x, `chunk_size` rows at a time."""
-    rows, scale = jacobian_rows(_mean_given(level, ()), x, chunk_size)
-    return BottomLayer(level(x, ()), rows, scale, rows @ rows.T)
-
-
-def follow(
-    levels: Sequence[Level],
-    x: Float[Array, "*image"],
-    bottom: BottomLayer,
-    noise: Float[Array, "total"] | None,
-    chunk_size: int,
-) -> Path:
-    """The path z^i = mu_i(z^{<i}, x) + sigma_i(z^{<i}, x) noise_i; without noise, the mean path.
-
-    Under vmap over the noise only what depends on the samples is computed anew for each path: the Gram matrix of
-    layer 1 is a block that all share.
-    """
-    posteriors = [bottom.posterior]
-    latents = [_sample(bottom.posterior, noise, 0)]
-    upper = []
-    start = latents[0].size
-    for level in levels[1:]:
-        below = tuple(latents)
-        posteriors.append(level(x, below))
-        upper.append(jacobian_rows(_mean_given(level, below), x, chunk_size))
+def follow(levels: Sequence[Level], x: Float[Array, "*image"], noise: Float[Array, "total"] | None) -> Path:
+    """The path z^i = mu_i(z^{<i}, x) + sigma_i(z^{<i}, x) noise_i; without noise, the mean path."""
+    posteriors: list[DiagonalGaussian] = []
+    latents: list[Array] = []
+    start = 0
+    for level in levels:
+        posteriors.append(level(x, tuple(latents)))
         latents.append(_sample(posteriors[-1], noise, start))
         start += latents[-1].size
-    gram, scale = bottom.gram, bottom.scale
+    return Path(tuple(latents), tuple(posteriors))
+
+
+def path_gram(
+    levels: Sequence[Level], x: Float[Array, "*image"], bottom: ScaledRows, latents: Latents, chunk_size: int
+) -> RowScaledGram:
+    """The Gram matrix of the Jacobians J_1, J_2(z^1), .. along a path, stacked, [total, total], not whitened.
+
+    Under vmap over the latents only what depends on them is computed anew for each path: the block of layer 1, whose
+    Jacobian is `bottom`, is shared by all.
+    """
+    upper = [
+        jacobian_rows(_mean_given(level, latents[:index]), x, chunk_size)
+        for index, level in enumerate(levels)
+        if index > 0
+    ]
+    gram, scale = (jnp.asarray(array) for array in bottom.gram())
     if upper:
         rows = jnp.concatenate([level_rows for level_rows, _ in upper])
         scale = jnp.concatenate([scale, *(level_scale for _, level_scale in upper)])
-        cross = rows @ bottom.rows.T
+        cross = rows @ jnp.asarray(bottom.rows).T
         gram = jnp.block([[gram, cross.T], [cross, rows @ rows.T]])
-    return Path(tuple(latents), tuple(posteriors), RowScaledGram(gram, scale))
+    return RowScaledGram(gram, scale)
+
+
+def bottom_rows(level: Level, x: Float[Array, "*image"], chunk_size: int) -> ScaledRows:
+    """The Jacobian of layer 1's mean at x, `chunk_size` rows at a time: no latent lies below it."""
+    return ScaledRows(*jacobian_rows(_mean_given(level, ()), x, chunk_size))
 
 
 def mean_path_rows(

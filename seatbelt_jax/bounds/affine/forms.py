@@ -23,7 +23,7 @@ PIXELS: Group = 0
 # The unknowns of a value this short get a column each, needed or not, those of a longer one are filled up to a power
 # of two: few shapes to compile.
 _SHORT = 512
-# Numbers in the columns of one value: 512 MiB of float32. Several such arrays are alive at a time.
+# Numbers in the columns of one value: 1 GiB of float64. Several such arrays are alive at a time.
 _MOST_NUMBERS = 2**27
 
 

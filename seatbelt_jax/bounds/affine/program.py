@@ -20,6 +20,7 @@ from seatbelt_jax.bounds.affine.graph import Activated, Argument, Constant, Node
 from seatbelt_jax.bounds.affine.stages import INPUT, Columns, Source, Stage
 from seatbelt_jax.bounds.affine.trace import trace
 from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.double import wide
 from seatbelt_jax.bounds.operator_norm import INFLATION, LARGEST_GRAM, operator_norm
 
 _Key = tuple[Any, ...]
@@ -40,6 +41,10 @@ class Program:
         self._image = jax.ShapeDtypeStruct(array.shape, array.dtype)
         self._structure, self._shapes = _described(constants)
         leaves, self.structure = trace(function, self._image, constants)
+        with jax.enable_x64(True):
+            self._cut(leaves)
+
+    def _cut(self, leaves: Sequence[Node]) -> None:
         nodes = needed(leaves)
         self.activations = [node for node in nodes if isinstance(node, Activated)]
         numbers: dict[Node, Source] = {node: INPUT for node in nodes if isinstance(node, Argument)}
@@ -83,10 +88,10 @@ class Program:
                 f"got shapes {shapes} in {structure}"
             )
         # The first argument, x, is none of the constants.
-        arguments = [None, *(jnp.asarray(leaf) for leaf in jax.tree.leaves(tuple(constants)))]
-        with jax.default_matmul_precision("highest"):
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            arguments = [None, *map(_in_float64, jax.tree.leaves(tuple(constants)))]
             values = self._values(arguments)
-        return Instance(self, dict(zip(self._constants, values, strict=True)), self._kept)
+            return Instance(self, dict(zip(self._constants, values, strict=True)), self._kept)
 
 
 class Instance:
@@ -185,6 +190,11 @@ def _check_point(x: Any) -> Float[ndarray, "*image"]:
     if not np.isfinite(array).all():
         raise ValueError("x holds NaN or infinite entries")
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def _in_float64(constant: Any) -> Array:
+    array = jnp.asarray(constant)
+    return array.astype(wide(array.dtype, False))
 
 
 def _described(constants: Sequence[Any]) -> tuple[Any, list[tuple[int, ...]]]:

@@ -115,7 +115,11 @@ class Stage:
         with jax.default_matmul_precision("highest"):
             scaled = {source: array * scales[source] for source, array in columns.items()}
             pushed = jax.vmap(one)(scaled)
-        return Columns(pushed, jnp.sum(jnp.abs(pushed), axis=0), jnp.sqrt(jnp.sum(jnp.square(pushed), axis=0)))
+        # The largest entry is taken out of each row, so that no square vanishes or overflows.
+        largest = jnp.max(jnp.abs(pushed), axis=0, initial=0.0)
+        scale = jnp.where(largest > 0.0, largest, 1.0)
+        euclidean = scale * jnp.sqrt(jnp.sum(jnp.square(pushed / scale), axis=0))
+        return Columns(pushed, jnp.sum(jnp.abs(pushed), axis=0), euclidean)
 
     def _rows(self, constants: Sequence[Array], source: Source) -> Float[Array, "rows columns"]:
         """The linear map from one source as a matrix, by reverse mode."""

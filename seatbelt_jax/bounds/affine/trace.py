@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from seatbelt_jax.bounds.affine.graph import (
@@ -17,27 +18,15 @@ from seatbelt_jax.bounds.affine.graph import (
     needed,
 )
 from seatbelt_jax.bounds.affine.patterns import recognise
-
-# Where the jaxpr of a call is found. A custom derivative does not matter: the function itself is what is bounded.
-_CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "checkpoint": "jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-}
+from seatbelt_jax.bounds.double import CALLS, in_float64, wide
 
 
 def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[Node], Any]:
     """The nodes of the leaves of function(x, *constants), and the structure of that output.
 
-    Calls are inlined, operations named as affine or joined to activations by `patterns`. Only shapes and
-    dtypes of x and of the constants matter.
+    Calls are inlined (a custom derivative does not matter: the function itself is what is bounded), operations named as
+    affine or joined to activations by `patterns`. Only shapes and dtypes of x and of the constants matter. The nodes
+    are those of the code in float64, to be evaluated under jax.enable_x64(True).
 
     Raises:
       TypeError: an output is no array of float32 or float64.
@@ -46,6 +35,18 @@ def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[No
     # Products keep the precision that they are traced with.
     with jax.default_matmul_precision("highest"):
         closed, shape = jax.make_jaxpr(function, return_shape=True)(x, *constants)
+    declared: Any
+    for declared in closed.out_avals:
+        if not jnp.issubdtype(declared.dtype, jnp.floating) or jnp.finfo(declared.dtype).bits < 32:
+            raise TypeError(f"the function must return arrays of float32 or float64, got one of {declared.dtype}")
+    given: Sequence[Any] = closed.in_avals
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        wider = [jax.ShapeDtypeStruct(aval.shape, wide(aval.dtype, False)) for aval in given]
+        closed = jax.make_jaxpr(in_float64(closed, half=False))(*wider)
+        return _nodes(closed), jax.tree.structure(shape)
+
+
+def _nodes(closed: ClosedJaxpr) -> list[Node]:
     inputs: Sequence[Any] = closed.in_avals
     levels = (Level.GIVEN if index else Level.INPUT for index in range(len(inputs)))
     arguments = [
@@ -53,31 +54,34 @@ def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[No
         for index, (aval, level) in enumerate(zip(inputs, levels, strict=True))
     ]
     outputs = _read(closed.jaxpr, closed.consts, arguments)
-    for node in outputs:
-        if not jnp.issubdtype(node.dtype, jnp.floating) or jnp.finfo(node.dtype).bits < 32:
-            raise TypeError(f"the function must return arrays of float32 or float64, got one of {node.dtype}")
     unsupported = [node for node in needed(outputs) if isinstance(node, Unsupported)]
     if unsupported:
         # A comparison is named only where it is more than the condition of a selection.
         floating = (node for node in unsupported if jnp.issubdtype(node.dtype, jnp.floating))
         raise ValueError(_reason(next(floating, unsupported[0])))
-    return outputs, jax.tree.structure(shape)
+    return outputs
 
 
 def _read(jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node]) -> list[Node]:
     nodes: dict[Any, Node] = dict(zip(jaxpr.constvars, map(_constant, consts), strict=True))
     nodes |= dict(zip(jaxpr.invars, inputs, strict=True))
 
+    # One node for a number, however often it is written: patterns ask whether two operands are the same.
+    literals: dict[Any, Node] = {}
+
     def node_of(atom: Any) -> Node:
+        if not isinstance(atom, Literal):
+            return nodes[atom]
         aval: Any = atom.aval
-        return _constant(atom.val, aval.dtype) if isinstance(atom, Literal) else nodes[atom]
+        value = np.asarray(atom.val, aval.dtype)
+        return literals.setdefault((value.dtype, value.shape, value.tobytes()), _constant(value, aval.dtype))
 
     equation: Any
     for equation in jaxpr.eqns:
         operands = tuple(node_of(atom) for atom in equation.invars)
         name = equation.primitive.name
-        if name in _CALLS:
-            called = equation.params[_CALLS[name]]
+        if name in CALLS:
+            called = equation.params[CALLS[name]]
             results = (
                 _read(called.jaxpr, called.consts, operands)
                 if isinstance(called, ClosedJaxpr)

@@ -7,6 +7,7 @@ DeepZ, Singh et al. 2018). Intervals go along, and the better of the two bounds 
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -40,10 +41,11 @@ def input_intervals(
     """
     values = _Values(instance, x, radius, norm, affine)
     intervals = []
-    for source, (stage, activation) in enumerate(
-        zip(instance.program.stages, instance.activations, strict=True), start=1
-    ):
-        intervals.append(values.activate(source, stage, activation))
+    with jax.enable_x64(True):
+        for source, (stage, activation) in enumerate(
+            zip(instance.program.stages, instance.activations, strict=True), start=1
+        ):
+            intervals.append(values.activate(source, stage, activation))
     return intervals
 
 
