@@ -9,9 +9,22 @@ import jaxopt
 import optax
 from jaxtyping import Array, Float, Int
 
+from seatbelt_jax.attacks.arithmetic import power_of_two
 from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import Region, check, project
-from seatbelt_jax.attacks.solver import Iterate, all_finite, check_limits, compiled_run, evaluate, first_status, select
+from seatbelt_jax.attacks.solver import (
+    Iterate,
+    all_finite,
+    check_limits,
+    compiled_run,
+    evaluate,
+    first_status,
+    select,
+    start_of,
+)
+
+# Gradients beyond this would soon have squares beyond float32; beside them Adam's epsilon, 1e-8, is nothing.
+_LARGE = 2.0**30
 
 
 class AdamState(NamedTuple):
@@ -24,6 +37,7 @@ class AdamState(NamedTuple):
       kept: the iterate of the least value so far, or (without `keep_best`) the last.
       current: the last iterate.
       slope: what Adam is handed next: the current gradient, or the sum of all so far.
+      unit: what gradients are divided by before Adam squares them; 1 unless the first is very large.
       moments: of optax's Adam.
     """
 
@@ -33,6 +47,7 @@ class AdamState(NamedTuple):
     kept: Iterate
     current: Iterate
     slope: Float[Array, "*image"]
+    unit: Float[Array, ""]
     moments: optax.OptState
 
     @property
@@ -95,7 +110,8 @@ class Adam:
           TypeError: params are not one floating-point array.
           ValueError: the region does not fit params (`region.check`).
         """
-        start = evaluate(self.fun, project(region, check(region, params)), region, args)
+        start = evaluate(self.fun, project(region, start_of(self.fun, params, region, args)), region, args)
+        unit = power_of_two(start.gradient)
         zero = jnp.zeros((), jnp.int32)
         return AdamState(
             iter_num=zero,
@@ -108,6 +124,7 @@ class Adam:
             kept=start,
             current=start,
             slope=start.gradient,
+            unit=jnp.where(unit > _LARGE, unit, 1.0),
             moments=self._adam.init(start.x),
         )
 
@@ -123,7 +140,7 @@ class Adam:
         """
         del params
         running = state.status == Status.RUNNING
-        step, moments = self._adam.update(state.slope, state.moments)
+        step, moments = self._adam.update(state.slope / state.unit, state.moments)
         x = project(region, optax.apply_updates(state.current.x, step))
         trial = evaluate(self.fun, x, region, args)
         taken = running & all_finite(trial.value, trial.gradient)
@@ -143,6 +160,7 @@ class Adam:
             kept=kept,
             current=select(taken, trial, state.current),
             slope=jnp.where(taken, slope, state.slope),
+            unit=state.unit,
             moments=select(taken, moments, state.moments),
         )
         return jaxopt.OptStep(kept.x, new_state)

@@ -9,6 +9,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from seatbelt_jax.attacks.arithmetic import cast
+
 
 class Box(NamedTuple):
     """lower <= x <= upper, each [n]; either may be infinite, and they may be equal."""
@@ -26,12 +28,15 @@ def inward_gradient(x: Float[Array, "n"], gradient: Float[Array, "n"], box: Box)
     return jnp.where(leaves, 0.0, gradient)
 
 
-def flatten(params: PyTree, bounds: Any) -> tuple[Float[Array, "n"], Callable[[Float[Array, "n"]], PyTree], Box]:
+def flatten(
+    params: PyTree, bounds: Any, dtype: Any = None
+) -> tuple[Float[Array, "n"], Callable[[Float[Array, "n"]], PyTree], Box]:
     """Params and bounds as vectors, and the way back.
 
     Args:
       params: a pytree of floating-point arrays.
       bounds: (lower, upper), each a scalar or a pytree like params (of scalars or of arrays of its shapes); or None.
+      dtype: to compute in; by default the common type of params.
 
     Raises:
       TypeError: params are not floating-point, or bounds are not two.
@@ -40,6 +45,9 @@ def flatten(params: PyTree, bounds: Any) -> tuple[Float[Array, "n"], Callable[[F
     x, unravel = ravel_pytree(params)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"params have dtype {x.dtype}; pass floating-point arrays.")
+    if dtype is not None:
+        params = cast(params, dtype)
+        x, unravel = ravel_pytree(params)
     bounds = (-jnp.inf, jnp.inf) if bounds is None else bounds
     if len(bounds) != 2:
         raise TypeError(f"bounds must be (lower, upper), got {type(bounds).__name__}; balls need projected_gradient.")

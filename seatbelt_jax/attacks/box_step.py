@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from seatbelt_jax.attacks import compact_hessian
+from seatbelt_jax.attacks.arithmetic import l2_norm, power_of_two
 from seatbelt_jax.attacks.box import Box, inward_gradient
 from seatbelt_jax.attacks.compact_hessian import CompactHessian, Memory
 
@@ -19,8 +20,13 @@ _FINE = tuple(4.0 ** (k / 4.5) for k in range(-4, 5))
 
 
 def steepest_curvature(x: Float[Array, "n"], gradient: Float[Array, "n"], box: Box) -> Float[Array, ""]:
-    """The theta of an empty memory: a steepest descent step no longer than 1, nor than the gradient."""
-    return jnp.maximum(jnp.linalg.norm(inward_gradient(x, gradient, box)), 1.0)
+    """The theta of an empty memory: a steepest descent step no longer than 1, nor than the gradient.
+
+    But as long as what x's rounding leaves of it, a square root of the type's epsilon.
+    """
+    norm = l2_norm(inward_gradient(x, gradient, box))
+    seen = norm / jnp.sqrt(jnp.finfo(x.dtype).eps)
+    return jnp.maximum(norm, jnp.where(norm > 0.0, jnp.minimum(seen, 1.0), 1.0))
 
 
 def _cauchy_step(
@@ -36,9 +42,11 @@ def _cauchy_step(
     the path's minimiser within a fifth of its step. Convergence needs a fraction of the Cauchy decrease only.
     """
     inward = inward_gradient(x, gradient, box)
+    unit = power_of_two(inward)
+    inward = inward / unit
     curvature = compact_hessian.quadratic_form(hessian, memory, inward[None])[0]
     squared = jnp.sum(jnp.square(inward))
-    steepest = jnp.where(curvature > 0.0, squared / curvature, 1.0 / hessian.theta)
+    steepest = unit * jnp.where(curvature > 0.0, squared / curvature, 1.0 / hessian.theta)
 
     def steps_and_models(t: Float[Array, "points"]) -> tuple[Array, Array]:
         z = box.project(x - t[:, None] * inward) - x
@@ -84,8 +92,10 @@ def minimise_model(
     residual = gradient + compact_hessian.multiply(hessian, memory, cauchy)
     newton = -compact_hessian.solve_subspace(hessian, memory, residual, free)
 
+    scaled = gradient / power_of_two(gradient)
+
     def descends(target: Float[Array, "n"]) -> Bool[Array, ""]:
-        return (target - x) @ gradient < 0.0
+        return (target - x) @ scaled < 0.0
 
     projected = box.project(point + newton)
     truncated = box.project(point + _truncate(point, newton, free, box))

@@ -19,12 +19,15 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
+from seatbelt_jax.attacks.arithmetic import power_of_two
+
 
 class Memory(NamedTuple):
     """The last pairs (s, y) in a ring, and their inner products.
 
     Attributes:
-      pairs: [2, history, n], the s and then the y; slot `num_updates % history` is written next.
+      pairs: [2, history, n], the s and then the y, each over the power of two near sqrt(s^T y), which keeps their
+        inner products in range whatever the objective's unit; slot `num_updates % history` is written next.
       gram: the inner products of all s, then all y, with each other.
       theta: scalar, the curvature assumed outside the span of the pairs.
       num_updates: how many pairs have been stored since the memory was last empty.
@@ -70,6 +73,10 @@ def push(memory: Memory, s: Float[Array, "n"], y: Float[Array, "n"], condition: 
     """The memory with the pair (s, y) in place of the oldest, where `condition` holds; theta is left alone."""
     history = memory.pairs.shape[1]
     slot = memory.num_updates % history
+    unit_s, unit_y = power_of_two(s), power_of_two(y)
+    product = (s / unit_s) @ (y / unit_y)
+    root = power_of_two(jnp.sqrt(jnp.maximum(product, 0.0)) * jnp.sqrt(unit_s) * jnp.sqrt(unit_y))
+    s, y = s / root, y / root
     # Only one row is written (not a select over all pairs): in a compiled loop this happens in place.
     row = jnp.where(condition, jnp.stack([s, y]), memory.pairs[:, slot])
     pushed = memory._replace(

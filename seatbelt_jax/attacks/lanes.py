@@ -122,10 +122,11 @@ class Block:
         self._lanes_at_once = lanes_at_once
 
         def begin(image: Any, problem: Any) -> Any:
-            return solver.init_state(image, region(problem), problem)
+            state = solver.init_state(image, region(problem), problem)
+            # The solver may compute in a wider type than the images have.
+            return image.astype(state.value.dtype), state, problem
 
-        def begin_all(images: Any, problems: Any) -> Any:
-            return images, jax.vmap(begin)(images, problems), problems
+        begin_all = jax.vmap(begin)
 
         def update(image: Any, state: Any, problem: Any) -> Any:
             step = solver.update(image, state, region(problem), problem)
@@ -139,9 +140,7 @@ class Block:
 
             return jax.tree.map(choose, block, fresh)
 
-        self.begin = self._on_each_device(
-            lambda images, problems: (images, jax.vmap(begin)(images, problems), problems)
-        )
+        self.begin = self._on_each_device(begin_all)
         # The histories are most of a block's memory: donated, they are updated in place.
         self._update = self._on_each_device(jax.vmap(update), donate=(0, 1))
         self.refill = self._on_each_device(refill, donate=(0,))
@@ -188,9 +187,11 @@ class _Work:
         self._waiting = 0  # the next problem that has no slot yet, counted from the part's first
         self._lane_of_slot = np.full(block.size(self._total), -1)
         starts, problems = setup(numbers[:1])
-        counts = (np.zeros(self._total, kind) for kind in (np.float32, np.int32, np.int32, np.int32))
-        self.solutions = Solutions(np.zeros((self._total, *starts.shape[1:]), np.float32), *counts)
-        self._structure: Any = jax.tree.structure(jax.eval_shape(block.begin, *self._slots_of(starts, problems)))
+        shapes: Any = jax.eval_shape(block.begin, *self._slots_of(starts, problems))
+        self._structure: Any = jax.tree.structure(shapes)
+        images, kind = np.zeros((self._total, *starts.shape[1:]), shapes[0].dtype), shapes[0].dtype
+        counts = (np.zeros(self._total, np.int32) for _ in range(3))
+        self.solutions = Solutions(images, np.zeros(self._total, kind), *counts)
         self._values: Any = None
 
     def _slots_of(self, starts: np.ndarray, problems: Any) -> Any:

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import jaxopt
 from jax.flatten_util import ravel_pytree
 from jaxopt import loop
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from seatbelt_jax.attacks import compact_hessian, line_search
+from seatbelt_jax.attacks.arithmetic import cast, common_type, power_of_two, working_type
 from seatbelt_jax.attacks.box import flatten
 from seatbelt_jax.attacks.box_step import minimise_model, steepest_curvature
 from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState, Status
@@ -36,6 +37,9 @@ class LBFGSB(jaxopt.LBFGSB):
     `init_state(params, bounds, *args)`, `update(params, state, bounds, *args)` and `run(params, bounds, *args)` are
     jaxopt's; bounds is (lower, upper), each a scalar or a pytree like params, or None. A start outside the box is
     moved to the nearest point in it. `run` ends when the status is no longer RUNNING.
+
+    Everything is computed, and returned, in the common float type of params, bounds and the objective's value, float32
+    at least. The objective may have any unit from 1e-30 to 1e30; `tol` is in that unit.
 
     Attributes:
       maxiter: accepted iterations at most.
@@ -93,9 +97,16 @@ class LBFGSB(jaxopt.LBFGSB):
           ValueError: bounds of another shape or structure, or (outside of jit) lower > upper or NaN.
         """
         warm = init_params.state.memory if isinstance(init_params, jaxopt.OptStep) else None
-        x, unravel, box = flatten(_params_of(init_params), bounds)
+        # Refuses what does not fit before the objective sees it.
+        flatten(_params_of(init_params), bounds)
+
+        def value_and_aux(params: PyTree) -> tuple[Array, Any]:
+            return self._value_and_grad_with_aux(params, *args, **kwargs)[0]
+
+        dtype = working_type(value_and_aux, _params_of(init_params), bounds, has_aux=True)
+        x, unravel, box = flatten(_params_of(init_params), bounds, dtype)
         x = box.project(x)
-        (value, aux), grad = self._value_and_grad_with_aux(unravel(x), *args, **kwargs)
+        value, aux, grad = self._evaluate(unravel(x), args, kwargs)
         gradient, _ = ravel_pytree(grad)
         error = optimality_error(box, x, gradient)
         theta = self.theta * steepest_curvature(x, gradient, box)
@@ -117,7 +128,9 @@ class LBFGSB(jaxopt.LBFGSB):
             stepsize=jnp.asarray(self.max_stepsize, x.dtype),
             target=x,
             num_trials=zero,
-            memory=compact_hessian.empty(self.history_size, theta, x.size) if warm is None else warm,
+            memory=compact_hessian.empty(self.history_size, theta, x.size)
+            if warm is None
+            else warm._replace(**cast({"pairs": warm.pairs, "gram": warm.gram, "theta": warm.theta}, dtype)),
             aux=aux,
         )
 
@@ -132,7 +145,7 @@ class LBFGSB(jaxopt.LBFGSB):
         Returns:
           OptStep(params, state) with the accepted iterate: the trial's or the former.
         """
-        x, unravel, box = flatten(_params_of(params), bounds)
+        x, unravel, box = flatten(_params_of(params), bounds, state.target.dtype)
         x = box.project(x)
         gradient, _ = ravel_pytree(state.grad)
         running = state.status == Status.RUNNING
@@ -149,7 +162,7 @@ class LBFGSB(jaxopt.LBFGSB):
         slope = direction @ gradient
         # A whole step lands on the target itself: x + (target - x) may miss a bound by rounding.
         trial = jnp.where(step == 1.0, target, box.project(x + step * direction))
-        (value, aux), trial_grad = self._value_and_grad_with_aux(unravel(trial), *args, **kwargs)
+        value, aux, trial_grad = self._evaluate(unravel(trial), args, kwargs)
         trial_gradient, _ = ravel_pytree(trial_grad)
         finite = all_finite(value, trial_gradient)
         decreased = line_search.sufficient_decrease(step, value, state.value, slope)
@@ -167,12 +180,16 @@ class LBFGSB(jaxopt.LBFGSB):
         memory = compact_hessian.forget(memory, memory.theta, exhausted)
 
         s, y = trial - x, trial_gradient - gradient
-        curvature = s @ y
-        convex = curvature > eps * (jnp.abs(s) @ jnp.abs(gradient))
+        # In units of the step and of the gradients, lest products overflow or vanish.
+        unit_s, unit_g = power_of_two(s), power_of_two(jnp.maximum(jnp.abs(gradient), jnp.abs(trial_gradient)))
+        scaled_s, scaled_y = s / unit_s, y / unit_g
+        curvature = scaled_s @ scaled_y
+        convex = curvature > eps * (jnp.abs(scaled_s) @ jnp.abs(gradient / unit_g))
         memory = compact_hessian.push(memory, s, y, accepted & convex)
         if self.use_gamma:
             # Where the objective bends down, dare four times the step next time.
-            theta = jnp.where(convex, (y @ y) / curvature, memory.theta / 4.0)
+            gamma = (scaled_y @ scaled_y) / curvature * (unit_g / unit_s)
+            theta = jnp.where(convex, gamma, memory.theta / 4.0)
             memory = memory._replace(theta=jnp.where(accepted, theta, memory.theta))
 
         iter_num = state.iter_num + accepted.astype(jnp.int32)
@@ -211,6 +228,11 @@ class LBFGSB(jaxopt.LBFGSB):
             )
         return jaxopt.OptStep(unravel(jnp.where(accepted, trial, x)), new_state)
 
+    def _evaluate(self, params: PyTree, args: tuple, kwargs: dict) -> tuple[Float[Array, ""], Any, PyTree]:
+        """Value, auxiliary output and gradient, the value in the type of params."""
+        (value, aux), grad = self._value_and_grad_with_aux(params, *args, **kwargs)
+        return value.astype(ravel_pytree(params)[0].dtype), aux, grad
+
     def _cond_fun(self, inputs: Any) -> Bool[Array, ""]:
         (_, state), _ = inputs
         return state.status == Status.RUNNING
@@ -220,11 +242,12 @@ class LBFGSB(jaxopt.LBFGSB):
 
     def _run_loop(self, init_params: PyTree, bounds: Any, args: tuple, kwargs: dict) -> jaxopt.OptStep:
         state = self.init_state(init_params, bounds, *args, **kwargs)
-        x, unravel, box = flatten(_params_of(init_params), bounds)
+        _, unravel, _ = flatten(_params_of(init_params), bounds, state.target.dtype)
         step, _ = loop.while_loop(
             cond_fun=self._cond_fun,
             body_fun=self._body_fun,
-            init_val=(jaxopt.OptStep(unravel(box.project(x)), state), ((bounds, *args), kwargs)),
+            # The first target is the start, moved into the box.
+            init_val=(jaxopt.OptStep(unravel(state.target), state), ((bounds, *args), kwargs)),
             maxiter=self._evaluation_limit,
             jit=self.jit,
             unroll=self._get_unroll_option(),
@@ -233,7 +256,9 @@ class LBFGSB(jaxopt.LBFGSB):
 
     def run(self, init_params: PyTree, bounds: Any = None, *args: Any, **kwargs: Any) -> jaxopt.OptStep:
         """Updates until the status is final; `OptStep(params, state)`. Arguments and errors as for `init_state`."""
-        _, unravel, box = flatten(_params_of(init_params), bounds)
+        params = _params_of(init_params)
+        flatten(params, bounds)
+        _, unravel, box = flatten(params, bounds, common_type(params, bounds))
         return super().run(init_params, (unravel(box.lower), unravel(box.upper)), *args, **kwargs)
 
 

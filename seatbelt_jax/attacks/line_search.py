@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from seatbelt_jax.attacks.arithmetic import power_of_two
+
 SUFFICIENT_DECREASE = 1e-3
 _SHORTEST, _LONGEST = 0.1, 0.7
 
@@ -30,6 +32,9 @@ def backtrack(
     a tenth if the trial was not finite.
     """
     excess = start_slope + slope - 3.0 * (value - start_value) / step
+    # Slopes may be so large, or so small, that their squares are not numbers.
+    unit = power_of_two(jnp.stack([excess, slope, start_slope]))
+    excess, slope, start_slope = excess / unit, slope / unit, start_slope / unit
     root = jnp.sqrt(jnp.maximum(jnp.square(excess) - start_slope * slope, 0.0))
     denominator = slope - start_slope + 2.0 * root
     fraction = 1.0 - (slope + root - excess) / jnp.where(denominator == 0.0, 1.0, denominator)

@@ -9,9 +9,19 @@ import jaxopt
 from jaxtyping import Array, Bool, Float, Int
 
 from seatbelt_jax.attacks import line_search
+from seatbelt_jax.attacks.arithmetic import l2_norm, power_of_two
 from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import L2Ball, Region, bounds_of, check, project
-from seatbelt_jax.attacks.solver import Iterate, all_finite, check_limits, compiled_run, evaluate, first_status, select
+from seatbelt_jax.attacks.solver import (
+    Iterate,
+    all_finite,
+    check_limits,
+    compiled_run,
+    evaluate,
+    first_status,
+    select,
+    start_of,
+)
 
 # Safeguards of the spectral length, relative to the first: BMR's alpha_min and alpha_max.
 _SHORTEST, _LONGEST = 1e-10, 1e10
@@ -116,7 +126,7 @@ class ProjectedGradient:
           TypeError: params are not one floating-point array.
           ValueError: the region does not fit params (`region.check`).
         """
-        start = evaluate(self.fun, project(region, check(region, params)), region, args)
+        start = evaluate(self.fun, project(region, start_of(self.fun, params, region, args)), region, args)
         length = _first_length(region, start)
         zero = jnp.zeros((), jnp.int32)
         return ProjectedGradientState(
@@ -240,9 +250,13 @@ def _spectral_length(region: Region, former: Iterate, new: Iterate) -> Float[Arr
     """s's / s'y of the step between two iterates, within the safeguards; the longest if s'y is not positive."""
     s, y = new.x - former.x, new.gradient - former.gradient
     number = jnp.finfo(s.dtype)
+    unit_s = power_of_two(s)
+    unit_g = power_of_two(jnp.maximum(jnp.abs(former.gradient), jnp.abs(new.gradient)))
+    s, y = s / unit_s, y / unit_g
     curvature = jnp.sum(s * y)
-    convex = curvature > number.eps * jnp.sum(jnp.abs(s * former.gradient))
-    length = jnp.where(convex, jnp.sum(s * s) / jnp.where(convex, curvature, 1.0), jnp.inf)
+    convex = curvature > number.eps * jnp.sum(jnp.abs(s * (former.gradient / unit_g)))
+    ratio = jnp.sum(s * s) / jnp.where(convex, curvature, 1.0)
+    length = jnp.where(convex, ratio * (unit_s / unit_g), jnp.inf)
     first = _first_length(region, new)
     return jnp.clip(length, _SHORTEST * first, jnp.minimum(_LONGEST * first, number.max))
 
@@ -250,7 +264,7 @@ def _spectral_length(region: Region, former: Iterate, new: Iterate) -> Float[Arr
 def _first_length(region: Region, point: Iterate) -> Float[Array, ""]:
     """The length of -alpha g that goes as far as the region does."""
     if isinstance(region, L2Ball):
-        reach, speed = jnp.asarray(region.radius, point.x.dtype), jnp.linalg.norm(point.gradient.ravel())
+        reach, speed = jnp.asarray(region.radius, point.x.dtype), l2_norm(point.gradient)
     else:
         lower, upper = bounds_of(region, point.x)
         width = jnp.max(upper - lower, initial=0.0)

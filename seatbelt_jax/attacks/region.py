@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from seatbelt_jax.attacks.arithmetic import common_type
 from seatbelt_jax.attacks.box import flatten
 
 # Rounding of a squared norm relative to the ball's, in the type's epsilons: who is out by no more counts as inside.
@@ -43,8 +44,10 @@ def project(region: Region, x: Float[Array, "*image"]) -> Float[Array, "*image"]
     """The point of the region nearest to x, in the Euclidean norm: `jnp.clip` where the region is a box.
 
     The answer lies in the box exactly, and within radius (1 + 1e-6) of a ball's centre. A centre outside of the box
-    is not looked for here (see `check`): the answer then is still in the box.
+    is not looked for here (see `check`): the answer then is still in the box. All is computed in the common type of
+    the image and the region, float32 at least.
     """
+    x = jnp.asarray(x, common_type(x, region))
     lower, upper = bounds_of(region, x)
     clipped = jnp.clip(x, lower, upper)
     if not isinstance(region, L2Ball):
@@ -67,6 +70,10 @@ def project(region: Region, x: Float[Array, "*image"]) -> Float[Array, "*image"]
 
 def optimality_error(region: Region, x: Float[Array, "*image"], gradient: Float[Array, "*image"]) -> Float[Array, ""]:
     """The largest entry of |P(x - g) - x|, zero exactly where x meets the first-order conditions."""
+    if not isinstance(region, L2Ball):
+        # P(x - g) - x without the rounding of x - g, which loses a gradient that is small beside x.
+        lower, upper = bounds_of(region, x)
+        return jnp.max(jnp.abs(jnp.clip(-gradient, lower - x, upper - x)), initial=0.0)
     return jnp.max(jnp.abs(project(region, x - gradient) - x), initial=0.0)
 
 

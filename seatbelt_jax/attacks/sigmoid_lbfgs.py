@@ -10,6 +10,7 @@ import jaxopt
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from seatbelt_jax.attacks.arithmetic import cast, working_type
 from seatbelt_jax.attacks.lbfgsb import LBFGSB
 from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState
 from seatbelt_jax.attacks.region import L2Ball, Region, bounds_of, check
@@ -101,7 +102,9 @@ class SigmoidLBFGS:
           TypeError: params are not one floating-point array, or the region is a ball.
           ValueError: the bounds do not fit params, or (outside of jit) are infinite.
         """
-        logits = self._logits(_check_box(region, params), region)
+        x = _check_box(region, params)
+        x = cast(x, working_type(lambda image: self.fun(image, *args), x, region))
+        logits = self._logits(x, region)
         inner = self._inner.init_state(logits, None, region, *args)
         return SigmoidLBFGSState(_image(logits, region), logits, inner)
 

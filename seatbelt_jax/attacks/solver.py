@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import jaxopt
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from seatbelt_jax.attacks.arithmetic import cast, working_type
 from seatbelt_jax.attacks.lbfgsb_state import Status
-from seatbelt_jax.attacks.region import Region, optimality_error
+from seatbelt_jax.attacks.region import Region, check, optimality_error
 
 
 class Solver(Protocol):
@@ -37,9 +38,19 @@ class Iterate(NamedTuple):
 
 
 def evaluate(fun: Callable[..., Float[Array, ""]], x: Float[Array, "*image"], region: Region, args: tuple) -> Iterate:
-    """One evaluation of value and gradient."""
+    """One evaluation of value and gradient, all in the type of x."""
     value, gradient = jax.value_and_grad(fun)(x, *args)
-    return Iterate(x, value, gradient, optimality_error(region, x, gradient))
+    return Iterate(x, value.astype(x.dtype), gradient, optimality_error(region, x, gradient))
+
+
+def start_of(fun: Callable[..., Float[Array, ""]], params: Any, region: Region, args: tuple) -> Float[Array, "*image"]:
+    """The image in the type that the solver computes in (`working_type`).
+
+    Raises:
+      TypeError, ValueError: as `region.check`.
+    """
+    x = check(region, params)
+    return cast(x, working_type(lambda image: fun(image, *args), x, region))
 
 
 def compiled_run(solver: Solver) -> Callable[..., jaxopt.OptStep]:
