@@ -20,7 +20,7 @@ import run_data
 from absl import flags
 from evaluation import NotApplicableError, Options, Task, first, read_record
 
-from seatbelt_jax import run, storage
+from seatbelt_jax import run, run_summary, storage
 
 # In the order in which they are made, the quick ones first.
 MEASURES: dict[str, Callable[[Task], dict[str, Any]]] = {
@@ -61,6 +61,7 @@ def define_flags() -> None:
     flags.DEFINE_list("measures", [], f"Some of {', '.join(MEASURES)}; by default all that there are.")
     flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
     flags.DEFINE_integer("images", default.images, "At most so many images of the split, from the first.", 1)
+    flags.DEFINE_integer("paths", default.paths, "ELBO of a hierarchy: paths an image that bracket q(z^L).", 1)
     flags.DEFINE_integer("samples", default.samples, "Importance weighting: samples an image.", lower_bound=1)
     flags.DEFINE_integer("samples_images", default.samples_images, "Importance weighting: so many images.", 1)
     flags.DEFINE_integer("levels", default.levels, "MIG: at most so many levels of each factor, evenly spaced.", 2)
@@ -152,6 +153,8 @@ def _headline(name: str, found: Mapping[str, Any]) -> str:
             value = value.get(step) if isinstance(value, Mapping) else None
         if value is not None:
             parts.append(f"{path} {value:.4g}")
+        elif bracket := run_summary.bracket(found, path):
+            parts.append(f"{path} {bracket}")
     return ", ".join(parts) or "done"
 
 

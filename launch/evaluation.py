@@ -20,6 +20,7 @@ class Options:
     measures: tuple[str, ...] = ()
     split: str = "validation"
     images: int = 10_000
+    paths: int = 16
     samples: int = 100
     samples_images: int = 256
     levels: int = 10

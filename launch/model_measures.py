@@ -21,9 +21,10 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def elbo(task: Task) -> dict[str, Any]:
-    """The ELBO without beta, split up by the exact aggregate posterior."""
-    found = metrics.elbo_decomposition(task.vae, task.images, task.key, progress=True)
-    return {"images": len(found.numbers), "aggregate_posterior_images": found.dataset_size, **found.means()}
+    """The ELBO without beta, split up by the aggregate posterior, exact for one layer and bracketed for more."""
+    found = metrics.elbo_decomposition(task.vae, task.images, task.key, paths=task.options.paths, progress=True)
+    paths = {} if found.brackets is None else {"paths": found.brackets.paths}
+    return {"images": len(found.numbers), "aggregate_posterior_images": found.dataset_size, **paths, **found.means()}
 
 
 def importance_weighted(task: Task) -> dict[str, Any]:

@@ -102,7 +102,10 @@ def _columns(name: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """(column, number) of one measure of launch/evaluate.py."""
     if name == "elbo":
         # Its units and its errors are in its names.
-        yield from ((key, value) for key, value in found.items() if key.endswith(("_nats", "_l2", "_error")))
+        ends = ("_nats", "_l2", "_error", "_lower", "_upper", "_determined")
+        yield from ((key, value) for key, value in found.items() if key.endswith(ends))
+        if "paths" in found:
+            yield "aggregate_posterior_paths", found["paths"]
     elif name == "importance_weighted":
         for key in ("log_likelihood_nats", "log_likelihood_nats_error"):
             yield f"importance_weighted_{key}", found[key]

@@ -46,13 +46,15 @@ class ElboTerms:
       log_likelihood: log p(x|z), [batch].
       kl: [batch, layers]; an estimate of E log q(z^i|z^{i-1}, x) / p(z^i|z^{i+1}), layer 1 first. The
         top layer's is the closed form.
-      mutual_information: log q(z^L|z^{L-1}, x) - log q(z^L), whose mean is -S_a of Theorem 1 for
-        L = 1 (index-code mutual information), [batch].
+      mutual_information: log q(z^L|z^{L-1}, x) - log q(z^L), [batch]. For L = 1 alone its mean is -S_a of
+        Theorem 1, the index-code mutual information.
       total_correlation: log q(z^L) - log prod_j q(z^L_j), [batch].
-      dimension_wise_kl: log prod_j q(z^L_j) - log p(z^L), whose mean is -S_b of Theorem 1, [batch].
+      dimension_wise_kl: log prod_j q(z^L_j) - log p(z^L), [batch].
 
     The last three come from one sample and one estimator of the aggregate posterior, so they add up
-    to log q(z^L|..) - log p(z^L) exactly; their mean estimates that of kl[:, -1].
+    to log q(z^L|..) - log p(z^L) exactly; their mean estimates that of kl[:, -1]. For L > 1 each of the three is the
+    one-path surrogate, which training uses: it can be off by tens of nats, see `total_correlation`. For reporting,
+    `metrics.elbo_decomposition` brackets them.
     """
 
     log_likelihood: Float[Array, " batch"]

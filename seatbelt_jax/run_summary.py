@@ -89,6 +89,18 @@ def summarise(opened: "Run") -> Summary:
     return Summary(opened.name, [*sections, _files(opened)])
 
 
+def bracket(found: Mapping[str, Any], name: str) -> str:
+    """Words for a term that `metrics.elbo_decomposition` brackets: its ends, and whether they determine it.
+
+    An empty string where there is no such term.
+    """
+    lower, upper = (found.get(f"{name}_{end}") for end in ("lower", "upper"))
+    if lower is None or upper is None:
+        return ""
+    ends = f"{_number(lower)} to {_number(upper)}, {found.get('paths')} paths"
+    return ends if found.get(f"{name}_determined") else f"not determined ({ends})"
+
+
 def _lines(section: Section) -> list[str]:
     rows = [section.header] * bool(section.header) + list(section.rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
@@ -186,8 +198,12 @@ def _evaluation(opened: "Run") -> Section:
             old.append(name)
             continue
         measures = _mapping(record.get("measures"))
-        values = {label: _at(measures, path) for path, label in _EVALUATION.items()}
-        rows += [(f"{label}, {split}", _number(value)) for label, value in values.items() if value is not None]
+        for path, label in _EVALUATION.items():
+            measure, _, entry = path.partition("/")
+            if (value := _at(measures, path)) is not None:
+                rows.append((f"{label}, {split}", _number(value)))
+            elif words := bracket(_mapping(measures.get(measure)), entry):
+                rows.append((f"{label}, {split}", words))
         units = _mapping(measures.get("active_units"))
         if active := [f"{value}" for key, value in units.items() if key.startswith("active_")]:
             rows.append((f"active units of each layer, {split}", ", ".join(active)))

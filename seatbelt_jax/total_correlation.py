@@ -15,10 +15,12 @@ and they differ in the weights alone:
 Chen et al. give one arbitrary other component the weight (N-M+1)/(N(M-1)) and the rest 1/(M-1);
 averaging over which one gives the weights above: the same expectation with less variance.
 The total correlation that `mws` gives is (D-1) log N above that of the plain 1/M mixture whatever
-the model: right gradients, meaningless as a reported number. Report `exact` or `mss`.
+the model: right gradients, meaningless as a reported number. Report `exact` or `mss`, of one layer.
 
-For a hierarchy the same functions serve the top layer, component j being
-q(z^L | z_j^{L-1}, x_j) (Willetts et al. 2021, Eq. 43).
+For a hierarchy the same functions serve the top layer in training, component j being q(z^L | z_j^{L-1}, x_j)
+(Willetts et al. 2021, Eq. 43): the one-path surrogate. No such estimator is unbiased for L > 1, `exact` included:
+image i's share of q(z^L) is an average over its paths z^1 .. z^{L-1}, but the component that drew z_i stands for it.
+The error can be tens of nats. `aggregate_bracket` bounds log q(z^L) from both sides for reporting.
 """
 
 import functools
@@ -58,7 +60,8 @@ def log_aggregate_posterior(
     Args:
       latents: z_i, drawn from component i for `mws` and `mss`; anything for `exact`.
       posterior: the mixture's components, mean and log_std [components, latent]. `mws` and `mss`
-        take the minibatch's own (components = batch), `exact` all of the data set's.
+        take the minibatch's own (components = batch), `exact` all of the data set's. For the top layer of a
+        hierarchy every estimator is the one-path surrogate, see the module's docstring.
       dataset_size: N, the number of training examples.
       estimator: "mws", "mss" or "exact", see the module's docstring.
       block_size: components handled in one step of the loop over them; 16 if not given. Results agree to
@@ -73,12 +76,79 @@ def log_aggregate_posterior(
     _check(latents, posterior, dataset_size, estimator, block_size)
     (batch, latent), components = latents.shape, len(posterior.mean)
     log_weight, own = _weights(batch, dataset_size, estimator)
-    # Sums of so many exponentials are computed in float32 at least, whatever the networks compute in.
-    latents, posterior = jax.tree.map(
-        lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), (latents, posterior)
-    )
+    latents, posterior = _at_least_float32((latents, posterior))
     log_joint, log_product = _log_mixtures(latents, posterior, own, min(block_size or _BLOCK, components))
     return log_joint + log_weight, log_product + latent * log_weight
+
+
+class AggregateDensity(NamedTuple):
+    """The density of a mixture at latents z_i, and those of its coordinates, in nats.
+
+    Attributes:
+      joint: log q(z_i), [batch].
+      marginals: log q(z_ik), [batch, latent].
+    """
+
+    joint: Float[Array, " batch"]
+    marginals: Float[Array, "batch latent"]
+
+    @property
+    def product(self) -> Float[Array, " batch"]:
+        """log prod_k q(z_ik), [batch]."""
+        return jnp.sum(self.marginals, axis=-1)
+
+
+def log_mixture(
+    latents: Float[Array, "batch latent"], components: DiagonalGaussian, *, block_size: int | None = None
+) -> AggregateDensity:
+    """Evaluates the mixture of Gaussian components of equal weights at latents, by the same streaming loop.
+
+    Args:
+      latents: z_i, from wherever.
+      components: mean and log_std [components, latent].
+      block_size: see `log_aggregate_posterior`.
+
+    Raises:
+      ValueError: where `log_aggregate_posterior` does.
+    """
+    count = len(components.mean)
+    _check(latents, components, count, "exact", block_size)
+    latents, components = _at_least_float32((latents, components))
+    log_joint, log_marginals = _stream(latents, components, 1.0, min(block_size or _BLOCK, count))
+    return AggregateDensity(log_joint - math.log(count), log_marginals.T - math.log(count))
+
+
+def add_mixture(pooled: AggregateDensity, other: AggregateDensity, count: int | Int[Array, ""]) -> AggregateDensity:
+    """Pools `count` mixtures of equal size, pooled before, with one more."""
+    share = jnp.log(jnp.asarray(count, jnp.float32))
+
+    def pool(log_mean: Array, log_density: Array) -> Array:
+        return jnp.logaddexp(log_mean + share, log_density) - jnp.log1p(jnp.asarray(count, jnp.float32))
+
+    return jax.tree.map(pool, pooled, other)
+
+
+def aggregate_bracket(
+    fresh: AggregateDensity, own: AggregateDensity, paths: int
+) -> tuple[AggregateDensity, AggregateDensity]:
+    """Bounds log q(z^L) of a hierarchy, and its marginals, from below and from above in expectation.
+
+    Let every image have K fresh paths, which drew none of the latents, and one path that drew its latent. The mean of
+    q(z|path) over the fresh paths is unbiased for q(z), so its logarithm is below log q(z) (Jensen). The mean over all
+    K + 1 is above: with the image and the path that drew z unknown, that mean is the density of z given the paths, and
+    E log of it exceeds E log q(z) by a KL divergence (as Yin and Zhou 2018; Sobolev and Vetrov 2019). Both hold
+    for latents of images drawn uniformly, not for every image. They meet as K grows, at once where a path
+    tells nothing of z^L beyond x.
+
+    Args:
+      fresh: the mixture over K paths of every image.
+      own: the mixture over the paths that drew the latents, one of every image: the one-path surrogate.
+      paths: K.
+
+    Returns:
+      (lower, upper).
+    """
+    return fresh, add_mixture(fresh, own, paths)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -234,6 +304,11 @@ def _weights_of(numbers: Any, own: float, like: Any) -> Any:
     size = len(like)
     vector = jnp.ones(2 * size, like.dtype).at[size].set(own)
     return jnp.stack([jax.lax.dynamic_slice(vector, (size - number,), (size,)) for number in numbers])
+
+
+def _at_least_float32(tree: Any) -> Any:
+    """Sums of so many exponentials are computed in float32 at least, whatever the networks compute in."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
 
 
 def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, block_size: int | None) -> None:

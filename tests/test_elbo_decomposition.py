@@ -1,4 +1,4 @@
-"""The ELBO with the exact aggregate posterior, and importance-weighted bounds: closed forms and slow twins."""
+"""The ELBO with its aggregate posterior, exact or bracketed, and importance-weighted bounds: oracles, slow twins."""
 
 import dataclasses
 
@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from seatbelt_jax import elbo, gaussian, metrics, models
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import GaussianLikelihood
 from seatbelt_jax.metrics.batches import noise_of_images
+from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.vae import VAE, Encoding, Inference
-from tests.reference import linear_hierarchy
+from tests.reference import deep_linear, linear_hierarchy
 from tests.reference import total_correlation as reference
 from tests.reference.linear_gaussian import LinearGaussian
 
@@ -76,11 +77,11 @@ def test_the_elbo_and_the_reconstruction_error_of_a_linear_model_are_their_close
     np.testing.assert_allclose(found.reconstruction_error, error, rtol=1e-4)
 
 
-def test_every_term_is_that_of_the_slow_twin(two_layers, images):
-    key = jax.random.key(3)
-    found = metrics.elbo_decomposition(two_layers, images, key, batch_size=8)
-    noise = noise_of_images(jax.random.split(key)[1], two_layers.latent_sizes, jnp.arange(31))
-    encoding = two_layers.encode(images, noise)
+def test_every_term_of_one_layer_is_that_of_the_slow_twin(images):
+    key, vae = jax.random.key(3), random_model((3,))
+    found = metrics.elbo_decomposition(vae, images, key, batch_size=8)
+    noise = noise_of_images(jax.random.split(key)[1], vae.latent_sizes, jnp.arange(31))
+    encoding = vae.encode(images, noise)
     top, z = encoding.posteriors[-1], np.asarray(encoding.latents[-1], np.float64)
     mean, log_std = np.asarray(top.mean, np.float64), np.asarray(top.log_std, np.float64)
     joint, product = reference.log_aggregate(mean, log_std, z, reference.weights("exact", 31, 31))
@@ -90,14 +91,107 @@ def test_every_term_is_that_of_the_slow_twin(two_layers, images):
     np.testing.assert_allclose(found.terms.total_correlation, joint - product, atol=1e-4)
     np.testing.assert_allclose(found.terms.dimension_wise_kl, product - prior, rtol=1e-5, atol=1e-4)
     plain = elbo.decompose(
-        two_layers.likelihood.log_prob(two_layers.decode(encoding.latents), images),
+        vae.likelihood.log_prob(vae.decode(encoding.latents), images),
         encoding,
-        two_layers.prior(encoding.latents),
+        vae.prior(encoding.latents),
         dataset_size=31,
         estimator="mss",
     )
     np.testing.assert_allclose(found.terms.elbo, plain.elbo, rtol=1e-4)
-    assert found.terms.kl.shape == (31, 2) and found.dataset_size == 31
+    assert found.terms.kl.shape == (31, 1) and found.dataset_size == 31 and found.brackets is None
+
+
+def test_the_brackets_of_a_hierarchy_are_those_of_the_slow_twin(two_layers, images):
+    key, paths = jax.random.key(3), 3
+    found = metrics.elbo_decomposition(two_layers, images, key, batch_size=8, paths=paths)
+    noise_key = jax.random.split(key)[1]
+    keys = [noise_key, *jax.random.split(jax.random.fold_in(noise_key, 31), paths)]
+    tops, latents = [], []
+    for path_key in keys:
+        encoding = two_layers.encode(images, noise_of_images(path_key, two_layers.latent_sizes, jnp.arange(31)))
+        tops.append(
+            [np.asarray(leaf, np.float64) for leaf in (encoding.posteriors[-1].mean, encoding.posteriors[-1].log_std)]
+        )
+        latents.append(np.asarray(encoding.latents[-1], np.float64))
+    z = latents[0]
+    l_ick = np.concatenate([reference.log_density(mean, log_std, z) for mean, log_std in tops], axis=1)
+    prior, own = stats.norm.logpdf(z).sum(axis=1), np.array([l_ick[i, i].sum() for i in range(31)])
+
+    def mixture(l_ick):
+        count = np.log(l_ick.shape[1])
+        return (
+            special.logsumexp(l_ick.sum(axis=2), axis=1) - count,
+            (special.logsumexp(l_ick, axis=1) - count).sum(axis=1),
+        )
+
+    (low, low_product), (high, high_product) = mixture(l_ick[:, 31:]), mixture(l_ick)
+    expected = {
+        "mutual_information": (own - high, own - low),
+        "total_correlation": (low - high_product, high - low_product),
+        "dimension_wise_kl": (low_product - prior, high_product - prior),
+    }
+    for name, ends in expected.items():
+        np.testing.assert_allclose(getattr(found.brackets, name), ends, atol=1e-4)
+        assert np.isnan(getattr(found.terms, name)).all()
+    plain = elbo.decompose(
+        two_layers.likelihood.log_prob(two_layers.decode(encoding.latents), images),
+        encoding,
+        two_layers.prior(encoding.latents),
+        dataset_size=31,
+    )
+    assert found.terms.kl.shape == plain.kl.shape == (31, 2) and found.brackets.paths == paths
+
+
+@pytest.mark.parametrize(
+    ("case", "paths", "is_narrow"),
+    [
+        (deep_linear.DeepLinear((8, 4), (0.5, 0.1)), 8, False),
+        (deep_linear.DeepLinear((48, 24), (0.5, 0.1)), 4, False),
+        (deep_linear.DeepLinear((6, 5, 3), (0.3, 0.4, 0.05)), 4, False),
+        (deep_linear.DeepLinear((8, 2), (0.1, 0.6)), 16, True),
+        (deep_linear.DeepLinear((6, 4, 2), (0.1, 0.2, 0.8)), 16, True),
+    ],
+)
+def test_the_brackets_of_a_linear_hierarchy_hold_the_truth(case, paths, is_narrow):
+    """Here q(z^L|x) is a Gaussian in closed form, so log q(z^L) is known for the same samples."""
+    pictures = case.draw(200)
+    found = metrics.elbo_decomposition(case.vae(), pictures, jax.random.key(0), batch_size=200, paths=paths)
+    noise = noise_of_images(jax.random.split(jax.random.key(0))[1], case.latent_sizes, jnp.arange(200))
+    encoding = case.vae().encode(jnp.asarray(pictures), noise)
+    truth, means = case.terms(pictures, encoding), found.means()
+    for name, values in truth.items():
+        ends = getattr(found.brackets, name)
+        for below, above in ((ends.lower, values), (values, ends.upper)):
+            gap = np.asarray(above - below, np.float64)
+            assert gap.mean() > -4.0 * gap.std() / np.sqrt(len(gap)) - 1e-4
+        width = means[f"{name}_nats_upper"] - means[f"{name}_nats_lower"]
+        assert not is_narrow or width < max(0.05 * values.mean(), 0.05)
+        assert means[f"{name}_nats_determined"] == (width <= max(0.05, 0.05 * means[f"{name}_nats_upper"]))
+        assert name + "_nats" not in means
+    if not is_narrow:
+        assert not means["total_correlation_nats_determined"] and not means["mutual_information_nats_determined"]
+
+
+def test_one_path_an_image_is_outside_the_bracket_of_a_hierarchy():
+    """What was called exact: the mixture of the paths that drew the latents is far above log q(z)."""
+    case = deep_linear.DeepLinear((48, 24), (0.5, 0.1))
+    pictures = case.draw(200)
+    encoding = case.vae().encode(jnp.asarray(pictures), case.vae().sample_noise(jax.random.key(0), 200))
+    joint, _ = log_aggregate_posterior(encoding.latents[-1], encoding.posteriors[-1], 200, estimator="exact")
+    terms = case.terms(pictures, encoding)
+    truth = gaussian.log_prob(encoding.posteriors[-1], encoding.latents[-1]) - terms["mutual_information"]
+    assert np.mean(joint - truth) > 20.0
+
+
+def test_a_top_layer_that_no_path_moves_has_single_numbers():
+    case = deep_linear.DeepLinear((4, 2), (0.3, 0.5), weight=0.0)
+    found = metrics.elbo_decomposition(case.vae(), case.draw(50), jax.random.key(0))
+    assert found.brackets is None and "total_correlation_nats" in found.means()
+
+
+def test_too_few_paths_are_refused(two_layers, images):
+    with pytest.raises(ValueError, match="paths must be a whole number of at least 1, got 0"):
+        metrics.elbo_decomposition(two_layers, images, jax.random.key(0), paths=0)
 
 
 def test_the_way_images_are_batched_or_come_changes_nothing(two_layers, images):
@@ -111,11 +205,14 @@ def test_the_way_images_are_batched_or_come_changes_nothing(two_layers, images):
     key = jax.random.key(3)
     whole = metrics.elbo_decomposition(two_layers, images, key, batch_size=100)
     in_parts = metrics.elbo_decomposition(two_layers, Source(31), key, batch_size=7)
-    for one, other in zip(jax.tree.leaves(whole.terms), jax.tree.leaves(in_parts.terms), strict=True):
+    both = [jax.tree.leaves((found.terms, found.brackets)) for found in (whole, in_parts)]
+    for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
     some = metrics.elbo_decomposition(two_layers, images, key, num_images=9, batch_size=7)
     assert len(np.unique(some.numbers)) == 9 and some.dataset_size == 31
-    np.testing.assert_allclose(some.terms.total_correlation, whole.terms.total_correlation[some.numbers], atol=1e-4)
+    for end in ("lower", "upper"):
+        of_some, of_whole = (getattr(found.brackets.total_correlation, end) for found in (some, whole))
+        np.testing.assert_allclose(of_some, of_whole[some.numbers], atol=1e-4)
 
 
 def test_the_means_have_the_error_of_a_mean(two_layers, images):

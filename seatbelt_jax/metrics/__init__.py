@@ -12,7 +12,7 @@ from seatbelt_jax.metrics.bootstrap import bootstrap_interval
 from seatbelt_jax.metrics.density import KernelDensity, kernel_density
 from seatbelt_jax.metrics.distortion_curve import auddc, distortion_curve
 from seatbelt_jax.metrics.downstream import DownstreamAccuracy, downstream_accuracy
-from seatbelt_jax.metrics.elbo_decomposition import ElboDecomposition, elbo_decomposition
+from seatbelt_jax.metrics.elbo_decomposition import Bracket, Brackets, ElboDecomposition, elbo_decomposition
 from seatbelt_jax.metrics.importance_weighted import ImportanceWeightedBound, importance_weighted_bound
 from seatbelt_jax.metrics.line_fit import LineFit, line_fit
 from seatbelt_jax.metrics.mean_curve import MeanCurve, mean_curve
@@ -34,6 +34,8 @@ from seatbelt_jax.metrics.weight_norms import relative_changes, total_norm, weig
 __all__ = [
     "ActiveUnits",
     "AttackSuccess",
+    "Bracket",
+    "Brackets",
     "DownstreamAccuracy",
     "ElboDecomposition",
     "ImportanceWeightedBound",

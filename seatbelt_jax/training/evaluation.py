@@ -14,7 +14,8 @@ from seatbelt_jax.total_correlation import Estimator
 from seatbelt_jax.training.step import term_means
 from seatbelt_jax.vae import VAE
 
-# Stratified sampling estimates total correlation without the constant (D-1) log N of "mws".
+# Stratified sampling estimates total correlation without the constant (D-1) log N of "mws". For L > 1 it is the
+# one-path surrogate that training uses; `metrics.elbo_decomposition` brackets the truth.
 _ESTIMATOR: Estimator = "mss"
 _NUM_SHOWN = 16
 _NUM_TRAVERSED = 10

@@ -122,7 +122,7 @@ def term_means(terms: elbo.ElboTerms, estimator: Estimator) -> Metrics:
         "elbo": jnp.mean(terms.elbo),
         "log_likelihood": jnp.mean(terms.log_likelihood),
         **{f"kl_{layer + 1}": per_layer[layer] for layer in range(per_layer.shape[0])},
-        # The estimator is part of the name: their values are not comparable.
+        # The estimator is part of the name: their values are not comparable. For L > 1 they are one-path surrogates.
         f"mutual_information_{estimator}": jnp.mean(terms.mutual_information),
         f"total_correlation_{estimator}": jnp.mean(terms.total_correlation),
         f"dimension_wise_kl_{estimator}": jnp.mean(terms.dimension_wise_kl),
