@@ -22,7 +22,6 @@ _SECTIONS = ("base", "models", "data_sets", "grids", "together", "attacks", "cer
 _REQUIRED = ("base", "grids")
 # Axes, and how each is written in the name of a cell.
 AXES = {"data": "", "model": "", "L": "L", "d_z": "dz", "beta": "beta", "tau": "tau", "seed": "seed"}
-_CONFIG = ("seed", "data", "model", "objective", "optimizer", "train", "discriminator")
 _NAME = re.compile(r"[\w.+-]+")
 
 Options = TypeVar("Options", attack.Options, certification.Options, evaluation.Options)
@@ -162,10 +161,7 @@ def _configuration(config: Mapping[str, Any], place: Mapping[str, Any]) -> dict[
                 found["data"] = copy.deepcopy(dict(known[place[axis]]))
             else:
                 found = _changed(found, known[place[axis]])
-    if unknown := sorted(set(found) - set(_CONFIG)):
-        raise ValueError(f"a configuration has no section {', '.join(unknown)}; there are {', '.join(_CONFIG)}")
-    if missing := [name for name in _CONFIG[:-1] if name not in found]:
-        raise ValueError(f"the configuration lacks {', '.join(missing)}")
+    sections.check_sections(found)
     if "L" in place or "d_z" in place:
         found["model"]["latent_sizes"] = _latent_sizes(found["model"]["latent_sizes"], place)
     if "beta" in place:

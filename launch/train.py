@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from seatbelt_jax import data, lock, models, plots, run, storage, training
+from seatbelt_jax import data, lock, models, plots, run, sections, storage, training
 from seatbelt_jax.checkpoint import Origin, OriginKind
 from seatbelt_jax.training import distributed
 
@@ -124,6 +124,7 @@ def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -
       FileNotFoundError: where the data are not there.
     """
     # Everything is checked before the first file is written.
+    sections.check_sections(config)
     settings = training.parse_settings(config)
     likelihood = models.make_likelihood(config["model"])
     splits = data.load(config["data"], likelihood.image_range)

@@ -211,7 +211,7 @@ def test_an_interrupted_run_resumes_with_its_discriminator(model, splits, tmp_pa
     ("section", "change", "message"),
     [
         ("discriminator", {"width": 0}, "discriminator.width must be a positive whole number, got 0"),
-        ("discriminator", {"layers": 1.5}, "discriminator.layers must be a positive whole number, got 1.5"),
+        ("discriminator", {"layers": 1.5}, "discriminator.layers must be a whole number, got 1.5"),
         ("discriminator", {"learning_rate": 0.0}, "discriminator.learning_rate must be a positive number, got 0.0"),
         ("discriminator", {"depth": 2}, "unknown discriminator fields depth"),
         ("objective", {"penalty": "kl"}, "'density_ratio' is for total correlation; the penalty is 'kl'"),

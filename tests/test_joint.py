@@ -293,7 +293,7 @@ def test_what_the_latents_can_hold_is_the_logarithm_of_their_states(model):
         ({"latent_sizes": (4, 2)}, "one layer of Gaussian latents, but model.latent_sizes names 2"),
         ({"discrete_sizes": (3, 0)}, "discrete_sizes must list positive whole numbers"),
         ({"temperature": 0.0}, "temperature must be a positive number, got 0.0"),
-        ({"temperature": math.inf}, "temperature must be a positive number, got inf"),
+        ({"temperature": math.inf}, "temperature must be a finite number, got inf"),
     ],
 )
 def test_bad_configurations_are_refused(change, message):

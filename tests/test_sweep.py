@@ -444,7 +444,7 @@ def test_models_with_concrete_latents_are_not_certified_and_do_not_fail(cells, s
         ({"grids": {"all": {"seed": ("a/b",)}}}, "'seeda/b' becomes part of files' names"),
         ({"models": {"seatbelt": {"objective": {"betta": 1}}}}, "unknown objective fields betta; known are"),
         ({"models": {"seatbelt": {"model": {"latents": 1}}}}, "unknown model fields latents; known are"),
-        ({"models": {"seatbelt": {"modle": {}}}}, "a configuration has no section modle; there are seed, data"),
+        ({"models": {"seatbelt": {"modle": {}}}}, "a configuration has no section modle; known are seed, data"),
         ({"base": {"data": {"name": "mock", "size": 8}}}, "unknown data fields size; known are"),
         ({"attack": {}}, "a sweep has no section attack; there are base, models"),
         ({"grids": None}, "the sweep lacks grids"),

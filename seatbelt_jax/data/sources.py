@@ -64,6 +64,7 @@ class DataConfig:
     data_dir: str = ""
 
     def __post_init__(self):
+        sections.check_types("data", self)
         sections.check_choice("data.fit", self.fit, ("resize", "pad"))
         sections.check_choice("data.on_corrupt", self.on_corrupt, ("refuse", "skip"))
         if self.channels not in (0, 1, 3):

@@ -55,23 +55,23 @@ class ModelConfig:
     compute_dtype: str = "float32"
 
     def __post_init__(self):
+        sections.check_types("model", self)
         check_choice("model.decoder_reads", self.decoder_reads, ("all", "bottom"))
         check_choice("model.network", self.network, ("conv", "mlp"))
         check_choice("model.likelihood", self.likelihood, ("gaussian", "bernoulli"))
         check_choice("model.compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         for name in ("latent_sizes", "widths", "hidden_sizes", "discrete_sizes"):
             sizes = getattr(self, name)
-            listed = isinstance(sizes, tuple | list) and all(isinstance(size, int) and size >= 1 for size in sizes)
-            if not listed or (not sizes and name in ("latent_sizes", "widths")):
+            if any(size < 1 for size in sizes) or (not sizes and name in ("latent_sizes", "widths")):
                 raise ValueError(f"model.{name} must list positive whole numbers, got {sizes}")
         if 1 in self.discrete_sizes:
             raise ValueError(f"model.discrete_sizes must be 2 or more classes each, got {self.discrete_sizes}")
         for name in ("posterior_std", "posterior_std_offset"):
-            if not 0.0 <= getattr(self, name) < math.inf:
+            if getattr(self, name) < 0.0:
                 raise ValueError(f"model.{name} must be a finite number >= 0, got {getattr(self, name)}")
         if self.posterior_std and self.posterior_std_offset:
             raise ValueError("model.posterior_std is constant: model.posterior_std_offset must be 0 with it")
-        if not 0.0 < self.temperature < math.inf:
+        if self.temperature <= 0.0:
             raise ValueError(f"model.temperature must be a positive number, got {self.temperature}")
         if self.discrete_sizes and len(self.latent_sizes) > 1:
             raise ValueError(

@@ -1,13 +1,13 @@
 """Total correlation by a density ratio: training FactorVAE's discriminator (Kim and Mnih 2018)."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from seatbelt_jax import sections
 from seatbelt_jax.models import Discriminator
 
 # Kim and Mnih 2018, App. A.
@@ -28,10 +28,11 @@ class DiscriminatorConfig:
     learning_rate: float = 1e-4
 
     def __post_init__(self):
+        sections.check_types("discriminator", self)
         for name in ("width", "layers"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if getattr(self, name) < 1:
                 raise ValueError(f"discriminator.{name} must be a positive whole number, got {getattr(self, name)!r}")
-        if not 0.0 < self.learning_rate < math.inf:
+        if self.learning_rate <= 0.0:
             raise ValueError(f"discriminator.learning_rate must be a positive number, got {self.learning_rate}")
 
 

@@ -1,7 +1,6 @@
 """What training maximises, and how its weights change from step to step."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from seatbelt_jax import sections
 from seatbelt_jax.elbo import Penalty
 from seatbelt_jax.sections import check_choice
 
@@ -42,22 +42,20 @@ class ObjectiveConfig:
     capacity_annealing_steps: int = 0
 
     def __post_init__(self):
+        sections.check_types("objective", self)
         check_choice("objective.penalty", self.penalty, get_args(Penalty))
         # "exact" needs the posteriors of the whole data set at every step.
         check_choice("objective.estimator", self.estimator, get_args(TrainingEstimator))
         for name in ("beta", "beta_start"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0.0):
+            if value < 0.0:
                 raise ValueError(f"objective.{name} must be a finite number >= 0, got {value}")
-        if not isinstance(self.capacity, tuple | list):
-            raise ValueError(f"objective.capacity must list one number per layer, got {self.capacity!r}")
         for name in ("free_bits", "capacity"):
-            values = np.asarray(getattr(self, name))
-            if not np.all(np.isfinite(values) & (values >= 0.0)):
+            if np.any(np.asarray(getattr(self, name)) < 0.0):
                 raise ValueError(f"objective.{name} must be numbers >= 0, got {getattr(self, name)}")
         for name in ("beta_annealing_steps", "capacity_annealing_steps"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            if value < 0:
                 raise ValueError(f"objective.{name} must be a whole number >= 0, got {value!r}")
         if self.penalty == "capacity" and np.any(self.free_bits):
             raise ValueError("objective.free_bits must be 0 with the penalty 'capacity', which has a use for every nat")

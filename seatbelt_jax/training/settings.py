@@ -1,7 +1,6 @@
 """All that training reads of a configuration, checked at the door."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +30,11 @@ class OptimizerConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0.0):
+        sections.check_types("optimizer", self)
+        if self.learning_rate <= 0.0:
             raise ValueError(f"optimizer.learning_rate must be a positive number, got {self.learning_rate}")
         for name in ("max_gradient_norm", "weight_decay"):
-            if not 0.0 <= getattr(self, name) < math.inf:
+            if getattr(self, name) < 0.0:
                 raise ValueError(f"optimizer.{name} must be a finite number >= 0, got {getattr(self, name)}")
         check_choice("optimizer.schedule", self.schedule, ("cosine", "constant"))
 
@@ -68,13 +68,14 @@ class TrainConfig:
     max_skipped_in_a_row: int = 10
 
     def __post_init__(self):
+        sections.check_types("train", self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("resident_mib", "steps_per_dispatch") else 1
             if field.name == "shard_parameters_mib":
-                if not 0.0 <= value < math.inf:
+                if value < 0.0:
                     raise ValueError(f"train.{field.name} must be a finite number >= 0, got {value!r}")
-            elif not isinstance(value, int) or value < least:
+            elif value < least:
                 raise ValueError(f"train.{field.name} must be a whole number of at least {least}, got {value!r}")
 
 
@@ -98,13 +99,12 @@ def parse_settings(config: Mapping[str, Any]) -> Settings:
     """Checks a configuration's `seed`, `objective`, `optimizer`, `train` and `discriminator`.
 
     Raises:
-      ValueError: for a field that does not exist or a value that makes no sense.
+      ValueError: for a section or field that does not exist or a value that makes no sense.
     """
-    seed = config["seed"]
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
+    sections.check_sections(config, ("seed", "objective", "optimizer", "train"))
+    sections.check_seed("seed", config["seed"])
     return Settings(
-        seed=seed,
+        seed=config["seed"],
         objective=sections.parse(ObjectiveConfig, "objective", config["objective"]),
         optimizer=sections.parse(OptimizerConfig, "optimizer", config["optimizer"]),
         train=sections.parse(TrainConfig, "train", config["train"]),
