@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from seatbelt_jax.arithmetic import in_common_type
 from seatbelt_jax.norm import safe_sqrt
+
+# Stands for the logarithm of 0: its product with 0 is 0, and differences of it are numbers.
+_LOWEST = -1e30
 
 
 @jax.tree_util.register_dataclass
@@ -40,20 +44,26 @@ def sample(q: Concrete, noise: Float[Array, "*batch classes"]) -> Float[Array, "
     distribution functions, -log(-log Phi(noise)). So noise = 0, the same for all classes, gives
     softmax(logits / temperature): the mean path follows the mode.
     """
+    q, noise = in_common_type(q, noise)
     # Beyond 12 standard deviations, which no sampler reaches, Phi rounds to 1 and its logarithm to 0.
     gumbel = -jnp.log(-jax.scipy.special.log_ndtr(jnp.clip(noise, -12.0, 12.0)))
-    relaxed = (q.logits + gumbel) / q.temperature
-    return jnp.concatenate([jax.nn.softmax(part, axis=-1) for part in _split(relaxed, q.sizes)], axis=-1)
+    relaxed = [_below_largest(part) / q.temperature for part in _split(q.logits + gumbel, q.sizes)]
+    return jnp.concatenate([jax.nn.softmax(part, axis=-1) for part in relaxed], axis=-1)
 
 
 def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     """KL between the categorical distributions behind q and p, in nats, summed over variables.
 
+    A class that q makes impossible, of logit -inf, contributes 0; one that p alone does makes it infinite.
+
     Not that of the relaxed densities: JointVAE's objective takes this closed form (Dupont 2018;
     Sootla 2018, Eq. 2.10).
     """
+    q, p = in_common_type(q, p)
     log_q, log_p = log_probabilities(q), log_probabilities(p)
-    return jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
+    probability = jnp.exp(log_q)
+    terms = probability * (jnp.maximum(log_q, _LOWEST) - jnp.maximum(log_p, _LOWEST))
+    return jnp.sum(terms + _infinite((probability > 0.0) & jnp.isneginf(log_p), terms), axis=-1)
 
 
 def symmetric_kl(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
@@ -61,8 +71,12 @@ def symmetric_kl(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
 
     sum_k (q_k - p_k) (log q_k - log p_k), of which no term is negative.
     """
+    q, p = in_common_type(q, p)
     log_q, log_p = log_probabilities(q), log_probabilities(p)
-    return jnp.sum((jnp.exp(log_q) - jnp.exp(log_p)) * (log_q - log_p), axis=-1)
+    of_q, of_p = jnp.exp(log_q), jnp.exp(log_p)
+    terms = (of_q - of_p) * (jnp.maximum(log_q, _LOWEST) - jnp.maximum(log_p, _LOWEST))
+    one_alone = ((of_q > 0.0) & jnp.isneginf(log_p)) | ((of_p > 0.0) & jnp.isneginf(log_q))
+    return jnp.sum(terms + _infinite(one_alone, terms), axis=-1)
 
 
 def wasserstein2(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
@@ -72,6 +86,7 @@ def wasserstein2(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     variable v has to be moved; for products of independent variables the squares add up: sqrt(sum_v ||q_v - p_v||_1).
     So it grows as the square root of a small change, with a slope that has no bound near 0.
     """
+    q, p = in_common_type(q, p)
     moved = jnp.abs(jnp.exp(log_probabilities(q)) - jnp.exp(log_probabilities(p)))
     return safe_sqrt(jnp.sum(moved, axis=-1))
 
@@ -82,8 +97,19 @@ def largest_kl_to_uniform(sizes: Sequence[int]) -> float:
 
 
 def log_probabilities(q: Concrete) -> Float[Array, "*batch classes"]:
-    """The logarithms of the classes' probabilities, variable by variable."""
-    return jnp.concatenate([jax.nn.log_softmax(part, axis=-1) for part in _split(q.logits, q.sizes)], axis=-1)
+    """The logarithms of the classes' probabilities, variable by variable; -inf for a logit of -inf."""
+    parts = _split(in_common_type(q.logits), q.sizes)
+    return jnp.concatenate([jax.nn.log_softmax(part, axis=-1) for part in parts], axis=-1)
+
+
+def _below_largest(logits: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+    """The logits less the largest: so are those of any size that a small temperature divides, where logits overflow."""
+    return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+
+
+def _infinite(where: Bool[Array, "*shape"], like: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Infinity there and 0 elsewhere: for the value alone, the gradient is that of the terms it is added to."""
+    return jnp.where(where, jnp.inf, 0.0).astype(like.dtype)
 
 
 def _split(values: Float[Array, "*batch classes"], sizes: Sequence[int]) -> list[Float[Array, "*batch size"]]:

@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from seatbelt_jax import gaussian, posterior
+from seatbelt_jax.arithmetic import check_numbers, finite, in_common_type
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.posterior import Posterior
 from seatbelt_jax.sections import check_choice
@@ -95,6 +96,7 @@ def decompose(
       ValueError: where `log_aggregate_posterior` does.
       TypeError: where the top layer is not Gaussian.
     """
+    log_likelihood, encoding, prior, aggregate = in_common_type(log_likelihood, encoding, tuple(prior), aggregate)
     posteriors, latents = encoding
     lower = [_lower_term(q, p, z) for q, p, z in zip(posteriors[:-1], prior[:-1], latents[:-1], strict=True)]
     top, top_prior, top_latent = posteriors[-1], prior[-1], latents[-1]
@@ -154,13 +156,17 @@ def objective(
         of `terms`.
 
     Raises:
+      TypeError: where beta, free bits or capacities are no numbers.
       ValueError: for an unknown penalty, free bits or capacities for another number of layers, or an argument
         that the penalty does not go with.
     """
     check_choice("penalty", penalty, get_args(Penalty))
+    check_numbers("beta", beta)
+    terms, beta, total_correlation = in_common_type(terms, beta, total_correlation)
     if penalty != "total_correlation" and total_correlation is not None:
         raise ValueError(f"total_correlation is for the penalty of that name, got it with penalty {penalty!r}")
     if penalty == "capacity":
+        check_numbers("free_bits", free_bits)
         if np.any(free_bits):
             raise ValueError("free_bits must be 0 with penalty 'capacity', which has a use for every nat")
         target = _per_layer("capacity", capacity, terms)
@@ -170,17 +176,21 @@ def objective(
     allowance = _per_layer("free_bits", free_bits, terms)
     # Off is off: the mean of a lower layer's term can be negative.
     is_free = (allowance > 0.0) & (jnp.mean(terms.kl, axis=0) < allowance)
-    kl = jnp.sum(jnp.where(is_free, allowance, terms.kl), axis=-1)
+    # Held: a penalty that weighs nothing is 0 however large what it weighs.
+    kl = finite(jnp.sum(jnp.where(is_free, allowance, terms.kl), axis=-1))
     if penalty == "kl":
         return terms.log_likelihood - beta * kl
     total_correlation = terms.total_correlation if total_correlation is None else total_correlation
-    return terms.log_likelihood - kl - (beta - 1.0) * total_correlation
+    return terms.log_likelihood - kl - (beta - 1.0) * finite(total_correlation)
 
 
 def _per_layer(
     name: str, values: float | Sequence[float] | Float[Array, " layers"], terms: ElboTerms
 ) -> Float[Array, " layers"]:
+    check_numbers(name, values)
     layers = terms.kl.shape[-1]
     if np.shape(values) not in ((), (layers,)):
         raise ValueError(f"{name} must be one number or {layers}, one per layer; got {np.size(values)}")
-    return jnp.broadcast_to(jnp.asarray(values, terms.kl.dtype), (layers,))
+    # A list of Python's numbers has no type of its own.
+    dtype = jnp.result_type(terms.kl, *jax.tree.leaves(values))
+    return jnp.broadcast_to(jnp.asarray(values, dtype), (layers,))

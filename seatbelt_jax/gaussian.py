@@ -1,4 +1,9 @@
-"""Diagonal Gaussians and their closed forms, in nats, summed over the last axis."""
+"""Diagonal Gaussians and their closed forms, in nats, summed over the last axis.
+
+Operands of several float types are taken to their common one, float32 at least. Standard deviations that their type
+cannot hold are no obstacle: at any finite log_std a value and its gradient are finite or, where the truth is beyond the
+largest number, infinite, but never NaN.
+"""
 
 import dataclasses
 import math
@@ -7,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from seatbelt_jax.arithmetic import bounded_exp, finite, held, in_common_type, largest_exponent
 from seatbelt_jax.norm import l2_norm
 
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -37,13 +43,14 @@ def standard_normal(like: Float[Array, "*batch latent"]) -> DiagonalGaussian:
 
 def sample(q: DiagonalGaussian, noise: Float[Array, "*batch latent"]) -> Float[Array, "*batch latent"]:
     """The reparameterised sample mean + std * noise; noise = 0 gives the mean."""
-    return q.mean + q.std * noise
+    q, noise = in_common_type(q, noise)
+    return finite(q.mean + bounded_exp(q.log_std) * noise)
 
 
 def log_prob_per_coordinate(q: DiagonalGaussian, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch latent"]:
     """log q(z_k) for each coordinate k, in nats."""
-    standardised = (z - q.mean) * jnp.exp(-q.log_std)
-    return -0.5 * (jnp.square(standardised) + _LOG_2PI) - q.log_std
+    q, z = in_common_type(q, z)
+    return -0.5 * (jnp.square(standardised(z - q.mean, q.log_std)) + _LOG_2PI) - q.log_std
 
 
 def log_prob(q: DiagonalGaussian, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch"]:
@@ -53,7 +60,7 @@ def log_prob(q: DiagonalGaussian, z: Float[Array, "*batch latent"]) -> Float[Arr
 
 def entropy(q: DiagonalGaussian) -> Float[Array, "*batch"]:
     """-E_q log q(z), in nats."""
-    return jnp.sum(q.log_std + 0.5 * (_LOG_2PI + 1.0), axis=-1)
+    return jnp.sum(in_common_type(q).log_std + 0.5 * (_LOG_2PI + 1.0), axis=-1)
 
 
 def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
@@ -62,20 +69,35 @@ def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*ba
     Written as (r^2 - 1)/2 - log r + ..., r the ratio of the standard deviations, with expm1 so that it
     does not cancel to a negative number when q and p nearly agree.
     """
+    q, p = in_common_type(q, p)
     log_ratio = q.log_std - p.log_std
-    shift = (q.mean - p.mean) * jnp.exp(-p.log_std)
-    return jnp.sum(
-        0.5 * (jnp.expm1(2.0 * log_ratio) + jnp.square(shift)) - log_ratio,
-        axis=-1,
-    )
+    shift = standardised(q.mean - p.mean, p.log_std)
+    square_ratio_less_one = jnp.expm1(held(2.0 * log_ratio, largest_exponent(log_ratio.dtype)))
+    return jnp.sum(0.5 * (square_ratio_less_one + jnp.square(shift)) - log_ratio, axis=-1)
 
 
 def symmetric_kl(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
     """KL(q || p) + KL(p || q), in nats; the logarithms cancel and every term left is a square."""
-    shift = jnp.square(q.mean - p.mean) * (jnp.exp(-2.0 * q.log_std) + jnp.exp(-2.0 * p.log_std))
-    return jnp.sum(2.0 * jnp.square(jnp.sinh(q.log_std - p.log_std)) + 0.5 * shift, axis=-1)
+    q, p = in_common_type(q, p)
+    difference, log_ratio = q.mean - p.mean, q.log_std - p.log_std
+    shift = jnp.square(standardised(difference, q.log_std)) + jnp.square(standardised(difference, p.log_std))
+    sinh = jnp.sinh(held(log_ratio, 0.5 * largest_exponent(log_ratio.dtype)))
+    return jnp.sum(2.0 * jnp.square(sinh) + 0.5 * shift, axis=-1)
 
 
 def wasserstein2(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*batch"]:
     """The 2-Wasserstein distance sqrt(||mean - mean'||^2 + ||std - std'||^2), gradient 0 where it is 0."""
-    return l2_norm(jnp.concatenate([q.mean - p.mean, q.std - p.std], axis=-1), axis=-1)
+    q, p = in_common_type(q, p)
+    of_std = bounded_exp(q.log_std) - bounded_exp(p.log_std)
+    return l2_norm(jnp.concatenate([q.mean - p.mean, of_std], axis=-1), axis=-1)
+
+
+def standardised(
+    difference: Float[Array, "*batch latent"], log_std: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch latent"]:
+    """difference / exp(log_std), held where its square is still a number.
+
+    Divided twice by the root of the standard deviation, which is a number for twice as many log_std.
+    """
+    root = bounded_exp(-0.5 * log_std)
+    return held(finite(difference) * root * root, 0.5 * math.sqrt(float(jnp.finfo(root.dtype).max)))

@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import numbers
 from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from seatbelt_jax.arithmetic import finite, in_common_type
 
 
 class Likelihood(Protocol):
@@ -37,12 +40,15 @@ class GaussianLikelihood:
     image_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __post_init__(self):
+        if isinstance(self.std, bool) or not isinstance(self.std, numbers.Real):
+            raise TypeError(f"likelihood std must be a number, got {self.std!r}")
         if not 0.0 < self.std < math.inf:
             raise ValueError(f"likelihood std must be positive and finite, got {self.std}")
 
     def log_prob(
         self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]
     ) -> Float[Array, " batch"]:
+        parameters, images = in_common_type(parameters, images)
         log_normaliser = math.log(self.std) + 0.5 * math.log(2.0 * math.pi)
         return _sum_pixels(-0.5 * jnp.square((images - parameters) / self.std) - log_normaliser)
 
@@ -59,6 +65,8 @@ class BernoulliLikelihood:
     def log_prob(
         self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]
     ) -> Float[Array, " batch"]:
+        parameters, images = in_common_type(parameters, images)
+        parameters = finite(parameters)
         # log sigmoid(a) x + log sigmoid(-a) (1 - x), written so that neither term overflows.
         return _sum_pixels(images * parameters - jax.nn.softplus(parameters))
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from seatbelt_jax import concrete, gaussian
+from seatbelt_jax.arithmetic import in_common_type
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.norm import l2_norm
@@ -64,7 +66,10 @@ def location_distance(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
 
 
 def _between_locations(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
-    return l2_norm(location(q) - location(p), axis=-1)
+    of_q, of_p = in_common_type(location(q), location(p))
+    # Impossible in both is no distance apart.
+    both = jnp.isinf(of_q) & (of_q == of_p)
+    return l2_norm(jnp.where(both, 0.0, jnp.where(both, 0.0, of_q) - jnp.where(both, 0.0, of_p)), axis=-1)
 
 
 def _of_one_kind(

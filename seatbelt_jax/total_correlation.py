@@ -25,12 +25,14 @@ The error can be tens of nats. `aggregate_bracket` bounds log q(z^L) from both s
 
 import functools
 import math
+import numbers
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from seatbelt_jax.arithmetic import finite, in_common_type, largest_exponent
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.sections import check_choice
 
@@ -71,12 +73,13 @@ def log_aggregate_posterior(
       (log_joint, log_product), each [batch]. Total correlation is the mean of their difference.
 
     Raises:
+      TypeError: where dataset_size is no number.
       ValueError: for an unknown estimator, shapes that do not fit it, dataset_size < components, or block_size < 1.
     """
     _check(latents, posterior, dataset_size, estimator, block_size)
     (batch, latent), components = latents.shape, len(posterior.mean)
     log_weight, own = _weights(batch, dataset_size, estimator)
-    latents, posterior = _at_least_float32((latents, posterior))
+    latents, posterior = _ready(latents, posterior)
     log_joint, log_product = _log_mixtures(latents, posterior, own, min(block_size or _BLOCK, components))
     return log_joint + log_weight, log_product + latent * log_weight
 
@@ -113,7 +116,7 @@ def log_mixture(
     """
     count = len(components.mean)
     _check(latents, components, count, "exact", block_size)
-    latents, components = _at_least_float32((latents, components))
+    latents, components = _ready(latents, components)
     log_joint, log_marginals = _stream(latents, components, 1.0, min(block_size or _BLOCK, count))
     return AggregateDensity(log_joint - math.log(count), log_marginals.T - math.log(count))
 
@@ -165,10 +168,14 @@ def _log_mixtures_forward(latents: Any, posterior: Any, own: float, block_size: 
 
 
 class _Components(NamedTuple):
-    """Components' densities without what does not depend on the latent: log q = -u^2/2 - offset."""
+    """Components' densities without what does not depend on the latent: log q = -u^2/2 - offset, u = (z - mean) / std.
 
-    mean: Float[Array, "*axes"]
-    inverse_std: Float[Array, "*axes"]
+    In halves, whose difference cannot overflow: u = (z/2 - half_mean) inverse_half_std. However small the standard
+    deviation is, its inverse is a number, whose product with 0 is 0.
+    """
+
+    half_mean: Float[Array, "*axes"]
+    inverse_half_std: Float[Array, "*axes"]
     offset: Float[Array, "*axes"]
 
 
@@ -181,7 +188,7 @@ def _stream(
     Arrays are [latent, batch], the long axis last: every step is elementwise along it, which suits vector
     units whatever the latent size, and leaves nothing to communicate where it is divided over devices.
     """
-    points = latents.T
+    points = 0.5 * latents.T
 
     def add_block(sums: Any, block: Any) -> Any:
         components, numbers = block
@@ -208,7 +215,7 @@ def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangen
     """
     latents, posterior, log_joint, log_marginals = residuals
     joint_cotangent, product_cotangent = cotangents
-    points, everything = latents.T, _components(jax.tree.map(jnp.transpose, posterior))
+    points, everything = 0.5 * latents.T, _components(jax.tree.map(jnp.transpose, posterior))
 
     def add_components(gradient: Any, block: Any) -> Any:
         components, numbers = block
@@ -218,28 +225,28 @@ def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangen
             log_density, standardised = _log_density(points, _row(components, row))
             of_marginal = jnp.exp(log_density - log_marginals) * product_cotangent
             share = weights[row] * (of_joint[row] + of_marginal)
-            gradient -= share * standardised * components.inverse_std[row]
+            gradient -= share * _squarable(standardised) * components.inverse_half_std[row]
         return gradient, None
 
     def add_latents(gradients: Any, block: Any) -> Any:
         points, numbers, log_joint, log_marginals, joint_cotangent, product_cotangent = block
-        weights = _weights_of(numbers, own, everything.mean[0])
+        weights = _weights_of(numbers, own, everything.half_mean[0])
         of_joint = jnp.exp(jnp.sum(_log_density(points, everything)[0], axis=1) - log_joint) * joint_cotangent
         for row in range(block_size):
             log_density, standardised = _log_density(points[row], everything)
             of_marginal = jnp.exp(log_density - log_marginals[row]) * product_cotangent[row]
             share = weights[row] * (of_joint[row] + of_marginal)
-            # In this order: u^2 may overflow where the share is 0.
-            gradients += jax.lax.complex(share * standardised, share * standardised * standardised - share)
+            standardised = _squarable(standardised)
+            gradients += jax.lax.complex(share * standardised, share * jnp.square(standardised) - share)
         return gradients, None
 
     of_latents, _ = jax.lax.scan(add_components, jnp.zeros_like(points), _component_blocks(posterior, block_size))
-    nothing = jnp.zeros_like(everything.mean)
+    nothing = jnp.zeros_like(everything.half_mean)
     gradients, _ = jax.lax.scan(
         add_latents,
         jax.lax.complex(nothing, nothing),
         (
-            _blocks(latents, block_size)[..., None],
+            _blocks(0.5 * latents, block_size)[..., None],
             _blocks(jnp.arange(len(latents)), block_size),
             # A latent that only fills up the last block has a share of 0 in everything.
             _blocks(log_joint, block_size, -_LOWEST)[..., None],
@@ -248,22 +255,26 @@ def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangen
             _blocks(product_cotangent, block_size),
         ),
     )
-    return of_latents.T, DiagonalGaussian(mean=(gradients.real * everything.inverse_std).T, log_std=gradients.imag.T)
+    of_means = 0.5 * gradients.real * everything.inverse_half_std
+    return 0.5 * of_latents.T, DiagonalGaussian(mean=of_means.T, log_std=gradients.imag.T)
 
 
 _log_mixtures.defvjp(_log_mixtures_forward, _log_mixtures_backward)
 
 
 def _components(posterior: DiagonalGaussian) -> _Components:
-    return _Components(posterior.mean, jnp.exp(-posterior.log_std), posterior.log_std + 0.5 * math.log(2.0 * math.pi))
+    offset = posterior.log_std + 0.5 * math.log(2.0 * math.pi)
+    largest = largest_exponent(offset.dtype) - math.log(2.0)
+    inverse_half_std = 2.0 * jnp.exp(jnp.clip(-posterior.log_std, -largest, largest))
+    return _Components(0.5 * posterior.mean, inverse_half_std, offset)
 
 
 def _component_blocks(posterior: DiagonalGaussian, block_size: int) -> tuple[_Components, Int[Array, "blocks block"]]:
     """The components as [blocks, block, latent, 1], and their numbers. Those that fill up the last have density 0."""
     components = _components(posterior)
     blocks = _Components(
-        _blocks(components.mean, block_size)[..., None],
-        _blocks(components.inverse_std, block_size)[..., None],
+        _blocks(components.half_mean, block_size)[..., None],
+        _blocks(components.inverse_half_std, block_size)[..., None],
         _blocks(components.offset, block_size, -_LOWEST)[..., None],
     )
     return blocks, _blocks(jnp.arange(len(posterior.mean)), block_size)
@@ -282,8 +293,14 @@ def _row(components: _Components, row: int) -> _Components:
 
 def _log_density(points: Any, components: _Components) -> Any:
     """l_ijk, and u = (z - mean) / std, for shapes that broadcast."""
-    standardised = (points - components.mean) * components.inverse_std
+    standardised = (points - components.half_mean) * components.inverse_half_std
     return -0.5 * jnp.square(standardised) - components.offset, standardised
+
+
+def _squarable(standardised: Any) -> Any:
+    """u, held where its square is still a number: where it is larger, its share is 0, and so must be their product."""
+    limit = 0.5 * math.sqrt(float(jnp.finfo(standardised.dtype).max))
+    return jnp.clip(standardised, -limit, limit)
 
 
 def _add_terms(sums: Any, terms: list[Any], weights: Any) -> Any:
@@ -306,9 +323,10 @@ def _weights_of(numbers: Any, own: float, like: Any) -> Any:
     return jnp.stack([jax.lax.dynamic_slice(vector, (size - number,), (size,)) for number in numbers])
 
 
-def _at_least_float32(tree: Any) -> Any:
-    """Sums of so many exponentials are computed in float32 at least, whatever the networks compute in."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
+def _ready(latents: Any, posterior: DiagonalGaussian) -> tuple[Any, DiagonalGaussian]:
+    """Both in one type, which is then that of what the loops carry and of what they add; infinite numbers held."""
+    latents, posterior = in_common_type(latents, posterior)
+    return finite(latents), DiagonalGaussian(finite(posterior.mean), posterior.log_std)
 
 
 def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, block_size: int | None) -> None:
@@ -319,6 +337,8 @@ def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, bloc
             "latents [batch, latent] and the posterior's mean and log_std [components, latent] do not fit: "
             f"got {shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
+    if isinstance(dataset_size, bool) or not isinstance(dataset_size, numbers.Real):
+        raise TypeError(f"dataset_size must be the number of training examples, got {dataset_size!r}")
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise ValueError(f"block_size must be a whole number of at least 1, or None for the default; got {block_size}")
     batch, components = len(latents), len(posterior.mean)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from seatbelt_jax import posterior
-from seatbelt_jax.gaussian import DiagonalGaussian, standard_normal
+from seatbelt_jax.arithmetic import in_common_type
+from seatbelt_jax.gaussian import DiagonalGaussian, standard_normal, standardised
 from seatbelt_jax.likelihood import GaussianLikelihood, Likelihood
 from seatbelt_jax.posterior import Posterior
 
@@ -40,9 +41,9 @@ class Inference(NamedTuple):
 
 
 def sample_noise(key: PRNGKeyArray, latent_sizes: Sequence[int], batch: int) -> Latents:
-    """Independent standard normals [batch, latent], one array per layer."""
+    """Independent standard normals [batch, latent], one array per layer, float32 also under JAX_ENABLE_X64."""
     keys = jax.random.split(key, len(latent_sizes))
-    return tuple(jax.random.normal(k, (batch, size)) for k, size in zip(keys, latent_sizes, strict=True))
+    return tuple(jax.random.normal(k, (batch, size), jnp.float32) for k, size in zip(keys, latent_sizes, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,7 @@ class VAE:
 
     def mean_path(self, batch: int) -> Latents:
         """Zero noise: every layer takes its posterior mean."""
-        return tuple(jnp.zeros((batch, size)) for size in self.latent_sizes)
+        return tuple(jnp.zeros((batch, size), jnp.float32) for size in self.latent_sizes)
 
     def sample_noise(self, key: PRNGKeyArray, batch: int) -> Latents:
         """Independent standard normals for every layer."""
@@ -130,7 +131,8 @@ class VAE:
             if not isinstance(here, DiagonalGaussian):
                 kind = type(here).__name__
                 raise TypeError(f"layer {layer + 1} is {kind}: many noises give the same sample of it")
-            noise[layer] = (latent - here.mean) * jnp.exp(-here.log_std)
+            latent, here = in_common_type(latent, here)
+            noise[layer] = standardised(latent - here.mean, here.log_std)
         return self.encode(images, tuple(noise)).posteriors[len(below)]
 
     def reconstruct(

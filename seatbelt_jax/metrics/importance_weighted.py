@@ -60,12 +60,16 @@ def importance_weighted_bound(
         if vae.inference is not None:
             encode = functools.partial(_encode, vae.inference, vae.inference.features(batch))
 
-        def sample(sums: tuple[Array, Array, Array], number: Int[Array, ""]) -> tuple[tuple[Array, Array, Array], None]:
+        def log_weight(number: Int[Array, ""]) -> Float[Array, " batch"]:
             noise = noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, index)
-            return _add(sums, _log_weight(vae, batch, encode(noise))), None
+            return _log_weight(vae, batch, encode(noise))
+
+        def sample(sums: tuple[Array, Array, Array], number: Int[Array, ""]) -> tuple[tuple[Array, Array, Array], None]:
+            return _add(sums, log_weight(number)), None
 
         # The least number, and not -inf: differences of it are still numbers.
-        least = jnp.full(batch.shape[0], jnp.finfo(jnp.float32).min)
+        dtype = jax.eval_shape(log_weight, jax.ShapeDtypeStruct((), jnp.int32)).dtype
+        least = jnp.full(batch.shape[0], jnp.finfo(dtype).min, dtype)
         nothing = least, jnp.zeros_like(least), jnp.zeros_like(least)
         (highest, total, squares), _ = jax.lax.scan(sample, nothing, jnp.arange(num_samples))
         return highest + jnp.log(total / num_samples), jnp.square(total) / squares

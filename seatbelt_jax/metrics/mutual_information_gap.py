@@ -84,7 +84,7 @@ def mutual_information_gap(
     keys = jax.random.split(order_key, -(-num_samples // size))
     numbers = np.concatenate([np.asarray(jax.random.permutation(one, size)) for one in keys])[:num_samples]
     own = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], posterior)
-    latents = sample(own, jax.random.normal(noise_key, own.mean.shape))
+    latents = sample(own, jax.random.normal(noise_key, own.mean.shape, jnp.float32))
     posterior = jax.tree.map(jnp.asarray, posterior)
     marginal = np.asarray(_log_marginals(latents, posterior), np.float64)
     ratios = [_log_conditionals(latents, posterior, level[numbers], level) - marginal for level in levels.T]

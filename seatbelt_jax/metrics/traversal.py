@@ -44,7 +44,7 @@ def traversal_noise(
         raise ValueError(f"values must list finite numbers, got {values}")
     moved = jnp.asarray(np.eye(size, dtype=np.float32)[chosen][:, None, :] * steps[:, None])
     return tuple(
-        moved if number == layer else jnp.zeros((len(chosen), len(steps), width))
+        moved if number == layer else jnp.zeros((len(chosen), len(steps), width), jnp.float32)
         for number, width in enumerate(vae.latent_sizes, 1)
     )
 

@@ -35,6 +35,7 @@ def convolve(
 
     Its form is that for JAX's default backend; its value is the same in both.
     """
+    images, kernel = promote_dtype(images, kernel, dtype=None)
     if jax.default_backend() == "cpu":
         return _as_product(images, kernel)
     layout = ("NHWC", "HWIO", "NHWC")
@@ -45,6 +46,7 @@ def convolve_transposed(
     maps: Float[Array, "batch h w features"], kernel: Float[Array, "4 4 features channels"]
 ) -> Float[Array, "batch twice_h twice_w channels"]:
     """The adjoint of `convolve`, its kernel turned by 180 degrees, as in `jax.lax.conv_transpose`."""
+    maps, kernel = promote_dtype(maps, kernel, dtype=None)
     batch, height, width, _ = maps.shape
     images = jax.ShapeDtypeStruct((batch, 2 * height, 2 * width, kernel.shape[-1]), maps.dtype)
     turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)

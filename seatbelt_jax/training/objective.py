@@ -85,8 +85,8 @@ def beta_at(
 
 def capacity_at(config: ObjectiveConfig, step: Int[Array, ""], largest_kl: Sequence[float]) -> Float[Array, " layers"]:
     """C of each layer at a step, from 0, in nats; never more than the layer can hold."""
-    wanted = jnp.asarray(config.capacity) * _progress(step, config.capacity_annealing_steps)
-    return jnp.minimum(wanted, jnp.asarray(largest_kl))
+    wanted = jnp.asarray(config.capacity, jnp.float32) * _progress(step, config.capacity_annealing_steps)
+    return jnp.minimum(wanted, jnp.asarray(largest_kl, jnp.float32))
 
 
 def check_layers(config: ObjectiveConfig, layers: int) -> None:
@@ -110,4 +110,4 @@ def unreachable_capacities(config: ObjectiveConfig, largest_kl: Sequence[float])
 
 
 def _progress(step: Int[Array, ""], steps: int) -> Float[Array, ""]:
-    return jnp.minimum(step / steps, 1.0) if steps else jnp.ones(())
+    return jnp.minimum(jnp.asarray(step, jnp.float32) / steps, 1.0) if steps else jnp.ones((), jnp.float32)
