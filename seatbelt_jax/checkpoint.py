@@ -2,25 +2,30 @@
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import itertools
+import os
 import pathlib
-import shutil
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from seatbelt_jax import storage
+from seatbelt_jax import storage, untrusted
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 OriginKind = Literal["fork", "warm_start"]
 
-_ITEMS = ("variables", "training")
+Item = Literal["variables", "training"]
+
+_ITEMS: tuple[Item, ...] = ("variables", "training")
+_STEP = re.compile("0|[1-9][0-9]{0,17}")
 # In each checkpoint's folder: file -> SHA-256. Orbax's formats notice missing bytes, but not every changed one.
 _DIGESTS = "digests.json"
 # What stands in the way of reading any file, whole ones too.
@@ -56,7 +61,18 @@ def newest_step(directory: pathlib.Path) -> int | None:
 def saved_steps(directory: pathlib.Path) -> set[int]:
     """The steps of the finished checkpoints; one process may ask alone."""
     # Orbax names a folder so when it is whole.
-    return {int(folder.name) for folder in directory.glob("*") if folder.name.isdecimal()}
+    return {int(folder.name) for folder in directory.glob("*") if _STEP.fullmatch(folder.name) and _is_saved(folder)}
+
+
+def check_whole(directory: pathlib.Path, step: int, items: Sequence[Item]) -> None:
+    """Raises DamagedCheckpointError where a file of these items is absent, or not as it was written."""
+    folder = directory / str(step)
+    try:
+        if missing := [item for item in items if not (folder / item).is_dir()]:
+            raise ValueError(f"it has no {' and no '.join(missing)}")
+        _check_digests(folder, items)
+    except ValueError as error:
+        raise _damaged(folder, error) from error
 
 
 class Checkpoints:
@@ -78,17 +94,29 @@ class Checkpoints:
         if clean and jax.process_index() == 0:
             # Orbax would do so in a thread that a short program outruns.
             for folder in self._directory.glob(_HALF_WRITTEN):
-                shutil.rmtree(folder)
-        self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-        )
+                storage.remove(folder)
+            # Orbax takes whatever has a number for a name for its own.
+            for stray in sorted(self._directory.glob("[0-9]*")):
+                if stray.name.isdecimal() and not (_STEP.fullmatch(stray.name) and _is_saved(stray)):
+                    warnings.warn(f"{stray} is no checkpoint; it is now {_move_aside(stray)}", stacklevel=2)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("the checkpoints are looked through")
+        self._keep = keep
         self._save_failed = False
+
+    @functools.cached_property
+    def _checkpointer(self) -> ocp.training.Checkpointer:
+        """What saves; to read, it is not needed, and would stumble over what others put beside the checkpoints."""
+        return ocp.training.Checkpointer(
+            self._directory, preservation_policy=ocp.training.preservation_policies.LatestN(self._keep)
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
+        if "_checkpointer" not in vars(self):
+            return
         try:
             self._checkpointer.close()
         except Exception:
@@ -99,13 +127,12 @@ class Checkpoints:
     @property
     def latest_step(self) -> int | None:
         """The step of the newest finished checkpoint, None where there is none."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        return newest_step(self._directory)
 
     @property
     def steps(self) -> set[int]:
         """Those of the finished checkpoints."""
-        return {checkpoint.step for checkpoint in self._checkpointer.checkpoints}
+        return saved_steps(self._directory)
 
     def save(self, step: int, *, variables: Any, training: Any) -> None:
         """Writes a checkpoint and waits until it is whole on disk.
@@ -126,12 +153,13 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self._directory / str(step)
             # Killed before this is written, the checkpoint is whole all the same, and is read unchecked.
-            storage.write_json(folder / _DIGESTS, _digests(folder))
+            storage.write_json(folder / _DIGESTS, _digests(folder, _ITEMS))
 
     def load_newest(self, *, variables: Any, training: Any) -> tuple[int, Any, Any] | None:
         """Step and both items of the newest checkpoint that can be read, see `load`; None where there is none.
 
-        A damaged one is set aside, with a warning, in the folder "damaged" beside the directory.
+        A damaged one is set aside, with a warning, in the folder "damaged" beside the directory. The last one whose
+        parameters are whole stays where it is: they are still a model.
 
         Raises:
           DamagedCheckpointError: where there are checkpoints, and all of them are damaged.
@@ -144,6 +172,12 @@ class Checkpoints:
                 return step, *self.load(step, variables=variables, training=training)
             except DamagedCheckpointError as error:
                 damage = error
+                if len(self.steps) == 1 and self._has_whole_variables(step, variables):
+                    raise DamagedCheckpointError(
+                        f"{error}. There is none before it, and its parameters are whole: begin another run with them, "
+                        f"--warm_start={self._directory.parent} --workdir=ANOTHER, or move "
+                        f"{self._directory / str(step)} away to start anew"
+                    ) from error
                 kept = self.set_aside(step)
                 warnings.warn(f"{error}; it is now {kept}", stacklevel=2)
         if damage is not None:
@@ -171,6 +205,13 @@ class Checkpoints:
         """Restores the parameters and running averages alone, see `load`."""
         return self._load(step, {"variables": variables})["variables"]
 
+    def _has_whole_variables(self, step: int, variables: Any) -> bool:
+        try:
+            self.load_variables(step, variables)
+        except ValueError:
+            return False
+        return True
+
     def _load(self, step: int, expected: dict[str, Any]) -> dict[str, Any]:
         folder = self._directory / str(step)
         if not folder.is_dir():
@@ -179,8 +220,11 @@ class Checkpoints:
             )
         is_whole = False
         try:
-            is_whole = _check_digests(folder)
-            saved = self._checkpointer.checkpointables_metadata(step).metadata
+            items = [item for item in _ITEMS if item in expected]
+            if missing := [item for item in items if not (folder / item).is_dir()]:
+                raise ValueError(f"it has no {' and no '.join(missing)}")
+            is_whole = _check_digests(folder, items)
+            saved = ocp.checkpointables_metadata(folder).metadata
             shapes = {name: _shapes(saved[name]) for name in expected}
             if not shapes["variables"]:
                 raise ValueError("it has no parameters")
@@ -191,7 +235,7 @@ class Checkpoints:
         for name, tree in expected.items():
             _check_same_shapes(name, shapes[name], _shapes(tree))
         try:
-            return self._checkpointer.load_checkpointables(step, _abstract(expected))
+            return ocp.load_checkpointables(folder, _abstract(expected))
         except Exception as error:
             if is_whole or _is_of_this_machine(error):
                 raise _unreadable(folder, error) from error
@@ -199,24 +243,43 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> pathlib.Path:
         """Moves a damaged checkpoint to the folder "damaged" beside the directory; returns where it is then."""
-        aside = self._directory.parent / "damaged"
-        names = (f"{step}.{again}" if again else f"{step}" for again in itertools.count())
-        target = next(aside / name for name in names if not (aside / name).exists())
+        target = _place_aside(self._directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("all have found the checkpoint damaged")
         if jax.process_index() == 0:
-            aside.mkdir(exist_ok=True)
-            (self._directory / str(step)).rename(target)
+            _move_aside(self._directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("a damaged checkpoint is set aside")
-        self._checkpointer.reload()
+        if "_checkpointer" in vars(self):
+            self._checkpointer.reload()
         return target
 
 
+def _is_saved(folder: pathlib.Path) -> bool:
+    """Whether a folder is a checkpoint, and be it a damaged one: others may have put anything beside them."""
+    return folder.is_dir() and any((folder / name).exists() for name in (*_ITEMS, _DIGESTS, "_CHECKPOINT_METADATA"))
+
+
+def _place_aside(entry: pathlib.Path) -> pathlib.Path:
+    """Where `_move_aside` puts something that stands in the directory of the checkpoints."""
+    above = entry.parent.parent
+    folder = next(place for place in (above / "damaged", above / "damaged_checkpoints") if not place.is_file())
+    names = (f"{entry.name}.{again}" if again else entry.name for again in itertools.count())
+    return next(folder / name for name in names if not os.path.lexists(folder / name))
+
+
+def _move_aside(entry: pathlib.Path) -> pathlib.Path:
+    target = _place_aside(entry)
+    target.parent.mkdir(exist_ok=True)
+    return entry.rename(target)
+
+
 def _damaged(folder: pathlib.Path, error: Exception) -> DamagedCheckpointError:
+    older = [step for step in saved_steps(folder.parent) if step < int(folder.name)]
+    remedy = f"; training sets it aside and goes on from step {max(older)} before" if older else ""
     return DamagedCheckpointError(
         f"the checkpoint of step {folder.name} in {folder.parent} cannot be read ({_first_line(error)}): it is "
-        "damaged; training sets it aside and goes on from the one before"
+        f"damaged{remedy}"
     )
 
 
@@ -236,16 +299,26 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def _digests(folder: pathlib.Path) -> dict[str, str]:
-    files = sorted(file for item in _ITEMS for file in (folder / item).rglob("*") if file.is_file())
+def _digests(folder: pathlib.Path, items: Sequence[Item]) -> dict[str, str]:
+    files = sorted(file for item in items for file in (folder / item).rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _check_digests(folder: pathlib.Path) -> bool:
-    """Whether the checkpoint is what was written; False where that is not known, ValueError where it is not."""
-    if not (folder / _DIGESTS).exists():
+def _check_digests(folder: pathlib.Path, items: Sequence[Item]) -> bool:
+    """Whether the items are what was written; False where that is not known, ValueError where they are not."""
+    if not os.path.lexists(folder / _DIGESTS):
         return False
-    if (written := storage.read_json(folder / _DIGESTS)) != (found := _digests(folder)):
+    try:
+        known = storage.read_json(folder / _DIGESTS)
+        untrusted.check(known, {"*": str}, f"{folder / _DIGESTS}")
+    except (ValueError, OSError) as error:
+        # They are no part of the model.
+        warnings.warn(f"{error}; whether the checkpoint is as it was written is not known", stacklevel=2)
+        return False
+    written = {name: digest for name, digest in known.items() if name.split("/")[0] in items}
+    if not written:
+        return False
+    if written != (found := _digests(folder, items)):
         changed = sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name))
         raise ValueError(f"{len(changed)} of its files are not as they were written, {changed[0]} first")
     return True

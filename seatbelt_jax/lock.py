@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -26,9 +27,10 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"the run directory {directory} cannot be made ({error}); give another --workdir") from error
-    with (directory / NAME).open("w") as file:
+    descriptor = _open(directory / NAME)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(
                 f"another training is at work in {directory}; wait for it, stop it, or give another --workdir"
@@ -38,6 +40,8 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
             if error.errno not in _NO_LOCKS:
                 raise
         yield
+    finally:
+        os.close(descriptor)
 
 
 def check_free(directory: pathlib.Path) -> None:
@@ -45,3 +49,17 @@ def check_free(directory: pathlib.Path) -> None:
     if (directory / NAME).exists():
         with locked(directory):
             pass
+
+
+def _open(path: pathlib.Path) -> int:
+    """A descriptor to lock. A folder or a FIFO under the name can be locked as well as a file.
+
+    A link is removed: it may name any file of the user's, or none.
+    """
+    if path.is_symlink():
+        path.unlink()
+    flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    except IsADirectoryError:
+        return os.open(path, os.O_RDONLY | flags)

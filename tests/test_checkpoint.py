@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError
+from seatbelt_jax import checkpoint
+from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError, saved_steps
 
 
 def state(value=0.0):
@@ -151,7 +152,7 @@ def test_what_is_whole_is_not_set_aside_where_the_machine_cannot_read_it(tmp_pat
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoints._checkpointer, "load_checkpointables", fail)
+            patch.setattr(checkpoint.ocp, "load_checkpointables", fail)
             with pytest.raises(OSError, match=r"step 1 .* could not be read \(RESOURCE_EXHAUSTED.* stays where it is"):
                 checkpoints.load_newest(variables=variables, training=optimizer)
         (directory / "1" / "digests.json").unlink()
@@ -174,3 +175,59 @@ def test_a_checkpoint_that_is_not_there_is_not_a_damaged_one(tmp_path):
         checkpoints.save(2, variables=variables, training=optimizer)
         with pytest.raises(FileNotFoundError, match="has no checkpoint of step 1"):
             checkpoints.load(1, variables=variables, training=optimizer)
+
+
+def damage_training(checkpoint_folder, kind):
+    if kind == "left out":
+        shutil.rmtree(checkpoint_folder / "training")
+    elif kind == "one bit":
+        file = max(arrays(checkpoint_folder / "training"), key=lambda file: file.stat().st_size)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        (checkpoint_folder / "digests.json").write_bytes({"emptied": b"", "no table": b"[]", "binary": b"\xff"}[kind])
+
+
+@pytest.mark.filterwarnings("ignore:.*whether the checkpoint is as it was written is not known")
+@pytest.mark.parametrize("kind", ["left out", "one bit", "emptied", "no table", "binary"])
+def test_damage_beside_the_parameters_leaves_the_model(kind, tmp_path):
+    directory = tmp_path / "checkpoints"
+    variables, optimizer = state(0.1)
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(1, variables=variables, training=optimizer)
+    damage_training(directory / "1", kind)
+    empty, fresh = state()
+    with Checkpoints(directory) as checkpoints:
+        chex.assert_trees_all_equal(checkpoints.load_variables(1, empty), variables)
+        if kind in ("left out", "one bit"):
+            with pytest.raises(DamagedCheckpointError, match=r"parameters are whole: begin another.*--warm_start="):
+                checkpoints.load_newest(variables=empty, training=fresh)
+        else:
+            assert checkpoints.load_newest(variables=empty, training=fresh)[0] == 1
+    assert saved_steps(directory) == {1}
+
+
+def test_what_others_put_beside_the_checkpoints_stands_in_the_way_of_nothing(tmp_path):
+    directory = tmp_path / "checkpoints"
+    variables, optimizer = state(0.1)
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(1, variables=variables, training=optimizer)
+    (directory / "999").mkdir()
+    (directory / "1000").write_text("x")
+    (directory / "1001").symlink_to("nowhere")
+    (directory / "007").mkdir()
+    (directory / "2.orbax-checkpoint-tmp-7").write_text("not a folder")
+    assert saved_steps(directory) == {1}
+    empty, fresh = state()
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.latest_step == 1
+        chex.assert_trees_all_equal(checkpoints.load_variables(1, empty), variables)
+    with (
+        pytest.warns(UserWarning, match="is no checkpoint; it is now") as said,
+        Checkpoints(directory, clean=True) as it,
+    ):
+        assert it.load_newest(variables=empty, training=fresh)[0] == 1
+        it.save(2, variables=variables, training=optimizer)
+    assert len(said) == 4
+    assert saved_steps(directory) == {1, 2} == set(map(int, (entry.name for entry in directory.iterdir())))
