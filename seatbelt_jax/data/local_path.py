@@ -3,6 +3,11 @@
 import pathlib
 
 
+def printable(path: object) -> str:
+    """A path in text that any terminal and any file takes: bytes of a name that are not UTF-8 are written \\xNN."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def existing(path: str, what: str, kind: str) -> pathlib.Path:
     """The path, with ~ for the home folder, and relative to the working directory.
 
@@ -19,5 +24,7 @@ def existing(path: str, what: str, kind: str) -> pathlib.Path:
         raise ValueError(f"data.name lacks the path of the {what}; write {kind}:PATH")
     found = pathlib.Path(path).expanduser()
     if not found.exists():
-        raise FileNotFoundError(f"there is no {what} at {path}; relative paths start at {pathlib.Path.cwd()}")
+        raise FileNotFoundError(
+            f"there is no {what} at {printable(path)}; relative paths start at {pathlib.Path.cwd()}"
+        )
     return found

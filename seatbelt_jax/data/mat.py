@@ -8,14 +8,13 @@ from jaxtyping import Shaped
 from seatbelt_jax.data import array_layouts
 from seatbelt_jax.data.dataset import Splits
 from seatbelt_jax.data.fitting import Fitting
-from seatbelt_jax.data.local_path import existing
+from seatbelt_jax.data.local_path import existing, printable
+from seatbelt_jax.data.mat_file import MatFile
 
 # SVHN's files, beside each other in one folder.
 _SVHN_TRAIN, _SVHN_TEST = "train_32x32.mat", "test_32x32.mat"
 # Of the ten digits SVHN writes 0 as class 10.
 _SVHN_ZERO = 10
-# Cells, structs, objects and functions are none of these.
-_NUMBERS = ("logical", "double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 def load(path: str, fitting: Fitting, held_out: float) -> Splits:
@@ -31,64 +30,42 @@ def load(path: str, fitting: Fitting, held_out: float) -> Splits:
     """
     file = existing(path, "MATLAB file", "mat")
     if not file.is_dir():
-        return _splits(file, f"mat:{path}", fitting, held_out)
+        return _splits(file, f"mat:{printable(path)}", fitting, held_out)
     for part in (_SVHN_TRAIN, _SVHN_TEST):
         if not (file / part).is_file():
-            raise FileNotFoundError(f"{path} holds no {part}; give SVHN's two files, or one .mat file")
+            raise FileNotFoundError(f"{printable(path)} holds no {part}; give SVHN's two files, or one .mat file")
     arrays: dict[str, np.ndarray] = {}
     for part, short in ((_SVHN_TRAIN, "train"), (_SVHN_TEST, "test")):
-        images, labels = _svhn(file / part)
+        images, labels = _svhn(file / part, MatFile(file / part))
         arrays |= {f"x_{short}": images, f"y_{short}": labels}
-    return array_layouts.splits(f"mat:{path}", list(arrays), arrays.pop, fitting, held_out)
+    return array_layouts.splits(f"mat:{printable(path)}", list(arrays), arrays.pop, fitting, held_out)
 
 
 def _splits(file: pathlib.Path, name: str, fitting: Fitting, held_out: float) -> Splits:
-    names = _names(file)
-    if "X" in names:
-        images, labels = _svhn(file)
+    opened = MatFile(file)
+    if "X" in opened.names:
+        images, labels = _svhn(file, opened)
         arrays = {"images": images, "labels": labels}
         return array_layouts.splits(name, list(arrays), arrays.pop, fitting, held_out)
-    return array_layouts.splits(name, names, lambda array: _read(file, array), fitting, held_out)
+    return array_layouts.splits(name, opened.names, lambda array: _read(opened, array), fitting, held_out)
 
 
-def _svhn(file: pathlib.Path) -> tuple[Shaped[np.ndarray, "size height width channels"], Shaped[np.ndarray, " size"]]:
-    if missing := {"X", "y"} - set(_names(file)):
-        raise ValueError(f"{file} holds no {' and no '.join(sorted(missing))}, as SVHN's files do; is it cut off?")
-    images, labels = _read(file, "X"), _read(file, "y").reshape(-1)
+def _svhn(
+    file: pathlib.Path, opened: MatFile
+) -> tuple[Shaped[np.ndarray, "size height width channels"], Shaped[np.ndarray, " size"]]:
+    if missing := {"X", "y"} - set(opened.names):
+        raise ValueError(
+            f"{printable(file)} holds no {' and no '.join(sorted(missing))}, as SVHN's files do; is it cut off?"
+        )
+    images, labels = opened["X"], _read(opened, "y").reshape(-1)
     if images.ndim != 4:
-        raise ValueError(f"{file}: X has shape {images.shape}; SVHN's is [height, width, channels, size]")
+        raise ValueError(f"{printable(file)}: X has shape {images.shape}; SVHN's is [height, width, channels, size]")
     return np.ascontiguousarray(np.moveaxis(images, -1, 0)), np.where(labels == _SVHN_ZERO, 0, labels)
 
 
-def _names(file: pathlib.Path) -> tuple[str, ...]:
-    """Names of the arrays of numbers in a file, without reading them."""
-    import scipy.io  # takes a tenth of a second, which only those who use it should pay
-
-    try:
-        return tuple(name for name, _, kind in scipy.io.whosmat(file) if kind in _NUMBERS)
-    except NotImplementedError:
-        raise ValueError(
-            f"{file} is of MATLAB's version 7.3, an HDF5 file; write it anew with save(..., '-v7'), or as npz"
-        ) from None
-    # SciPy's readers raise what their parts raise, of a file that is not of MATLAB.
-    except Exception as error:
-        raise _unreadable(file, error) from None
-
-
-def _read(file: pathlib.Path, name: str) -> Shaped[np.ndarray, "..."]:
-    import scipy.io
-
-    try:
-        array = np.asarray(scipy.io.loadmat(file, variable_names=[name])[name])
-    except Exception as error:
-        raise _unreadable(file, error) from None
+def _read(opened: MatFile, name: str) -> Shaped[np.ndarray, "..."]:
+    array = opened[name]
     # MATLAB's numbers are double where nobody says otherwise, labels and factors too; images have more axes.
     if array.ndim <= 2 and array.dtype.kind == "f" and np.all(np.isfinite(array) & (array == np.rint(array))):
         return array.astype(np.int64)
     return array
-
-
-def _unreadable(file: pathlib.Path, error: Exception) -> Exception:
-    if isinstance(error, MemoryError | PermissionError):
-        return error
-    return ValueError(f"{file} is no MATLAB file, or a damaged one ({error})")
