@@ -17,6 +17,19 @@ CELEBA_LATENT_SIZES = (256, 128, 64, 32)
 GREY_WIDTHS = (32, 32, 64, 64)
 COLOUR_WIDTHS = (64, 64, 128, 128)
 
+# Every field of a `data` section: what a section lacks, --config.data.FIELD could not change.
+DATA = {
+    "name": "mock",
+    "image_size": 64,
+    "channels": 0,
+    "num_images": 256,
+    "crop": (),
+    "fit": "resize",
+    "held_out": 0.05,
+    "on_corrupt": "refuse",
+    "data_dir": "",
+}
+
 DEPTHS = tuple(f"L{depth}" for depth in range(1, len(LATENT_SIZES) + 1))
 # The models that `stored` becomes; without one of these words, it is a Seatbelt-VAE.
 KINDS = ("vae", "beta_vae", "beta_tcvae")
@@ -36,7 +49,7 @@ def celeba() -> ConfigDict:
 
     The crop, 148 x 148 at row 40, column 15, is that of the code the paper cites for its preprocessing.
     """
-    data = {"name": "celeb_a", "image_size": 64, "crop": (40, 15, 148, 148), "fit": "resize", "data_dir": ""}
+    data = {"name": "celeb_a", "image_size": 64, "crop": (40, 15, 148, 148)}
     config = _willetts(data, widths=COLOUR_WIDTHS, steps=_EPOCHS * (_CELEBA_TRAINING_IMAGES // 1024))
     # The size of the hierarchy's top layer, for models of one layer.
     config.model.latent_sizes = CELEBA_LATENT_SIZES[-1:]
@@ -51,7 +64,7 @@ def mnist() -> ConfigDict:
     likelihood on [0, 1], Adam at a constant 1e-4, 100,000 batches of 64. Digits are resized from 28 x 28, not padded,
     as in Dupont's code; the text does not say.
     """
-    data = {"name": "mnist", "image_size": 32, "fit": "resize", "held_out": 0.05, "data_dir": ""}
+    data = {"name": "mnist", "image_size": 32, "fit": "resize"}
     config = _willetts(data, widths=(32, 32, 64), steps=100_000)
     config.model.update(
         latent_sizes=(10,), discrete_sizes=(10,), feature_size=128, batch_norm=False, likelihood="bernoulli"
@@ -134,8 +147,9 @@ def _scale_to_demo(config: ConfigDict) -> None:
 
 
 def _scale_to_smoke(config: ConfigDict) -> None:
-    image = {"name": "mock", "image_size": 32, "channels": 3 if config.data.name in _COLOURED else 1}
-    config.data = ConfigDict(image)
+    # Channels of 0 are those of a folder's pictures, should one be given in place of the mock images, which are grey.
+    channels = 3 if config.data.channels == 3 or config.data.name in _COLOURED else 0
+    config.data = ConfigDict({**DATA, "image_size": 32, "channels": channels})
     depth = len(config.model.latent_sizes)
     config.model.update(
         latent_sizes=tuple(range(depth + 1, 1, -1)), widths=(8, 8, 8), feature_size=16, hidden_sizes=(16, 8, 8, 8)
@@ -149,7 +163,7 @@ def _willetts(data: Mapping[str, object], *, widths: tuple[int, ...], steps: int
     return ConfigDict(
         {
             "seed": 0,
-            "data": dict(data),
+            "data": {**DATA, **data},
             "model": {
                 "latent_sizes": (64,),
                 "decoder_reads": "all",

@@ -27,13 +27,6 @@ _TRAINING_IMAGES = 82_048
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    data = {
-        "name": "chairs:rendered_chairs",
-        "image_size": 64,
-        "crop": (100, 100, 400, 400),
-        "fit": "resize",
-        "held_out": 0.05,
-        "on_corrupt": "refuse",
-    }
+    data = {"name": "chairs:rendered_chairs", "crop": (100, 100, 400, 400)}
     config = _base.stored(data, training_images=_TRAINING_IMAGES)
     return _base.apply(config, variant, (*_base.KINDS, "smoke", *_base.DEPTHS))

@@ -29,7 +29,7 @@ _TRAINING_IMAGES = 47_500
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    data = {"name": "cifar10", "image_size": 32, "fit": "resize", "held_out": 0.05, "data_dir": ""}
+    data = {"name": "cifar10", "image_size": 32}
     config = _base.stored(
         data,
         training_images=_TRAINING_IMAGES,

@@ -28,7 +28,7 @@ _TRAINING_IMAGES = 729_907
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    data = {"name": "dsprites", "image_size": 64, "fit": "resize", "held_out": 0.01, "data_dir": ""}
+    data = {"name": "dsprites", "image_size": 64, "held_out": 0.01}
     config = _base.stored(data, training_images=_TRAINING_IMAGES)
     # All images as bytes; to decode them anew in every step would take longer than the step.
     config.train.resident_mib = 3072

@@ -27,6 +27,6 @@ _TRAINING_IMAGES = 120_698
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    data = {"name": "npz:faces.npz", "image_size": 64, "fit": "resize", "held_out": 0.05}
+    data = {"name": "npz:faces.npz", "image_size": 64}
     config = _base.stored(data, training_images=_TRAINING_IMAGES)
     return _base.apply(config, variant, (*_base.KINDS, "smoke", *_base.DEPTHS))

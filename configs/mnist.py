@@ -36,6 +36,6 @@ _TRAINING_IMAGES = 57_000
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    data = {"name": "mnist", "image_size": 32, "fit": "pad", "held_out": 0.05, "data_dir": ""}
+    data = {"name": "mnist", "image_size": 32, "fit": "pad"}
     config = _base.stored(data, training_images=_TRAINING_IMAGES, widths=_base.GREY_WIDTHS[1:])
     return _base.apply(config, variant, (*_base.KINDS, "small", "smoke", *_base.DEPTHS))

@@ -29,7 +29,7 @@ _TRAINING_IMAGES = 69_594
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    data = {"name": "svhn_cropped", "image_size": 32, "fit": "resize", "held_out": 0.05, "data_dir": ""}
+    data = {"name": "svhn_cropped", "image_size": 32}
     config = _base.stored(
         data,
         training_images=_TRAINING_IMAGES,

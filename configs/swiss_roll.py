@@ -49,7 +49,7 @@ from configs import _base
 
 def get_config(variant: str = "") -> ConfigDict:
     config = _base.sprites()
-    config.data = ConfigDict({"name": "swiss_roll", "num_images": 10_000})
+    config.data = ConfigDict({**_base.DATA, "name": "swiss_roll", "num_images": 10_000})
     config.model.update(latent_sizes=(2,), network="mlp", widths=(128, 128, 128), batch_norm=False, likelihood_std=0.05)
     config.optimizer.learning_rate = 3e-3
     config.train.update(

@@ -79,7 +79,7 @@ def is_trained(cell: Cell, path: pathlib.Path) -> bool:
 
 def is_of(cell: Cell, path: pathlib.Path) -> bool:
     """Whether the run was made with the cell's configuration."""
-    return bool(run.open(path).config == json.loads(json.dumps(cell.config)))
+    return not run.configuration_changes(run.open(path).config, cell.config)
 
 
 def train_cells(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, Exception]:

@@ -125,9 +125,11 @@ def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -
     """
     # Everything is checked before the first file is written.
     sections.check_sections(config)
-    settings = training.parse_settings(config)
+    training.parse_settings(config)
     likelihood = models.make_likelihood(config["model"])
     splits = data.load(config["data"], likelihood.image_range)
+    config = _with_batch_size(config, splits.train.size)
+    settings = training.parse_settings(config)
     data.check_batch_size(settings.train.batch_size, splits.train)
     training.check_divisible(settings.train.batch_size)
     model = models.build(config["model"], splits.train.image_shape)
@@ -156,12 +158,20 @@ def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -
     if opened.latest_step == settings.train.steps:
         state = "is trained"
     summary = (
-        f"{path}: {splits.train.size} images of {splits.train.name}, latents {model.latent_sizes}; "
+        f"{path}: {splits.train.size} images of {splits.train.name}, "
+        f"batches of {settings.train.batch_size}, latents {model.latent_sizes}; "
         f"{state} ({settings.train.steps} steps)"
     )
     for line in (summary, *notes) if distributed.is_first() else ():
         print(line)
     return Prepared(opened, model, splits, settings, likelihood.image_range)
+
+
+def _with_batch_size(config: dict, images: int) -> dict:
+    """The configuration with a batch size that fits the training images, where it leaves that to us."""
+    if config["train"]["batch_size"] != 0:
+        return config
+    return config | {"train": config["train"] | {"batch_size": data.fitting_batch_size(images, jax.device_count())}}
 
 
 def _check_steps_left(origin: Origin, steps: int) -> None:

@@ -195,7 +195,7 @@ def prepare(
     config = _plain(config)
     if (path / "config.json").exists():
         existing = open(path)
-        differences = _differences(existing.config, config)
+        differences = configuration_changes(existing.config, config)
         if existing.latest_step is not None and origin is not None:
             origin = origin_of(path, origin.run, origin.kind)
         if not (differences or existing.data_changes(data or {})) and origin in (None, existing.origin):
@@ -274,6 +274,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     return value
+
+
+def configuration_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two configurations, in words; a field of `data` that one does not have has its default."""
+    return _differences(_with_data_fields(_plain(old)), _with_data_fields(_plain(new)))
+
+
+def _with_data_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    # The readers of data take a second to import, which opening a run should not cost.
+    from seatbelt_jax.data import DataConfig
+
+    defaults = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "name"}
+    found = {**defaults, **_mapping(config.get("data"))}
+    return {**config, "data": {**found, "crop": found["crop"] or []}}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

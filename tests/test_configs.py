@@ -14,6 +14,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from configs import _base
 from seatbelt_jax import data, models, run, sections, training
 from seatbelt_jax.data.swiss_roll import POINT_SHAPE
 from seatbelt_jax.models import ModelConfig
@@ -26,6 +27,7 @@ from tests import launchers
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 NAMES = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
 SECTIONS = {
+    "data": data.DataConfig,
     "model": ModelConfig,
     "objective": ObjectiveConfig,
     "optimizer": OptimizerConfig,
@@ -55,13 +57,15 @@ def variants(name):
 def image_shape(config):
     if config.data.name == "swiss_roll":
         return POINT_SHAPE
-    channels = config.data.channels if config.data.name == "mock" else 3 if config.data.name in COLOURED else 1
+    channels = 3 if config.data.name in COLOURED else config.data.channels or 1
     return (config.data.image_size, config.data.image_size, channels)
 
 
 def build(config):
     """The model and settings, by the checks that training makes at the door."""
     values = config.to_dict()
+    # What launch/train.py chooses by the number of images.
+    values["train"]["batch_size"] = values["train"]["batch_size"] or 32
     sections.parse(data.DataConfig, "data", values["data"])
     settings = training.parse_settings(values)
     models.make_likelihood(values["model"])
@@ -91,6 +95,21 @@ def test_every_variant_is_told_complete_and_builds(name):
             if section != "discriminator" or section in config:
                 assert set(config[section]) == {field.name for field in dataclasses.fields(fields)}, (variant, section)
         assert ("discriminator" in config) == (config.objective.estimator == "density_ratio")
+
+
+def test_what_a_configuration_says_of_data_by_default_is_what_data_do_by_default():
+    defaults = {field.name: field.default for field in dataclasses.fields(data.DataConfig) if field.name != "name"}
+    assert {**_base.DATA, "crop": _base.DATA["crop"] or None} == {**defaults, "name": "mock"}
+    for file in sorted((FOLDER / "sweeps").glob("[!_]*.py")):
+        config = importlib.import_module(f"configs.sweeps.{file.stem}").get_config()
+        for name, section in config.get("data_sets", {"base": config.base.data}).items():
+            assert set(section) == set(_base.DATA), (file.stem, name)
+
+
+def test_smoke_variants_leave_the_colours_of_a_folder_to_it():
+    for name in NAMES:
+        config = config_of(name, "smoke")
+        assert config.data.channels == (3 if config_of(name).data.name in COLOURED or name == "folder" else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,7 +146,7 @@ def test_the_papers_networks_and_training_are_those_of_willetts_2021():
     """App. G: networks, Gaussian likelihood of 0.1, Adam at 1e-3 with cosine decay, batches of 1024."""
     for name in NAMES:
         config = config_of(name)
-        if name.startswith(("mnist_", "swiss")) or name in ("sprites_factor_vae", "sprites_joint_vae"):
+        if name.startswith(("mnist_", "swiss")) or name in ("sprites_factor_vae", "sprites_joint_vae", "folder"):
             continue
         small = name in ("svhn", "cifar10", "mnist", "fashion_mnist")
         assert config.data.image_size == (32 if small else 64)

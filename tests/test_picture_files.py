@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import folder
 from seatbelt_jax import data
-from tests.local_files import eight_pictures, everything, flat, load, noise, save, truncate
+from seatbelt_jax.data import picture_files
+from seatbelt_jax.data.fitting import Fitting
+from tests.local_files import BYTES, eight_pictures, everything, flat, load, noise, save, truncate
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_grey_beside_colours_is_refused_unless_channels_say_which(tmp_path):
 def test_a_file_that_is_no_picture_is_named_and_refused_or_skipped(pictures):
     (pictures / "3.png").write_text("GIF89a? No: text.")
     (pictures / "9.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"3\.png is neither PNG nor JPEG.*data\.on_corrupt=skip"):
+    with pytest.raises(ValueError, match=r"3\.png is no PNG, JPEG, .* file.*data\.on_corrupt=skip"):
         load(f"folder:{pictures}")
     with pytest.warns(UserWarning, match=r"left out 2 of 9 files: .*3\.png.*9\.jpg"):
         splits = load(f"folder:{pictures}", on_corrupt="skip")
@@ -87,8 +90,8 @@ def test_a_file_that_is_no_picture_is_named_and_refused_or_skipped(pictures):
 
 
 def test_other_formats_are_refused_whatever_their_name(pictures):
-    Image.fromarray(flat(1)).save(pictures / "3.png", format="GIF")
-    with pytest.raises(ValueError, match=r"3\.png is neither PNG nor JPEG"):
+    Image.fromarray(flat(1)).save(pictures / "3.png", format="ICO")
+    with pytest.raises(ValueError, match=r"3\.png is no PNG, JPEG, WEBP, BMP, TIFF, GIF file"):
         load(f"folder:{pictures}")
 
 
@@ -135,3 +138,108 @@ def test_batches_hold_the_pictures_of_their_numbers_on_host_and_device_and_pass_
         truncate(file, 0.7)
     with pytest.raises(ValueError, match=r"\d\.png is damaged"):
         next(data.batches(dataset, batch_size=2, seed=0, start=0, stop=5))
+
+
+TURNED = np.repeat(np.repeat(np.array([[200, 100], [50, 0], [150, 250]], np.uint8), 16, 0), 16, 1)
+# What a camera stores, by Exif's note on it, of the picture that is to be seen.
+STORED = {
+    1: TURNED,
+    2: TURNED[:, ::-1],
+    3: TURNED[::-1, ::-1],
+    4: TURNED[::-1],
+    5: TURNED.T,
+    6: np.rot90(TURNED),
+    7: np.rot90(TURNED, 2).T,
+    8: np.rot90(TURNED, 3),
+}
+
+
+def save_with_orientation(path, pixels, orientation, **options):
+    note = Image.Exif()
+    note[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, exif=note, **options)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("png", {}),
+        ("jpg", {"quality": 100}),
+        ("webp", {"lossless": True}),
+        ("tif", {}),
+        ("tiff", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_pictures_are_turned_upright(tmp_path, suffix, options):
+    """A part that is cut out is cut out of the upright picture, whose size is checked."""
+    for orientation, stored in STORED.items():
+        pictures = tmp_path / f"{orientation}"
+        pictures.mkdir()
+        for name in "ab":
+            save_with_orientation(pictures / f"{name}.{suffix}", stored, orientation, **options)
+        images = everything(load(f"folder:{pictures}", channels=1, crop=(36, 20, 8, 8)))[0]
+        np.testing.assert_allclose(images, 250.0, atol=4.0)
+        with pytest.raises(ValueError, match="does not fit"):
+            load(f"folder:{pictures}", channels=1, crop=(0, 0, 32, 48))
+
+
+def test_a_damaged_note_on_the_side_that_is_up_costs_no_picture(tmp_path):
+    for name in "ab":
+        Image.fromarray(flat(100)).save(tmp_path / f"{name}.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff junk")
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"):
+        images = everything(load(f"folder:{tmp_path}"))[0]
+    np.testing.assert_array_equal(images, 100.0)
+
+
+def test_the_digest_tells_turned_pictures_and_stays_what_it_was_for_others(tmp_path):
+    digests = []
+    for orientation in (1, 6):
+        for name in "ab":
+            save_with_orientation(tmp_path / f"{name}.png", flat(7), orientation)
+        digests.append(load(f"folder:{tmp_path}").train.digest)
+    assert digests[0] != digests[1]
+    paths = sorted(tmp_path.iterdir())
+    plain = picture_files.dataset("", tmp_path, paths, Fitting(8), channels=1)
+    upright = picture_files.dataset("", tmp_path, paths, Fitting(8), channels=1, orientations=np.array([1, 1]))
+    assert plain.digest == upright.digest
+
+
+@pytest.mark.parametrize("suffix", ["webp", "bmp", "tif", "tiff", "gif", "BMP"])
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_other_formats_are_read(tmp_path, suffix, mode):
+    picture = Image.fromarray(np.full((8, 8, 3), (200, 50, 0) if mode != "L" else 100, np.uint8))
+    for name in "ab":
+        converted = picture.convert(mode, palette=Image.Palette.ADAPTIVE) if suffix != "webp" else picture
+        converted.save(tmp_path / f"{name}.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    images = everything(load(f"folder:{tmp_path}"))[0]
+    assert images.shape[-1] == (1 if mode == "L" and suffix != "webp" else 3)
+    np.testing.assert_allclose(images, np.broadcast_to(np.asarray(picture)[..., : images.shape[-1]], images.shape))
+
+
+def test_the_first_of_several_frames_is_read_and_said(tmp_path):
+    frames = [Image.fromarray(flat(value)) for value in (40, 200)]
+    for name in ("a.gif", "b.webp", "c.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    save(tmp_path / "d.png", flat(40))
+    with pytest.warns(UserWarning, match=r"3 of 4 pictures have several frames, .*a\.gif for example; the first"):
+        images = everything(load(f"folder:{tmp_path}", channels=1))[0]
+    np.testing.assert_allclose(images, 40.0, atol=3.0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_whose_white_is_not_known_are_refused(tmp_path, kind):
+    for name in "ab":
+        Image.fromarray(np.full((8, 8), 70_000, kind)).save(tmp_path / f"{name}.tif")
+    with pytest.raises(ValueError, match=r"a\.tif holds floats or numbers of 32 bits"):
+        load(f"folder:{tmp_path}")
+
+
+def test_mixed_pictures_are_read_as_configs_folder_says(tmp_path):
+    for number, mode in enumerate(("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")):
+        suffix = "jpg" if mode == "CMYK" else "png"
+        Image.fromarray(noise(5 + number, 20 - number, 3)).convert(mode).save(tmp_path / f"{mode}.{suffix}")
+    (tmp_path / "broken.png").write_bytes(b"")
+    given = {"image_size": 8, "name": f"folder:{tmp_path}", "held_out": 0.25}
+    with pytest.warns(UserWarning, match="left out 1 of 8 files"):
+        splits = data.load(folder.get_config().data.to_dict() | given, BYTES)
+    assert everything(splits)[0].shape == (7, 8, 8, 3)

@@ -1,6 +1,8 @@
 """Folders of pictures, with and without classes and splits; 3D Chairs."""
 
 import os
+import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -105,7 +107,10 @@ def test_other_files_hidden_ones_and_links_that_lead_out_are_not_read(pictures, 
     (pictures / "broken.png").symlink_to(pictures / "gone.png")
     (pictures / "stays.png").symlink_to(pictures / "7.png")
     os.mkfifo(pictures / "pipe.png")
-    with pytest.warns(UserWarning, match=r"left out 3 links \(broken\.png, folder, leaves\.png\) that lead out"):
+    with (
+        pytest.warns(UserWarning, match=r"left out 3 links \(broken\.png, folder, leaves\.png\) that lead out"),
+        pytest.warns(UserWarning, match=r"left out pictures: 1 \(pipe\.png\) are no regular file"),
+    ):
         splits = load(f"folder:{pictures}")
     images, labels, _ = everything(splits)
     np.testing.assert_array_equal(images[:, 0, 0, 0], [*(10.0 * np.arange(8)), 70.0])
@@ -168,8 +173,17 @@ def test_classes_that_train_has_not_are_refused(tmp_path):
 
 
 def test_a_folder_smaller_than_a_batch_is_refused(pictures):
-    with pytest.raises(ValueError, match="batch size 7 does not fit the 6 images"):
+    told = "batch size 7 does not fit the 6 images .*between 1 and 6, such as --config.train.batch_size=2"
+    with pytest.raises(ValueError, match=told):
         data.check_batch_size(7, load(f"folder:{pictures}").train)
+
+
+def test_the_batch_size_that_is_chosen_fits(pictures):
+    assert [data.fitting_batch_size(size) for size in (2, 6, 31, 475, 1023, 1024, 10**6)] == [2, 2, 2, 32, 64, 128, 128]
+    for devices in (1, 2, 3, 8):
+        for size in (24, 100, 5_000):
+            chosen = data.fitting_batch_size(size, devices)
+            assert chosen % devices == 0 and devices <= chosen <= min(size, 128)
 
 
 def chair_folder(root):
@@ -216,3 +230,33 @@ def test_parts_of_other_names_are_not_taken_for_classes(tmp_path, other):
         save(tmp_path / part / "1.png", flat(20))
     with pytest.raises(ValueError, match="would be a part, not a class"):
         load(f"folder:{tmp_path}")
+
+
+def test_what_looks_like_a_picture_and_is_not_read_is_counted(pictures):
+    (pictures / "a.heic").write_bytes(b"")
+    (pictures / "b.PSD").write_bytes(b"")
+    save(pictures / "c.png", flat(1))
+    (pictures / "c.png").rename(pictures / "c")
+    (pictures / "notes.txt").write_text("GIF, PNG")
+    with pytest.warns(
+        UserWarning, match=r"left out pictures: 3 \(a\.heic, b\.PSD, c\) are no .* named .*\.png, .*rename"
+    ):
+        assert len(everything(load(f"folder:{pictures}"))[0]) == 8
+    for file in pictures.glob("*.png"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"holds no pictures: 3 \(a\.heic"):
+        load(f"folder:{pictures}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_names_that_are_not_utf_8_are_names_like_others(tmp_path):
+    folder = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for name in (b"a\xff.png", b"b\xe9.png", b"\xe9.heic"):
+        save(folder / os.fsdecode(name), flat(10)) if name.endswith(b"png") else (folder / os.fsdecode(name)).touch()
+    with pytest.warns(UserWarning, match=r"caf\\xe9: left out pictures: 1 \(\\xe9\.heic\)"):
+        splits = load(f"folder:{folder}")
+    assert splits.train.name == f"folder:{tmp_path}/caf\\xe9" and splits.train.digest
+    (folder / os.fsdecode(b"a\xff.png")).write_bytes(b"")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"a\\xff\.png is no PNG") as caught:
+        load(f"folder:{folder}")
+    assert f"{caught.value}".encode()

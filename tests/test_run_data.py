@@ -1,6 +1,7 @@
 """What launchers read of a run's data after training: the parts it did not see, and none that have changed."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -65,6 +66,24 @@ def test_no_launcher_goes_on_from_a_run_whose_data_have_changed(trained, path):
     finally:
         write(folder, 8)
     train(config, path)
+
+
+def test_a_run_from_before_a_field_of_data_was_in_its_configuration_goes_on(trained, path):
+    _, config = trained
+    fields = {"channels": 0, "num_images": 256, "crop": (), "fit": "resize", "on_corrupt": "refuse", "data_dir": ""}
+    launchers.load("train").train(config | {"data": config["data"] | fields}, path)
+    with pytest.raises(ValueError, match=r"another configuration: data\.crop was \[\] and is \[0, 0, 8, 8\];"):
+        launchers.load("train").prepare(config | {"data": config["data"] | {"crop": (0, 0, 8, 8)}}, path)
+
+
+def test_a_batch_size_that_is_left_open_is_chosen_and_written(trained, tmp_path, capsys):
+    _, config = trained
+    config = config | {"train": config["train"] | {"batch_size": 0}}
+    train = launchers.load("train")
+    assert train.prepare(config, tmp_path / "run").settings.train.batch_size == 2
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["train"]["batch_size"] == 2
+    assert "batches of 2" in capsys.readouterr().out
+    train.prepare(config, tmp_path / "run")
 
 
 def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held_out(trained, path, tmp_path, capsys):

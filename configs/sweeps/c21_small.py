@@ -29,7 +29,7 @@ from configs import _base
 # which attacks for damage do not look at.
 _IMAGES = 25
 _FIRST = ",".join(f"{image}-{image + 1}" for image in range(_IMAGES))
-_STORED = {"image_size": 32, "fit": "pad", "held_out": 0.05, "data_dir": ""}
+_STORED = {**_base.DATA, "image_size": 32, "fit": "pad"}
 
 
 def get_config() -> ConfigDict:
@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "base": base,
-            "data_sets": {name: {"name": name, **_STORED} for name in ("mnist", "fashion_mnist", "cifar10")},
+            "data_sets": {name: {**_STORED, "name": name} for name in ("mnist", "fashion_mnist", "cifar10")},
             "grids": {
                 "beta": {"data": ("mnist",), "beta": (0.1, 1.0, 10.0), "tau": (0.0,), "seed": (0,)},
                 "tau": {"data": ("mnist",), "beta": (1.0,), "tau": (0.0, 0.1, 0.5, 1.0), "seed": (0,)},

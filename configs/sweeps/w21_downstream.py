@@ -14,9 +14,10 @@ and for its networks --sweep.base.model.network=conv --sweep.base.model.widths='
 
 from ml_collections import ConfigDict
 
+from configs import _base
 from configs.sweeps import w21_small
 
-_COLOUR = {"image_size": 32, "fit": "resize", "held_out": 0.05, "data_dir": ""}
+_COLOUR = {**_base.DATA, "image_size": 32}
 
 
 def get_config() -> ConfigDict:
@@ -28,8 +29,8 @@ def get_config() -> ConfigDict:
             "data_sets": {
                 "mnist": config.data_sets.mnist,
                 "fashion_mnist": config.data_sets.fashion_mnist,
-                "svhn": {"name": "svhn_cropped", **_COLOUR},
-                "cifar10": {"name": "cifar10", **_COLOUR},
+                "svhn": {**_COLOUR, "name": "svhn_cropped"},
+                "cifar10": {**_COLOUR, "name": "cifar10"},
             },
             "models": {name: config.models[name] for name in ("beta_tcvae", "seatbelt")},
             "grids": {

@@ -23,21 +23,14 @@ from configs.sweeps import w21_small
 
 _BETAS = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 _DATA = ("chairs", "faces", "dsprites")
-_STORED = {"image_size": 64, "fit": "resize"}
 _IMAGES = 100_000
 
 
 def get_config() -> ConfigDict:
     data = {
-        "chairs": {
-            "name": "chairs:rendered_chairs",
-            "crop": (100, 100, 400, 400),
-            "held_out": 0.05,
-            "on_corrupt": "refuse",
-            **_STORED,
-        },
-        "faces": {"name": "npz:faces.npz", "held_out": 0.05, **_STORED},
-        "dsprites": {"name": "dsprites", "held_out": 0.01, "data_dir": "", **_STORED},
+        "chairs": {**_base.DATA, "name": "chairs:rendered_chairs", "crop": (100, 100, 400, 400)},
+        "faces": {**_base.DATA, "name": "npz:faces.npz"},
+        "dsprites": {**_base.DATA, "name": "dsprites", "held_out": 0.01},
     }
     base = _base.stored(data["chairs"], training_images=_IMAGES)
     # Models of several layers have theirs.

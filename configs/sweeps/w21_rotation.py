@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "base": config.base,
-            "data_sets": {"sprites": {"name": "sprites", "image_size": 64}},
+            "data_sets": {"sprites": {**config.data_sets.sprites, "image_size": 64}},
             "models": {name: config.models[name] for name in ("beta_tcvae", "seatbelt")},
             "grids": grids,
             "together": 1,

@@ -31,7 +31,7 @@ from configs import _base
 
 _BETAS = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 _DATA = ("sprites", "mnist", "fashion_mnist")
-_STORED = {"image_size": 32, "fit": "pad", "held_out": 0.05, "data_dir": ""}
+_STORED = {**_base.DATA, "image_size": 32, "fit": "pad"}
 _LAYERS = {"free_bits": 0.5}
 
 
@@ -44,9 +44,9 @@ def get_config() -> ConfigDict:
         {
             "base": base,
             "data_sets": {
-                "sprites": {"name": "sprites", "image_size": 32},
-                "mnist": {"name": "mnist", **_STORED},
-                "fashion_mnist": {"name": "fashion_mnist", **_STORED},
+                "sprites": {**_base.DATA, "name": "sprites", "image_size": 32},
+                "mnist": {**_STORED, "name": "mnist"},
+                "fashion_mnist": {**_STORED, "name": "fashion_mnist"},
             },
             "models": {
                 "beta_vae": {"objective": {"penalty": "kl"}},

@@ -1,7 +1,7 @@
 """Images by number: embedded ones, local files, TensorFlow Datasets; and batches of them."""
 
 from seatbelt_jax.data.dataset import Dataset, Splits
-from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size
+from seatbelt_jax.data.pipeline import batch_indices, batches, check_batch_size, fitting_batch_size
 from seatbelt_jax.data.resident import place_on_device
 from seatbelt_jax.data.sources import DataConfig, load, one_factor_pairs
 
@@ -12,6 +12,7 @@ __all__ = [
     "batch_indices",
     "batches",
     "check_batch_size",
+    "fitting_batch_size",
     "load",
     "one_factor_pairs",
     "place_on_device",

@@ -15,7 +15,7 @@ from seatbelt_jax.data.dataset import Splits
 from seatbelt_jax.data.fitting import Fitting
 from seatbelt_jax.data.held_out import hold_out
 from seatbelt_jax.data.inside import Inside
-from seatbelt_jax.data.local_path import existing
+from seatbelt_jax.data.local_path import existing, printable
 from seatbelt_jax.data.picture_files import OnCorrupt
 
 # As the archive unpacks.
@@ -43,13 +43,21 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     inside.warn_of_links()
     if not paths:
         raise ValueError(
-            f"{path} holds no rendered chairs; there must be {_FOLDER}/ID/renders/image_*_pNNN_tNNN_*.png in it"
+            f"{printable(path)} holds no rendered chairs; there must be "
+            f"{_FOLDER}/ID/renders/image_*_pNNN_tNNN_*.png in it"
         )
     found = picture_files.survey(paths, fitting, channels=channels or 1, on_corrupt=on_corrupt)
     kept = [paths[place] for place in found.kept]
     factors = _factors(kept)
     everything = picture_files.dataset(
-        f"chairs:{path}", root, kept, fitting, channels=found.channels, labels=factors[:, 0], factors=factors
+        f"chairs:{printable(path)}",
+        root,
+        kept,
+        fitting,
+        channels=found.channels,
+        labels=factors[:, 0],
+        factors=factors,
+        orientations=found.orientations,
     )
     return hold_out(everything, held_out)
 

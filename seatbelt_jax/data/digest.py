@@ -25,7 +25,7 @@ def digest_of(*parts: str | bytes | int | Shaped[np.ndarray, "..."] | None) -> s
             found.update(np.ascontiguousarray(rows, kind).tobytes())
         else:
             # With the length, so that no two lists of texts read the same.
-            text = part if isinstance(part, bytes) else f"{part}".encode()
+            text = part if isinstance(part, bytes) else f"{part}".encode("utf-8", "surrogateescape")
             found.update(f"{len(text)} ".encode() + text)
     return found.hexdigest()
 

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from seatbelt_jax.data import picture_files
+from seatbelt_jax.data import other_formats, picture_files
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.fitting import Fitting
 from seatbelt_jax.data.held_out import hold_out, in_parts
 from seatbelt_jax.data.inside import Inside
-from seatbelt_jax.data.local_path import existing
+from seatbelt_jax.data.local_path import existing, printable
 from seatbelt_jax.data.picture_files import OnCorrupt
 
+_NAMED = 3
 _TRAIN, _VALIDATION, _TEST = "train", ("validation", "valid", "val"), "test"
 
 
 def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None = None, on_corrupt: OnCorrupt) -> Splits:
-    """Opens the PNG and JPEG files of a folder, in the order of their names.
+    """Opens the picture files of a folder (`picture_files.SUFFIXES`), in the order of their names.
 
     They lie in the folder itself, or in subfolders, one a class: these, in the order of their names, are labels 0, 1,
     and so on. Where the folder has a subfolder train and one of validation (valid, val) and test, each of these is such
@@ -28,7 +29,8 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     part for validation, some of the training images are held out for it. A part may be without classes.
 
     Not read: other files, names that begin with a dot; and, with a warning that counts them, pictures in subfolders of
-    subfolders, and symbolic links that lead out of the folder.
+    subfolders, files that look like pictures of formats that are not read, what has the name of a picture and is no
+    regular file, and symbolic links that lead out of the folder.
 
     Args:
       path: of the folder.
@@ -44,7 +46,7 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
     """
     root = existing(path, "folder", "folder")
     if not root.is_dir():
-        raise ValueError(f"{path} is a file; folder: goes on with the path of a folder of pictures")
+        raise ValueError(f"{printable(path)} is a file; folder: goes on with the path of a folder of pictures")
     inside = Inside(root)
     try:
         return _splits(path, inside, fitting, held_out, channels, on_corrupt)
@@ -55,15 +57,16 @@ def load(path: str, fitting: Fitting, held_out: float, *, channels: int | None =
 def _splits(
     path: str, inside: Inside, fitting: Fitting, held_out: float, channels: int | None, on_corrupt: OnCorrupt
 ) -> Splits:
-    root = inside.root
+    root, path = inside.root, printable(path)
     parts = {entry.name: entry for entry in inside.entries(root) if entry.is_dir()}
     named = [name for name in _VALIDATION if name in parts]
     if _TRAIN not in parts or not (named or _TEST in parts):
         if of_parts := [name for name in parts if name.lower() in (_TRAIN, *_VALIDATION, _TEST)]:
             # Taken for classes, they would put the pictures of all parts into training.
             raise ValueError(
-                f"{path} has the subfolders {', '.join(sorted(parts))}: {', '.join(of_parts)} would be a part, not a "
-                f"class; name them {_TRAIN}, {_VALIDATION[0]} and {_TEST}, {_TRAIN} and one other at least"
+                f"{path} has the subfolders {printable(', '.join(sorted(parts)))}: {', '.join(of_parts)} would be "
+                f"a part, not a class; name them {_TRAIN}, {_VALIDATION[0]} and {_TEST}, {_TRAIN} and one other at "
+                "least"
             )
         return hold_out(_part(f"folder:{path}", root, inside, None, fitting, channels, on_corrupt)[0], held_out)
     if len(named) > 1:
@@ -95,13 +98,24 @@ def _part(
 ) -> tuple[Dataset, Sequence[str]]:
     """The pictures of one folder, and its classes; those of `train` where they are given."""
     paths, labels, classes = _pictures(root, inside, classes)
-    deeper = _deeper(root)
-    left_out = f"{len(deeper)} lie deeper than in one subfolder for each class, as {deeper[0]}" if deeper else ""
+    left_out = []
+    if deeper := _deeper(root):
+        place = printable(deeper[0])
+        left_out.append(
+            f"{len(deeper)} lie deeper than in one subfolder for each class, as {place}; move them, or open a folder "
+            "further down"
+        )
+    if unread := _unread(root, inside):
+        named = ", ".join(printable(file.relative_to(root)) for file in unread[:_NAMED])
+        left_out.append(
+            f"{len(unread)} ({named}{', ...' if len(unread) > _NAMED else ''}) are no regular file or not named as one "
+            f"of {', '.join(picture_files.SUFFIXES)}; convert or rename them"
+        )
     if not paths:
-        reason = left_out or f"no file that ends in {', '.join(picture_files.SUFFIXES)}"
-        raise ValueError(f"{root} holds no pictures: {reason}")
-    if left_out:
-        warnings.warn(f"{root}: left out pictures: {left_out}; move them, or open a folder further down", stacklevel=2)
+        reason = "; ".join(left_out) or f"no file that ends in {', '.join(picture_files.SUFFIXES)}"
+        raise ValueError(f"{printable(root)} holds no pictures: {reason}")
+    for reason in left_out:
+        warnings.warn(f"{printable(root)}: left out pictures: {reason}", stacklevel=2)
     found = picture_files.survey(paths, fitting, channels=channels, on_corrupt=on_corrupt)
     everything = picture_files.dataset(
         name,
@@ -110,6 +124,7 @@ def _part(
         fitting,
         channels=found.channels,
         labels=None if labels is None else labels[found.kept],
+        orientations=found.orientations,
     )
     return everything, classes
 
@@ -127,13 +142,14 @@ def _pictures(
     }
     if beside and of_class:
         raise ValueError(
-            f"{root} holds pictures in itself ({beside[0].name}) and in subfolders ({next(iter(of_class))}); "
+            f"{printable(root)} holds pictures in itself ({printable(beside[0].name)}) and in subfolders "
+            f"({printable(next(iter(of_class)))}); "
             "it must be one or the other, because subfolders are classes"
         )
     if classes is None:
         classes = list(of_class)
     elif unknown := set(of_class) - set(classes):
-        raise ValueError(f"{root} has classes that train has not: {', '.join(sorted(unknown))}")
+        raise ValueError(f"{printable(root)} has classes that train has not: {printable(', '.join(sorted(unknown)))}")
     if beside:
         return beside, None, classes
     labels = [classes.index(name) for name, pictures in of_class.items() for _ in pictures]
@@ -150,6 +166,19 @@ def _deeper(root: pathlib.Path) -> list[pathlib.Path]:
             files = (folder / name for name in sorted(names) if not name.startswith("."))
             found += [file for file in files if _is_picture(file)]
     return found
+
+
+def _unread(root: pathlib.Path, inside: Inside) -> list[pathlib.Path]:
+    """What looks like a picture and is not read, in the folder and in its subfolders."""
+    entries = inside.entries(root)
+    of_folders = [file for entry in entries if entry.is_dir() for file in inside.entries(entry)]
+    return [file for file in (*entries, *of_folders) if _is_unread(file)]
+
+
+def _is_unread(entry: pathlib.Path) -> bool:
+    if entry.suffix.lower() in picture_files.SUFFIXES:
+        return not entry.is_file() and not entry.is_dir()
+    return other_formats.looks_like_picture(entry)
 
 
 def _is_picture(entry: pathlib.Path) -> bool:

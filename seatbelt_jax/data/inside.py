@@ -4,6 +4,8 @@ import os
 import pathlib
 import warnings
 
+from seatbelt_jax.data.local_path import printable
+
 _NAMED = 3
 
 
@@ -36,9 +38,9 @@ class Inside:
     def warn_of_links(self) -> None:
         """Says how many there were that are not read."""
         if number := len(self._refused):
-            named = ", ".join([*self._refused][:_NAMED]) + (", ..." if number > _NAMED else "")
+            named = printable(", ".join([*self._refused][:_NAMED])) + (", ..." if number > _NAMED else "")
             warnings.warn(
-                f"{self.root}: left out {number} {'link' if number == 1 else 'links'} ({named}) that lead out of this "
-                "folder or nowhere; put the files themselves into it, if they belong to the data",
+                f"{printable(self.root)}: left out {number} {'link' if number == 1 else 'links'} ({named}) "
+                "that lead out of this folder or nowhere; put the files themselves into it, if they belong to the data",
                 stacklevel=2,
             )

@@ -13,15 +13,30 @@ from seatbelt_jax.data.dataset import Dataset
 # More threads than cores only wait for each other.
 READ_THREADS = min(8, os.cpu_count() or 1)
 _PREFETCHED_BATCHES = 8
+# Of batch sizes that are chosen, not given.
+_LARGEST_CHOSEN, _BATCHES_AN_EPOCH = 128, 8
 
 
 def check_batch_size(batch_size: int, dataset: Dataset) -> None:
-    """Raises ValueError where a batch cannot be drawn without repetition."""
+    """Raises ValueError where a batch cannot be drawn without repetition; says what to give."""
     if not 1 <= batch_size <= dataset.size:
         raise ValueError(
-            f"batch size {batch_size} does not fit the {dataset.size} images of {dataset.name!r}; "
-            f"give one between 1 and {dataset.size}"
+            f"batch size {batch_size} does not fit the {dataset.size} images of {dataset.name!r}; give one between 1 "
+            f"and {dataset.size}, such as --config.train.batch_size={fitting_batch_size(dataset.size)}"
         )
+
+
+def fitting_batch_size(size: int, devices: int = 1) -> int:
+    """The batch size for `size` training images where nobody names one.
+
+    It is the largest power of two that is at most 128 and gives at least eight batches an epoch, or the number of
+    devices times such a power, because batches are split evenly over devices. It is never more than `size`, unless
+    there are more devices than images.
+    """
+    limit = max(min(_LARGEST_CHOSEN, size // _BATCHES_AN_EPOCH), 2)
+    # A total correlation estimated from one image means nothing; two are the least.
+    per_device = max(min(limit, size) // devices, 1)
+    return devices * 2 ** (per_device.bit_length() - 1)
 
 
 def batch_indices(step: int, *, size: int, batch_size: int, seed: int) -> Int[np.ndarray, " batch"]:

@@ -35,7 +35,7 @@ class DataConfig:
 
     Attributes:
       name: "sprites" (embedded, drawn on the device), "swiss_roll" (points in space, images of one pixel),
-        "mock" (smooth random images, for trying things out), "digits" (scikit-learn's), "folder:PATH" (PNG and JPEG
+        "mock" (smooth random images, for trying things out), "digits" (scikit-learn's), "folder:PATH" (picture
         files), "chairs:PATH" (the folder of 3D Chairs), "npz:PATH" (arrays, official dSprites and 3D Faces among
         them), "mat:PATH" (SVHN's files), or the name of an image data set of TensorFlow Datasets. Relative paths
         start at the working directory, and ~ is the home folder.
@@ -47,7 +47,8 @@ class DataConfig:
       crop: of stored images alone: (top, left, height, width) cut out before resizing, in pixels of the original; () or
         None takes all of them.
       fit: of stored images alone: "resize" to image_size, bilinearly with antialiasing, or "pad" with black.
-      held_out: the share of the training images kept for validation where the data set brings no such part.
+      held_out: the share of the training images kept for validation where the data set brings no such part;
+        not read for "sprites", "mock" and "swiss_roll", whose shares are fixed.
       on_corrupt: "folder" and "chairs" alone: what a damaged picture does, "refuse" to open the data set or "skip"
         that picture; see `picture_files.survey`.
       data_dir: TensorFlow Datasets alone: where they were prepared; its own default if empty.

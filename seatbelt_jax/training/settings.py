@@ -45,7 +45,8 @@ class TrainConfig:
 
     Attributes:
       steps: optimiser steps in all.
-      batch_size: images a step; total correlation wants hundreds or more.
+      batch_size: images a step; total correlation wants hundreds or more. 0 leaves it to
+        launch/train.py, which chooses one that fits the data (`data.fitting_batch_size`) and writes it to config.json.
       log_every, evaluate_every, checkpoint_every: in steps.
       evaluation_images: validation images per evaluation, fewer where there are not as many.
       resident_mib: the most, in MiB, that stored images may take on the device to live there; 0 for none.
@@ -71,7 +72,7 @@ class TrainConfig:
         sections.check_types("train", self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("resident_mib", "steps_per_dispatch") else 1
+            least = 0 if field.name in ("batch_size", "resident_mib", "steps_per_dispatch") else 1
             if field.name == "shard_parameters_mib":
                 if value < 0.0:
                     raise ValueError(f"train.{field.name} must be a finite number >= 0, got {value!r}")
