@@ -20,7 +20,7 @@ import evaluation
 import train
 from sweep_cells import Cell, Sweep
 
-from seatbelt_jax import run, storage, training
+from seatbelt_jax import data, run, storage, training
 from seatbelt_jax.checkpoint import newest_step, saved_steps
 
 
@@ -79,7 +79,7 @@ def is_trained(cell: Cell, path: pathlib.Path) -> bool:
 
 def is_of(cell: Cell, path: pathlib.Path) -> bool:
     """Whether the run was made with the cell's configuration."""
-    return not run.configuration_changes(run.open(path).config, cell.config)
+    return not run.configuration_changes(run.open(path).config, cell.config, {"data": data.DEFAULTS})
 
 
 def train_cells(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, Exception]:

@@ -148,7 +148,7 @@ def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -
         _check_steps_left(origin, settings.train.steps)
         notes = [*notes, *_other_data(run.open(origin.run), config, splits)]
     if distributed.is_first():
-        run.prepare(path, config, splits.train.image_shape, splits.record, origin)
+        run.prepare(path, config, splits.train.image_shape, splits.record, origin, {"data": data.DEFAULTS})
     distributed.wait_for_all("the run directory is prepared")
     opened = run.open(path)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"

@@ -178,10 +178,12 @@ def prepare(
     image_shape: tuple[int, int, int],
     data: Mapping[str, Any] | None = None,
     origin: Origin | None = None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Run:
     """Makes a run directory, or takes an existing one of the same configuration and data.
 
-    `data` is `data.Splits.record`; without it nothing is known of the data, and nothing compared.
+    `data` is `data.Splits.record`; without it nothing is known of the data, and nothing compared. `defaults`
+    is as in `configuration_changes`.
 
     A run that has not saved anything yet has nothing to lose: it takes the new ones. One that has goes on from its own
     checkpoints, and from no newer one of its origin.
@@ -195,7 +197,7 @@ def prepare(
     config = _plain(config)
     if (path / "config.json").exists():
         existing = open(path)
-        differences = configuration_changes(existing.config, config)
+        differences = configuration_changes(existing.config, config, defaults)
         if existing.latest_step is not None and origin is not None:
             origin = origin_of(path, origin.run, origin.kind)
         if not (differences or existing.data_changes(data or {})) and origin in (None, existing.origin):
@@ -276,18 +278,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def configuration_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two configurations, in words; a field of `data` that one does not have has its default."""
-    return _differences(_with_data_fields(_plain(old)), _with_data_fields(_plain(new)))
+def configuration_changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[str]:
+    """What differs between two configurations, in words.
+
+    Args:
+      old, new: the configurations.
+      defaults: section -> field -> what a configuration means that lacks the field; those made before there was one do.
+    """
+    return _differences(*(_with_defaults(_plain(config), _plain(defaults or {})) for config in (old, new)))
 
 
-def _with_data_fields(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    # The readers of data take a second to import, which opening a run should not cost.
-    from seatbelt_jax.data import DataConfig
-
-    defaults = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "name"}
-    found = {**defaults, **_mapping(config.get("data"))}
-    return {**config, "data": {**found, "crop": found["crop"] or []}}
+def _with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    filled = {name: {**fields, **_mapping(config.get(name))} for name, fields in defaults.items() if name in config}
+    return {**config, **filled}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from tests.local_files import load
         ({"name": "cats.NPZ"}, "did you mean npz:cats.NPZ"),
         ({"name": "b/cats.mat"}, "did you mean mat:b/cats.mat"),
         ({"name": "sprites", "crop": (0, 0, 8, 8)}, "data.crop and data.fit are for stored images, and sprites"),
-        ({"name": "mock", "fit": "pad"}, r"mock are computed.* got crop=None and fit='pad'"),
+        ({"name": "mock", "fit": "pad"}, r"mock are computed.* got crop=\(\) and fit='pad'"),
         ({"name": "swiss_roll", "fit": "pad"}, "leave both out"),
         ({"name": "digits", "on_corrupt": "ignore"}, "data.on_corrupt must be one of refuse, skip"),
         ({"name": "digits", "channels": 2}, r"data\.channels must be 1 .* 3 .* 0"),

@@ -58,7 +58,7 @@ class DataConfig:
     image_size: int = 64
     channels: int = 0
     num_images: int = 256
-    crop: tuple[int, int, int, int] | tuple[()] | None = None
+    crop: tuple[int, int, int, int] | tuple[()] | None = ()
     fit: Literal["resize", "pad"] = "resize"
     held_out: float = 0.05
     on_corrupt: Literal["refuse", "skip"] = "refuse"
@@ -83,6 +83,10 @@ class DataConfig:
             raise ValueError(f"data.crop must be (top, left, height, width) in whole pixels, got {self.crop!r}")
         if not 0.0 < self.held_out < 1.0:
             raise ValueError(f"data.held_out must be a share between 0 and 1, got {self.held_out}")
+
+
+# What a configuration means that lacks a field.
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "name"}
 
 
 def _is_count(value: object) -> bool:
