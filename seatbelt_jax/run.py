@@ -287,7 +287,8 @@ def configuration_changes(
       old, new: the configurations.
       defaults: section -> field -> what a configuration means that lacks the field; those made before there was one do.
     """
-    return _differences(*(_with_defaults(_plain(config), _plain(defaults or {})) for config in (old, new)))
+    meant = _plain(defaults or {})
+    return _differences(_with_defaults(_plain(old), meant), _with_defaults(_plain(new), meant))
 
 
 def _with_defaults(config: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

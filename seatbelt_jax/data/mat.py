@@ -66,6 +66,6 @@ def _svhn(
 def _read(opened: MatFile, name: str) -> Shaped[np.ndarray, "..."]:
     array = opened[name]
     # MATLAB's numbers are double where nobody says otherwise, labels and factors too; images have more axes.
-    if array.ndim <= 2 and array.dtype.kind == "f" and np.all(np.isfinite(array) & (array == np.rint(array))):
+    if array.ndim <= 2 and array.dtype.kind == "f" and np.all((np.abs(array) < 2**53) & (array == np.rint(array))):
         return array.astype(np.int64)
     return array

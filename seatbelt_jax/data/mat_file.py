@@ -104,7 +104,7 @@ class MatFile:
             opened.seek(place)
             tag = opened.read(8)
             if len(tag) < 8:
-                return  # cut off between two arrays
+                raise self._damaged("its end is missing")
             kind, size = struct.unpack(f"{self._order}2I", tag)
             if kind not in (_MATRIX, _COMPRESSED):
                 raise self._damaged(f"at byte {place} there is no array")

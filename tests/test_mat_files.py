@@ -1,0 +1,63 @@
+"""The reader of MATLAB files against SciPy's, and with damage of every byte."""
+
+import struct
+
+import numpy as np
+import pytest
+import scipy.io
+
+from seatbelt_jax.data.mat_file import MatFile
+from tests.local_files import load, noise
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_are_those_that_scipy_reads(tmp_path, compressed):
+    file = tmp_path / "a.mat"
+    arrays = {f"a_{np.dtype(kind)}": np.arange(24).reshape(2, 3, 4).astype(kind) for kind in "bBhHiIlLfd"}
+    arrays |= {
+        "x": np.array([[5]], np.uint8),
+        "flag": np.eye(3) > 0,
+        "a" * 31: noise(2, 40, 50),
+        "none": np.zeros((0, 3)),
+    }
+    others = {"cell": np.array([1, "b"], object), "text": "text", "struct": {"a": 1}, "complex": np.eye(2) * 1j}
+    scipy.io.savemat(file, arrays | others, do_compression=compressed)
+    found = MatFile(file)
+    assert found.names == tuple(arrays)
+    for name, expected in arrays.items():
+        assert found[name].dtype == expected.dtype
+        np.testing.assert_array_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_no_wrong_byte_does_more_than_a_message_of_one_line_with_the_file(tmp_path, compressed):
+    """SciPy's reader ends the interpreter at some of these."""
+    file = tmp_path / "a.mat"
+    arrays = {"images": noise(3, 4, 4), "labels": np.arange(3.0)[:, None]}
+    scipy.io.savemat(file, arrays, do_compression=compressed)
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(100, len(whole)):
+        for value in (0xFF, whole[place] ^ 0x01):
+            file.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                load(f"mat:{file}", image_size=4)
+            except (ValueError, TypeError) as error:
+                refused += 1
+                assert "a.mat" in str(error) and "\n" not in str(error), (place, value)
+    assert refused > 100
+    (first,) = struct.unpack("<I", whole[132:136])
+    for length in {*range(0, len(whole), 7)} - {136 + first}:  # there the file ends between two arrays
+        file.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"a\.mat"):
+            load(f"mat:{file}", image_size=4)
+
+
+def test_a_claim_of_a_huge_array_is_refused_before_memory_is_taken(tmp_path):
+    file = tmp_path / "a.mat"
+    scipy.io.savemat(file, {"images": noise(3, 4, 4)})
+    content = file.read_bytes()
+    shape = struct.pack("<3i", 3, 4, 4)
+    file.write_bytes(content.replace(shape, struct.pack("<3i", 2**31 - 1, 2**31 - 1, 2**31 - 1)))
+    with pytest.raises(ValueError, match=r"a\.mat .* has not as many numbers as its shape"):
+        load(f"mat:{file}", image_size=4)
