@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import concrete, elbo, gaussian, models, training
+from seatbelt_jax import concrete, elbo, gaussian, likelihood, models, posterior, training
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.training import recipe, state, step
 from seatbelt_jax.vae import Encoding
 
@@ -91,3 +92,90 @@ def test_a_step_on_copies_of_one_image_with_one_latent(batch, estimator):
     take = jax.jit(functools.partial(step.train_step, recipe=made))
     after, metrics = take(before, jnp.ones((batch, 8, 8, 1)), jax.random.key(1))
     assert_finite((after.variables, after.training, metrics))
+
+
+def assert_no_nan(tree):
+    assert not any(np.any(np.isnan(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("name", ["log_prob", "kl_divergence", "symmetric_kl", "wasserstein2", "sample"])
+def test_gaussians_of_any_scale_are_never_nan(name):
+    function = getattr(gaussian, name)
+
+    @jax.jit
+    def value_and_gradient(mean, log_std, other, other_log_std):
+        q, p = DiagonalGaussian(mean, log_std), DiagonalGaussian(other, other_log_std)
+        value, pull_back = jax.vjp(lambda q, p: function(q, p.mean if name in ("log_prob", "sample") else p), q, p)
+        return value, pull_back(jnp.ones_like(value))
+
+    mean = jnp.array([[0.0, 1e3], [1e-3, 3e38]])
+    for log_std in (-1e3, -89.0, 0.0, 89.0, 1e3):
+        for other_log_std in (-1e3, -89.0, 0.0, 89.0, 1e3):
+            for other in (mean, -mean):
+                scales = (jnp.full((2, 2), scale) for scale in (log_std, other_log_std))
+                assert_no_nan(value_and_gradient(mean, next(scales), other, next(scales)))
+
+
+@pytest.mark.parametrize("estimator", ["mws", "mss", "exact"])
+def test_total_correlation_at_any_scale_is_never_nan(estimator):
+    size = 3 if estimator == "exact" else DATASET
+
+    @jax.jit
+    def value_and_gradient(latents, q):
+        return jax.vjp(lambda *of: log_aggregate_posterior(*of, size, estimator=estimator), latents, q)[0], jax.grad(
+            lambda of: jnp.sum(jnp.subtract(*log_aggregate_posterior(*of, size, estimator=estimator)))
+        )((latents, q))
+
+    mean = jnp.array([[0.0, 1.0], [1.0, -1.0], [0.3, 0.2]])
+    for log_std in (-1e3, -89.0, 89.0, 1e3):
+        for scale in (0.0, 1.0, 3e38):
+            q = DiagonalGaussian(scale * mean, jnp.full((3, 2), log_std))
+            for latents in (q.mean, gaussian.sample(q, mean)):
+                assert_no_nan(value_and_gradient(latents, q))
+    # At their means the latents have their own densities: D (89 - log(2 pi) / 2), and the weight of one of them.
+    q = DiagonalGaussian(mean, jnp.full((3, 2), -89.0))
+    joint = value_and_gradient(mean, q)[0][0]
+    weight = {"mws": -np.log(3 * DATASET), "mss": -np.log(DATASET), "exact": -np.log(3)}[estimator]
+    np.testing.assert_allclose(joint, 2 * (89.0 - 0.5 * np.log(2 * np.pi)) + weight, rtol=1e-5)
+
+
+def test_impossible_classes_contribute_nothing():
+    ends = jnp.array([[-jnp.inf, 0.0, 1.0, 1e38, -1e38]])
+    whole = jnp.array([[0.5, 0.0, 1.0, -1e38, 1e38]])
+    for name in ("kl_divergence", "symmetric_kl", "wasserstein2", "location_distance"):
+        function = getattr(posterior, name)
+        for one, other in ((ends, ends), (ends, whole), (whole, ends)):
+
+            def distance(a, b, function=function):
+                return jnp.sum(function(Concrete(a, (3, 2), 0.1), Concrete(b, (3, 2), 0.1)))
+
+            assert_no_nan(jax.value_and_grad(distance, argnums=(0, 1))(one, other))
+    q, uniform = Concrete(ends[:, :3], (3,), 0.1), Concrete(jnp.zeros((1, 3)), (3,), 0.1)
+    share = np.exp([0.0, 1.0]) / np.sum(np.exp([0.0, 1.0]))
+    np.testing.assert_allclose(concrete.kl_divergence(q, uniform), [np.sum(share * np.log(3 * share))], rtol=1e-6)
+    assert np.isposinf(concrete.kl_divergence(uniform, q))
+
+    def drawn(logits):
+        return concrete.sample(Concrete(logits, (3, 2), 0.1), jnp.zeros((1, 5)))
+
+    assert_no_nan(jax.vjp(drawn, ends)[1](jnp.arange(5.0)[None]))
+
+
+def test_bernoulli_logits_of_any_size():
+    log_prob = likelihood.BernoulliLikelihood().log_prob
+    logits, images = jnp.array([[jnp.inf], [-jnp.inf], [1e38], [-1e38]]), jnp.array([[1.0], [0.0], [1.0], [0.0]])
+    np.testing.assert_array_equal(log_prob(logits, images), 0.0)
+    assert_no_nan(jax.grad(lambda a, x: jnp.sum(log_prob(a, x)), argnums=(0, 1))(logits, 1.0 - images))
+
+
+def test_a_penalty_that_weighs_nothing_is_nothing():
+    q = DiagonalGaussian(jnp.zeros((2, 2)), jnp.full((2, 2), 89.0))
+    encoding, prior = Encoding((q,), (q.mean,)), (gaussian.standard_normal(q.mean),)
+    terms = elbo.decompose(jnp.zeros(2), encoding, prior, dataset_size=2)
+    np.testing.assert_array_equal(elbo.objective(terms, beta=0.0, penalty="kl"), 0.0)
+    with pytest.raises(TypeError, match="beta must be a number"):
+        elbo.objective(terms, beta="4")
+    with pytest.raises(TypeError, match="dataset_size must be the number"):
+        elbo.decompose(jnp.zeros(2), encoding, prior, dataset_size="2")
+    with pytest.raises(TypeError, match="std must be a number"):
+        likelihood.GaussianLikelihood("0.1")
