@@ -77,39 +77,84 @@ def define_flags() -> None:
     default = Options()
     flags.DEFINE_string("run", None, "The run directory.", required=True)
     flags.DEFINE_enum(
-        "attack", default.attack, [*_OBJECTIVES, "sootla"], "The attack; sootla: Sootla 2018, Sec. 3.3, by Adam."
+        "attack",
+        default.attack,
+        [*_OBJECTIVES, "sootla"],
+        "The attack. sootla is the attack of Sootla 2018, Sec. 3.3, with Adam.",
     )
-    flags.DEFINE_string("divergence", default.divergence, "Latent attacks: kl, symmetric_kl, w2, l2 or joint_l2.")
-    flags.DEFINE_string("layers", default.layers, "Latent attacks: all, top, bottom, or numbers from 1, as in 1,3.")
-    flags.DEFINE_string("through", default.through, "Maximum damage: mean, std or both.")
-    flags.DEFINE_integer("draws", default.draws, "Noise draws to average over; 0 follows the means.", lower_bound=0)
-    flags.DEFINE_enum("threat", default.threat, ["", *_THREATS], "penalty; for maximum damage l2_ball.")
-    flags.DEFINE_integer("penalties", default.penalties, "Penalties 2^-20 .. 2^20, geometric.", lower_bound=1)
-    flags.DEFINE_list("budgets", [], "Penalties, or radii in pixel units, in place of the usual ones.")
-    flags.DEFINE_float("pixel_limit", default.pixel_limit, "Under a penalty, the most that one pixel may change.")
-    flags.DEFINE_enum("solver", default.solver, ["", *_SOLVERS], "lbfgsb; in an L2 ball projected_gradient.")
-    flags.DEFINE_integer("iterations", default.iterations, "From each start; 200, of adam 1000.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", default.learning_rate, "Of adam, in pixel units.", lower_bound=0.0)
-    flags.DEFINE_bool("keep_best", default.keep_best, "Of adam: its best iterate, not its last.")
+    flags.DEFINE_string(
+        "divergence",
+        default.divergence,
+        "Divergence that a latent attack minimises: kl, symmetric_kl, w2, l2 or joint_l2.",
+    )
+    flags.DEFINE_string(
+        "layers",
+        default.layers,
+        "Latent layers that a latent attack targets: all, top, bottom, or a list from 1 on, such as 1,3.",
+    )
+    flags.DEFINE_string("through", default.through, "What maximum_damage changes in the posterior: mean, std or both.")
+    flags.DEFINE_integer(
+        "draws", default.draws, "Number of noise draws to average over; 0 decodes the posterior means.", lower_bound=0
+    )
+    flags.DEFINE_enum(
+        "threat", default.threat, ["", *_THREATS], "Threat model. Default: penalty; l2_ball for maximum_damage."
+    )
+    flags.DEFINE_integer(
+        "penalties",
+        default.penalties,
+        "Number of penalty weights, spaced geometrically from 2^-20 to 2^20.",
+        lower_bound=1,
+    )
+    flags.DEFINE_list("budgets", [], "List of penalty weights, or of radii in pixel units, that replaces the default.")
+    flags.DEFINE_float("pixel_limit", default.pixel_limit, "Largest change of a single pixel under a penalty.")
+    flags.DEFINE_enum(
+        "solver", default.solver, ["", *_SOLVERS], "Solver. Default: lbfgsb; projected_gradient for l2_ball."
+    )
+    flags.DEFINE_integer(
+        "iterations", default.iterations, "Iteration limit for each start. Default: 200; 1000 for adam.", lower_bound=1
+    )
+    flags.DEFINE_float(
+        "learning_rate", default.learning_rate, "Learning rate of adam, in pixel units.", lower_bound=0.0
+    )
+    flags.DEFINE_bool("keep_best", default.keep_best, "Return the best iterate of adam instead of the last.")
     flags.DEFINE_bool(
         "accumulate_gradients",
         default.accumulate_gradients,
-        "Of adam: sum all gradients so far, as the code of Sootla 2018 did by mistake.",
+        "Let adam sum all gradients so far, as the code of Sootla 2018 did by mistake.",
     )
-    flags.DEFINE_float("start_std", default.start_std, "Noise of the first start, in pixel units.", lower_bound=0.0)
-    flags.DEFINE_integer("restarts", default.restarts, "Further starts, with noise; the best is kept.", lower_bound=0)
-    flags.DEFINE_integer("exchanges", default.exchanges, "Rounds of starts from other budgets' attacks.", lower_bound=0)
-    flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
-    flags.DEFINE_integer("pairs", default.pairs, "Pairs of images; by all_labels, sources a label.", 1)
+    flags.DEFINE_float(
+        "start_std",
+        default.start_std,
+        "Standard deviation of the noise added to the first start, in pixel units.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_integer(
+        "restarts", default.restarts, "Number of random restarts; the best result is kept.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "exchanges",
+        default.exchanges,
+        "Rounds in which each attack restarts from attacks under other budgets.",
+        lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "split", default.split, run_data.UNSEEN, "Data split: validation or test. Neither was used for training."
+    )
+    flags.DEFINE_integer(
+        "pairs", default.pairs, "Number of image pairs; with --pairs_by=all_labels, number of sources per label.", 1
+    )
     flags.DEFINE_string(
         "pairs_by",
         default.pairs_by,
-        "seed: any images; label: of different labels; all_labels: every ordered pair of labels; factor:NAME: sprites "
-        "that differ in shape, scale, orientation, x or y alone; or numbers of sources and targets, as in 3-7,8-9.",
+        "How pairs are chosen. seed: at random; label: at random with different labels; all_labels: every ordered pair "
+        "of labels; factor:NAME: sprites that differ only in shape, scale, orientation, x or y; or image numbers "
+        "SOURCE-TARGET, such as 3-7,8-9.",
     )
-    flags.DEFINE_integer("seed", default.seed, "Of the pairs and of all noise.", lower_bound=0)
-    flags.DEFINE_string("name", default.name, "Put at the end of the results' names, to keep them beside others.")
-    flags.DEFINE_integer("lanes_at_once", default.lanes_at_once, "Attacks held on each device together.", 1)
+    flags.DEFINE_integer("seed", default.seed, "Seed of the pairs and of all noise.", lower_bound=0)
+    flags.DEFINE_string("name", default.name, "Suffix of the result files' names, which keeps earlier results.")
+    flags.DEFINE_integer(
+        "lanes_at_once", default.lanes_at_once, "Number of attacks that run at once on each device.", 1
+    )
 
 
 def main() -> None:

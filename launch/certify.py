@@ -33,19 +33,31 @@ _KNOWN = (*bounds.METHODS, *MODES)
 
 def define_flags() -> None:
     default = Options()
-    flags.DEFINE_multi_string("run", None, "A run directory; give it again for each further run.", required=True)
-    flags.DEFINE_list("methods", [], f"Some of {', '.join(_KNOWN)}; by default those of first order, the path alone.")
-    flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
-    flags.DEFINE_integer("images", None, "Images to certify, from the first; 50 by default.", lower_bound=1)
-    flags.DEFINE_float("radius", default.radius, "r: how far a reconstruction may move, L2 in pixel units.")
-    flags.DEFINE_integer("samples", default.samples, "Posterior draws per image.", lower_bound=1)
-    flags.DEFINE_float("alpha", default.alpha, "Probability, per image, that a confidence bound fails.")
-    flags.DEFINE_float("risk", default.risk, "m: a reconstruction stays within r more often than this.")
-    flags.DEFINE_string("norm", default.norm, "Of perturbations: l2 or linf.")
-    flags.DEFINE_integer("seed", default.seed, "Of the draws.", lower_bound=0)
-    flags.DEFINE_integer("empirical", default.empirical, "Attack so many images for upper bounds too.", lower_bound=0)
-    flags.DEFINE_bool("minimal_radius", default.minimal_radius, "Also find the least r that each image can meet.")
-    flags.DEFINE_string("output", None, "The folder of the figures; figures/ in the run, or beside the runs.")
+    flags.DEFINE_multi_string("run", None, "Run directory; repeat the flag for more runs.", required=True)
+    flags.DEFINE_list(
+        "methods",
+        [],
+        f"Margins to compute, from: {', '.join(_KNOWN)}. Default: the first-order methods, or the path of a hierarchy.",
+    )
+    flags.DEFINE_enum(
+        "split", default.split, run_data.UNSEEN, "Data split: validation or test. Neither was used for training."
+    )
+    flags.DEFINE_integer("images", None, "Number of images to certify, from the first on. Default: 50.", lower_bound=1)
+    flags.DEFINE_float(
+        "radius", default.radius, "r: largest change of a reconstruction that counts as robust, L2 in pixel units."
+    )
+    flags.DEFINE_integer("samples", default.samples, "Number of posterior draws per image.", lower_bound=1)
+    flags.DEFINE_float("alpha", default.alpha, "Probability that the confidence bound of an image is wrong.")
+    flags.DEFINE_float("risk", default.risk, "m: the reconstruction must stay within r with a probability above this.")
+    flags.DEFINE_string("norm", default.norm, "Norm of the perturbation: l2 or linf.")
+    flags.DEFINE_integer("seed", default.seed, "Seed of the draws.", lower_bound=0)
+    flags.DEFINE_integer(
+        "empirical", default.empirical, "Number of images to attack for upper bounds; 0 computes none.", lower_bound=0
+    )
+    flags.DEFINE_bool(
+        "minimal_radius", default.minimal_radius, "Also find the smallest r for which each image has a margin."
+    )
+    flags.DEFINE_string("output", None, "Folder for the figures. Default: figures/ in the run, or beside several runs.")
 
 
 def main() -> None:

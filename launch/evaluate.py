@@ -58,17 +58,25 @@ _HEADLINES = {
 def define_flags() -> None:
     default = Options()
     flags.DEFINE_string("run", None, "The run directory.", required=True)
-    flags.DEFINE_list("measures", [], f"Some of {', '.join(MEASURES)}; by default all that there are.")
-    flags.DEFINE_enum("split", default.split, run_data.UNSEEN, "Whose images: of no other part did training read any.")
-    flags.DEFINE_integer("images", default.images, "At most so many images of the split, from the first.", 1)
+    flags.DEFINE_list("measures", [], f"Measures to compute, from: {', '.join(MEASURES)}. Default: all.")
+    flags.DEFINE_enum(
+        "split", default.split, run_data.UNSEEN, "Data split: validation or test. Neither was used for training."
+    )
+    flags.DEFINE_integer(
+        "images", default.images, "Largest number of images to use, from the first of the split on.", 1
+    )
     flags.DEFINE_integer("paths", default.paths, "ELBO of a hierarchy: paths an image that bracket q(z^L).", 1)
-    flags.DEFINE_integer("samples", default.samples, "Importance weighting: samples an image.", lower_bound=1)
-    flags.DEFINE_integer("samples_images", default.samples_images, "Importance weighting: so many images.", 1)
-    flags.DEFINE_integer("levels", default.levels, "MIG: at most so many levels of each factor, evenly spaced.", 2)
-    flags.DEFINE_integer("pairs", default.pairs, "Downstream: pairs of images of different labels to attack.", 1)
-    flags.DEFINE_integer("training_images", default.training_images, "Classifiers: images they are trained on.", 1)
-    flags.DEFINE_integer("epochs", default.epochs, "Classifiers: passes over these.", lower_bound=1)
-    flags.DEFINE_integer("seed", default.seed, "Of the samples, the pairs and the classifiers.", lower_bound=0)
+    flags.DEFINE_integer("samples", default.samples, "Importance-weighted bound: samples per image.", lower_bound=1)
+    flags.DEFINE_integer("samples_images", default.samples_images, "Importance-weighted bound: number of images.", 1)
+    flags.DEFINE_integer(
+        "levels", default.levels, "Mutual information gap: largest number of levels per factor, evenly spaced.", 2
+    )
+    flags.DEFINE_integer(
+        "pairs", default.pairs, "Downstream task: number of image pairs with different labels to attack.", 1
+    )
+    flags.DEFINE_integer("training_images", default.training_images, "Classifiers: number of training images.", 1)
+    flags.DEFINE_integer("epochs", default.epochs, "Classifiers: number of epochs.", lower_bound=1)
+    flags.DEFINE_integer("seed", default.seed, "Seed of the samples, the pairs and the classifiers.", lower_bound=0)
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from seatbelt_jax import plots, storage
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("sweep", [], "A folder of a sweep; give it again for each further one.")
-    flags.DEFINE_list("figure", ["all"], f"all, or some of {', '.join(FIGURES)}.")
-    flags.DEFINE_string("output", None, "The folder of the figures; by default figures/ in the first sweep's.")
+    flags.DEFINE_multi_string("sweep", [], "Folder of a sweep; repeat the flag for more sweeps.")
+    flags.DEFINE_list("figure", ["all"], f"Figures to draw: all, or a list from: {', '.join(FIGURES)}.")
+    flags.DEFINE_string("output", None, "Folder for the figures. Default: figures/ in the folder of the first sweep.")
 
 
 def main() -> None:

@@ -15,11 +15,15 @@ from seatbelt_jax.data import preparing, tfds_source
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "The name in TensorFlow Datasets: mnist, fashion_mnist, cifar10, celeb_a, ...")
     flags.DEFINE_string(
-        "manual_dir", None, "A folder with the original files under their original names, to download nothing."
+        "dataset", None, "Name of the data set in TensorFlow Datasets: mnist, fashion_mnist, cifar10, celeb_a, ..."
     )
-    flags.DEFINE_string("data_dir", None, "Where to; by default, as TensorFlow Datasets has it, ~/tensorflow_datasets.")
+    flags.DEFINE_string(
+        "manual_dir",
+        None,
+        "Folder that holds the original files under their original names. Nothing is downloaded then.",
+    )
+    flags.DEFINE_string("data_dir", None, "Folder for the prepared data. Default: ~/tensorflow_datasets.")
     flags.mark_flag_as_required("dataset")
 
 

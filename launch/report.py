@@ -21,9 +21,11 @@ from seatbelt_jax import plots, run
 
 
 def define_flags() -> None:
-    flags.DEFINE_multi_string("run", [], "A run directory; give it again for each further run.")
-    flags.DEFINE_string("sweep", None, "The folder of a sweep, in place of runs: all its cells.")
-    flags.DEFINE_string("output", None, "The page; report.html in the run or the sweep, or beside the runs.")
+    flags.DEFINE_multi_string("run", [], "Run directory; repeat the flag for more runs.")
+    flags.DEFINE_string("sweep", None, "Folder of a sweep: report all its cells instead of single runs.")
+    flags.DEFINE_string(
+        "output", None, "HTML file to write. Default: report.html in the run or the sweep, or beside several runs."
+    )
 
 
 def main() -> None:

@@ -27,12 +27,12 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file(
         "sweep",
         None,
-        "The sweep: a file of configs/sweeps/; its fields can be changed by --sweep.SECTION.FIELD=VALUE.",
+        "File of the sweep, from configs/sweeps/. --sweep.SECTION.FIELD=VALUE changes one field.",
         lock_config=True,
     )
-    flags.DEFINE_string("workdir", None, "The folder of the runs; by default runs/sweeps/ and the name of the sweep.")
-    flags.DEFINE_list("cells", ["*"], "Work on the cells of these names alone; * and ? stand for any.")
-    flags.DEFINE_string("shard", None, "i/n: every n-th group of cells from the i-th on, for several machines.")
+    flags.DEFINE_string("workdir", None, "Folder for the runs. Default: runs/sweeps/NAME, after the sweep.")
+    flags.DEFINE_list("cells", ["*"], "Names of the cells to work on; the wildcards * and ? are allowed.")
+    flags.DEFINE_string("shard", None, "i/n: work on part i of n of the cells, one part per machine.")
     flags.mark_flag_as_required("sweep")
 
 

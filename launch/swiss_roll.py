@@ -39,7 +39,7 @@ _COLUMNS = {
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("workdir", "runs/swiss_roll", "The folder of the seven runs, the figure and the measures.")
+    flags.DEFINE_string("workdir", "runs/swiss_roll", "Folder for the seven runs, the figure and the measures.")
 
 
 def main() -> None:

@@ -25,30 +25,32 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file(
         "config",
         None,
-        "The experiment: a file of configs/, with :VARIANT where it has variants; any of its fields can be changed by "
-        "--config.SECTION.FIELD=VALUE.",
+        "Configuration file from configs/, followed by :VARIANT if it has variants. --config.SECTION.FIELD=VALUE "
+        "changes one field.",
         lock_config=True,
     )
-    flags.DEFINE_string("workdir", None, "The run directory; by default runs/ and the name of the config.")
+    flags.DEFINE_string("workdir", None, "Run directory. Default: runs/NAME, after the configuration file.")
     flags.DEFINE_string(
-        "fork", None, "A run whose newest checkpoint this one goes on from, under its own configuration and --workdir."
+        "fork", None, "Run whose newest checkpoint this run continues from, with its own --config and --workdir."
     )
-    flags.DEFINE_string("warm_start", None, "A run whose newest parameters this one begins with, at step 0.")
+    flags.DEFINE_string("warm_start", None, "Run whose newest parameters initialise this run, at step 0.")
     flags.DEFINE_bool(
-        "profile", False, "Write a trace of a few steps to the run's profile/, for TensorBoard or Perfetto."
+        "profile", False, "Write a trace of a few steps to profile/ in the run, for TensorBoard or Perfetto."
     )
     flags.DEFINE_bool(
         "distributed",
         False,
-        "One of several processes that train together, which one is found out: under Slurm, on Kubernetes and TPU "
-        "pods. See docs/scaling.md.",
+        "Train together with other processes. Slurm, Kubernetes and TPU pods tell each process its number. See "
+        "docs/scaling.md.",
     )
     flags.DEFINE_string(
-        "coordinator_address", None, "The same where nothing tells: HOST:PORT of process 0, as node0:12345."
+        "coordinator_address",
+        None,
+        "Address HOST:PORT of process 0, such as node0:12345, where no cluster manager provides it.",
     )
-    flags.DEFINE_integer("num_processes", None, "With --coordinator_address: how many processes there are.")
-    flags.DEFINE_integer("process_id", None, "With --coordinator_address: which of them this is, from 0.")
-    flags.DEFINE_integer("join_timeout", 300, "Seconds to wait until all processes are there.", lower_bound=1)
+    flags.DEFINE_integer("num_processes", None, "Number of processes; goes with --coordinator_address.")
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0 on; goes with --coordinator_address.")
+    flags.DEFINE_integer("join_timeout", 300, "Seconds to wait until all processes have joined.", lower_bound=1)
     flags.mark_flag_as_required("config")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from seatbelt_jax import attacks
 from seatbelt_jax.attacks import Status, diagnose
-from seatbelt_jax.attacks.diagnose import MEANING
+from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
 from tests.reference import attack_metrics as reference
 from tests.reference import linear_vae
 from tests.reference.made_up_attacks import made_up_result
@@ -128,7 +128,7 @@ def test_what_was_not_tested_is_said():
     assert one_budget.untested == ("beaten_by_another_budget",)
     neither = diagnose(made_up_result(objective=OBJECTIVE[:, :1], start_objectives=OBJECTIVE[:, :1, None]))
     assert neither.untested == ("restart_improved", "beaten_by_another_budget")
-    assert neither.describe() == [f"not tested is {name}: whether {MEANING[name]}" for name in neither.untested]
+    assert neither.describe() == [f"Not checked: {NOT_CHECKED[name]}." for name in neither.untested]
 
 
 def test_the_description_counts_attacks():

@@ -17,15 +17,21 @@ from seatbelt_jax.attacks.threat import least_gain, scores_of_all
 # the attack has won.
 _OBJECTIVE_ROUNDING = 1e-4
 
+# What each flag says of an attack.
 MEANING = {
-    "iteration_limit": "stopped at the limit of iterations; a longer search may find more",
+    "iteration_limit": "the solver stopped at the iteration limit; more iterations may find a stronger attack",
     "line_search_failed": "the line search failed",
-    "non_finite": "the model gave no finite number",
-    "restart_improved": "another start ended more than 5 % lower than the first",
-    "zero_gradient": "no gradient where the attack starts",
-    "random_objective": "a second evaluation gave another value",
-    "beaten_by_random_search": "a search without gradients found a better distortion",
-    "beaten_by_another_budget": "the same pair's attack under another budget found a better distortion",
+    "non_finite": "the model returned a value that is not finite",
+    "restart_improved": "a restart found an attack more than 5 % stronger than the first start",
+    "zero_gradient": "the gradient is zero at the start",
+    "random_objective": "a second evaluation of the objective gave another value",
+    "beaten_by_random_search": "random search found a stronger attack",
+    "beaten_by_another_budget": "the attack on the same pair under another budget is stronger",
+}
+# What a sweep that lacks the evidence for a flag leaves open, and the options that gather the evidence.
+NOT_CHECKED = {
+    "restart_improved": "whether a random restart would find an attack that is 5 % stronger (restarts=1)",
+    "beaten_by_another_budget": "whether an attack under another budget would be stronger (two budgets or more)",
 }
 
 
@@ -51,13 +57,13 @@ class Diagnosis:
         return [name for name, attacks in self.flags.items() if attacks[pair, column]]
 
     def describe(self) -> list[str]:
-        """One line for each flag that some attacks have, and for what was not tested."""
+        """One line for each flag that some attacks have, and one for each flag that was not checked."""
         raised = [
             f"{np.sum(attacks)} of {attacks.size} attacks ({np.mean(attacks):.0%}): {name}, {MEANING[name]}"
             for name, attacks in self.flags.items()
             if np.any(attacks)
         ]
-        return raised + [f"not tested is {name}: whether {MEANING[name]}" for name in self.untested]
+        return raised + [f"Not checked: {NOT_CHECKED[name]}." for name in self.untested]
 
 
 def diagnose(result: AttackResult, *, by: float = 0.05) -> Diagnosis:
