@@ -109,3 +109,54 @@ def test_minimal_robust_radius_checks_its_input_too():
     ):
         with pytest.raises(error, match=message):
             bounds.minimal_robust_radius(**(arguments | changes))
+
+
+def certify(**changes):
+    settings = {"encode": lambda x: gaussian(x.mean(), 0.0), "decode": lambda z: jnp.zeros(SHAPE) + z.sum()}
+    settings |= {"images": BATCH, "radius": 4.0, "key": KEY, "num_samples": 20}
+    settings |= changes
+    return bounds.certify(settings.pop("encode"), settings.pop("decode"), settings.pop("images"), **settings)
+
+
+def test_a_mean_that_is_the_same_for_all_images_is_said():
+    def batch_norm_in_training(x):
+        batch = x[None].reshape(1, -1)
+        return gaussian(((batch - batch.mean(axis=0)) / jnp.sqrt(batch.var(axis=0) + 1e-5)).sum(), 0.0)
+
+    with pytest.warns(UserWarning, match="does not depend on the image at 3 of 3 images.*BatchNorm"):
+        certify(encode=batch_norm_in_training)
+
+
+def test_functions_that_fail_are_named_with_the_likely_reason():
+    weights = np.ones((24, LATENT), np.float32)
+
+    def of_batches(x):
+        return gaussian(x.reshape(x.shape[0], 24) @ weights, 0.0)
+
+    for call in (lambda: certify(encode=of_batches), lambda: bounds.jacobian_norms(of_batches, BATCH[0])):
+        with pytest.raises(ValueError, match=r"encode fails on one example of shape \(4, 3, 2\).*encode\(x\[None\]\)"):
+            call()
+    keys = [KEY]
+
+    def split_inside(x):
+        keys[0], noise = jax.random.split(keys[0])
+        return gaussian(x.mean() + jax.random.normal(noise), 0.0)
+
+    with pytest.raises(ValueError, match="encode is not deterministic"):
+        certify(encode=split_inside)
+
+
+def test_half_precision_images_are_taken_and_a_bad_pixel_is_named():
+    assert certify(images=jnp.asarray(BATCH, jnp.bfloat16)).radius.shape == (3,)
+    broken = BATCH.copy()
+    broken[1, 2, 1, 0] = np.inf
+    with pytest.raises(ValueError, match=r"image 1 .*inf at pixel \(2, 1, 0\); repair"):
+        certify(images=broken)
+
+
+def test_an_operation_without_bounds_is_named_with_its_line():
+    def function(x):
+        return jnp.sort(x)
+
+    with pytest.raises(ValueError, match=r"'sort' .*test_bounds_input.py:\d+"):
+        bounds.local_lipschitz(function, np.ones(3, np.float32), 1.0)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -67,7 +68,7 @@ def certify_batches(
     settings = f"{model} {count} {pilot} " + " ".join(
         f"{name}: {question.describe()}" for name, question in questions.items()
     )
-    made = _Made(streaming, settings)
+    made, constant = _Made(streaming, settings), list[int]()
     for evidence in gather(
         encode,
         decode,
@@ -84,9 +85,23 @@ def certify_batches(
         progress=streaming.progress,
         skip=made.known,
     ):
+        constant += [evidence.first + int(row) for row in np.flatnonzero(evidence.norms.frobenius == 0.0)]
         answers = {name: _certificate(question, evidence) for name, question in questions.items()}
         made.add(evidence.first, evidence.images, answers)
+    _warn_of_constant_means(constant, count)
     return made.joined()
+
+
+def _warn_of_constant_means(constant: Sequence[int], count: int) -> None:
+    """Says where the mean does not depend on the image: such a margin may be infinite and mean nothing."""
+    if constant:
+        warnings.warn(
+            f"encode's mean does not depend on the image at {len(constant)} of {count} images (first: image "
+            f"{constant[0]}): a margin there may be infinite. If encode has BatchNorm, it may be in training mode, "
+            "where one image is its own batch: use running averages (.eval() in flax.nnx, use_running_average=True in "
+            "flax.linen)",
+            stacklevel=4,
+        )
 
 
 def _certificate(question: Question, evidence: Evidence) -> Certificate:

@@ -1,5 +1,6 @@
 """What the room accepts: every check of a user's input, each with the reason it gives."""
 
+import functools
 import hashlib
 import math
 import re
@@ -82,7 +83,7 @@ def check_images(images: Any, first: int = 0) -> Float[ndarray, "n *image"]:
     `first` is the index of the first image in the data set, to name images by.
     """
     array = np.asarray(images)
-    if not np.issubdtype(array.dtype, np.floating):
+    if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"images must be floating point, in the range the model was trained on, got dtype {array.dtype}"
         )
@@ -92,15 +93,47 @@ def check_images(images: Any, first: int = 0) -> Float[ndarray, "n *image"]:
         )
     if array.size == 0:
         raise ValueError(f"images must hold at least one image, got shape {array.shape}")
+    if jnp.finfo(array.dtype).bits < 32:
+        # Half precision is exact in float32, in which a certificate can compute.
+        array = array.astype(np.float32)
     finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not finite.all():
-        raise ValueError(f"image {first + _first_false(finite)} holds NaN or infinite pixels")
+        image = _first_false(finite)
+        pixel = tuple(int(i) for i in np.argwhere(~np.isfinite(array[image]))[0])
+        raise ValueError(
+            f"image {first + image} holds NaN or infinite pixels: {array[image][pixel]} at pixel {pixel}; repair or "
+            "leave out such images (np.isfinite finds them)"
+        )
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def check_encode(encode: Encode, image: jax.ShapeDtypeStruct) -> DiagonalGaussian:
     """The abstract posterior of one image (shapes and dtypes); raises unless it is one layer's."""
-    return _check_layer("encode", jax.eval_shape(encode, image), image)
+    return _check_layer("encode", traced("encode", lambda: jax.eval_shape(encode, image), image), image)
+
+
+def traced(name: str, trace: Callable[[], Any], given: Any) -> Any:
+    """What `trace` returns; raises with the likely reason where the user's function cannot be traced."""
+    try:
+        return trace()
+    except jax.errors.UnexpectedTracerError as error:
+        raise ValueError(
+            f"{name} is not deterministic: it keeps a value of an earlier call, such as a key that it splits and "
+            "stores; take dropout, sampling and stateful random generators out of it"
+        ) from error
+    except Exception as error:
+        if "trace level" in str(error) or type(error).__name__ == "TraceContextError":
+            raise ValueError(
+                f"{name} changes the state of its module while it is traced, as dropout and BatchNorm of flax.nnx do "
+                "in training mode: call .eval() on the module first"
+            ) from error
+        shape = f"one example of shape {given.shape}" if hasattr(given, "shape") else "one example"
+        raise ValueError(
+            f"{name} fails on {shape}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; "
+            "images are given as [n, ...] (one image as images[None]), and functions take single examples without a "
+            "batch axis; for an encoder of batches pass "
+            "lambda x: jax.tree.map(lambda a: a[0], encode(x[None]))"
+        ) from error
 
 
 def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image"]) -> str:
@@ -110,7 +143,8 @@ def check_model(encode: Encode, decode: Decode, images: Float[ndarray, "n *image
     """
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     latent = check_encode(encode, image).mean
-    _check_decoded(jax.eval_shape(decode, latent), f"one latent of shape {latent.shape}", image)
+    decoded = traced("decode", lambda: jax.eval_shape(decode, latent), latent)
+    _check_decoded(decoded, f"one latent of shape {latent.shape}", image)
     return check_deterministic(encode=(encode, image), decode=(decode, latent))
 
 
@@ -125,9 +159,9 @@ def check_deterministic(**functions: tuple[Callable, Any]) -> str:
     """
     digest = hashlib.sha256()
     for name, (function, argument) in functions.items():
-        # Through a new function each time: make_jaxpr keeps what it has traced.
-        once, again = (jax.make_jaxpr(lambda value, f=function: f(value))(argument) for _ in range(2))
-        if (fingerprint := _fingerprint(once)) != _fingerprint(again):
+        once, again = (traced(name, functools.partial(_program, function, argument), argument) for _ in range(2))
+        prints = [traced(name, functools.partial(_fingerprint, program), argument) for program in (once, again)]
+        if prints[0] != prints[1]:
             raise ValueError(
                 f"{name} is not deterministic: it gives another function each time it is traced; take dropout, "
                 "sampling and stateful random generators out of it"
@@ -136,8 +170,13 @@ def check_deterministic(**functions: tuple[Callable, Any]) -> str:
             raise ValueError(
                 f"{name} calls back to Python ({called[0]}): what happens there cannot be certified; write it in JAX"
             )
-        digest.update(fingerprint)
+        digest.update(prints[0])
     return digest.hexdigest()
+
+
+def _program(function: Callable, argument: Any) -> Any:
+    # Through a new function each time: make_jaxpr keeps what it has traced.
+    return jax.make_jaxpr(lambda value: function(value))(argument)
 
 
 def check_hierarchy(
@@ -214,7 +253,8 @@ def _check_layer(source: str, posterior: Any, image: jax.ShapeDtypeStruct) -> Di
         raise ValueError(
             f"{source} must map one image of shape {image.shape} to mean and log_std of the same "
             f"shape [latent], got mean {mean.shape} and log_std {log_std.shape}; it takes single "
-            "examples, without a batch axis"
+            "examples, without a batch axis; for an encoder of batches pass "
+            "lambda x: jax.tree.map(lambda a: a[0], encode(x[None]))"
         )
     for name, array in (("mean", mean), ("log_std", log_std)):
         _check_precision(f"the {name} that {source} returns", array.dtype)

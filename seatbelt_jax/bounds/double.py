@@ -4,6 +4,7 @@ A bound that divides must not be below the true value. A product of float32 matr
 1e-5 of its norm in float32, and squares of entries below 1e-19 vanish there. float64 keeps both, for the same weights.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.source_info_util import summarize, user_context
 
 # Calls that are evaluated in place, and where their code is found. Derivatives are taken before, or not at all.
 CALLS = {
@@ -83,8 +85,15 @@ def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any], hal
     write(jaxpr.constvars, consts)
     write(jaxpr.invars, arguments)
     for equation in jaxpr.eqns:
-        write(equation.outvars, _apply(equation, [read(atom) for atom in equation.invars], half))
+        with _at(equation):
+            write(equation.outvars, _apply(equation, [read(atom) for atom in equation.invars], half))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _at(equation: Any) -> contextlib.AbstractContextManager:
+    """Records the user's line for what follows; code of JAX itself has none and keeps that of its caller."""
+    info = equation.source_info
+    return user_context(info.traceback) if summarize(info) else contextlib.nullcontext()
 
 
 def _as(value: Any, dtype: Any, half: bool) -> Any:

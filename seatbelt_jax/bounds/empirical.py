@@ -120,6 +120,9 @@ def empirical_margin(
     ever more of them will be confirmed, are put to num_samples fresh draws, as is d = 0. Each has alpha / 5, so that
     all five hold at once with probability 1 - alpha.
 
+    Draws at x + d have the sigma of x + d. Camuto et al. 2021, Eq. 3, freeze sigma at x, so their margins are of
+    another event wherever sigma moves; the two are equal for an encoder of constant sigma.
+
     Decodings for each image, besides the ascents: 20 * num_samples, and 14 * search_samples for each of their lanes
     (norms x restarts x 2 objectives x 2 rounds) and 14 more rays. The noise of 2 * num_samples draws is held at once.
 

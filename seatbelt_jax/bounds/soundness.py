@@ -112,6 +112,9 @@ def check_soundness(
     reconstruction radius of the clean image's reconstruction lies below the certificate's risk. The attacked images
     may come from anywhere, `soundness_attacks` for one, but must not have been chosen by draws of this key.
 
+    Draws at x' have the sigma of x'. A certificate of frozen sigma (Camuto et al. 2021, Eq. 3) claims less: a violation
+    of it may come from a sigma that moves.
+
     Args:
       certificate: of the images, by any method.
       attacked: x + d, floating point.

@@ -54,12 +54,13 @@ class Argument(Node):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Operation(Node):
-    """Result number `result` of a primitive."""
+    """Result number `result` of a primitive; `source` says where the code has it."""
 
     primitive: Primitive
     params: dict[str, Any]
     arguments: tuple[Node, ...]
     result: int = 0
+    source: Any = None
 
     @property
     def operands(self) -> tuple[Node, ...]:

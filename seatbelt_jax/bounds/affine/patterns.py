@@ -177,6 +177,7 @@ def _unsupported(operation: Operation) -> Unsupported:
         params=operation.params,
         arguments=operation.arguments,
         result=operation.result,
+        source=operation.source,
     )
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.source_info_util import summarize
 
 from seatbelt_jax.bounds.affine.graph import (
     Argument,
@@ -99,6 +100,7 @@ def _read(jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node]) -> list[N
                         params=equation.params,
                         arguments=operands,
                         result=index,
+                        source=equation.source_info,
                     )
                 )
                 for index, var in enumerate(equation.outvars)
@@ -113,15 +115,16 @@ def _constant(value: Any, dtype: Any = None) -> Constant:
 
 
 def _reason(node: Unsupported) -> str:
+    where = "" if node.source is None else f" (at {summarize(node.source)})"
     if node.name in ("convert_element_type", "reduce_precision"):
         return (
-            f"the function converts a value that depends on x to {node.dtype}: bounds need float32 or float64 "
+            f"the function converts a value that depends on x to {node.dtype}{where}: bounds need float32 or float64 "
             "throughout (for a model, compute_dtype='float32')"
         )
     dependent = sum(operand.level is Level.INPUT for operand in node.operands)
     return (
-        f"no bounds for '{node.name}' of {'values that depend' if dependent > 1 else 'a value that depends'} on x; "
-        "supported are affine operations (products and convolutions with constants, sums, reshapes, slices, "
+        f"no bounds for '{node.name}' of {'values that depend' if dependent > 1 else 'a value that depends'} on x"
+        f"{where}; supported are affine operations (products and convolutions with constants, sums, reshapes, slices, "
         "concatenation, padding, selection by a constant mask) and the activations maximum or minimum with a "
         "constant, ReLU, leaky ReLU, abs, tanh, sigmoid, exp, log1p, square, SiLU, softplus and logaddexp with a "
         "constant"
