@@ -206,11 +206,11 @@ def _measures(opened: run.Run, name: str) -> dict[str, float]:
 
 
 def _numbers(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Whole arrays, and what a measure was made with, are no numbers for a table."""
+    """Numbers for a table, 1 or 0 for whether a term is determined; no whole arrays, no options of a measure."""
     for key, value in found.items():
         if isinstance(value, Mapping) and key != "options":
             yield from _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif isinstance(value, int | float) and (not isinstance(value, bool) or key.endswith("_determined")):
             yield f"{prefix}{key}", float(value)
 
 

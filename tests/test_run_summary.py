@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from seatbelt_jax import run, storage
+from seatbelt_jax import run, run_summary, storage
 from tests import made_up_runs
 
 ALARM = "<script>alert(1)</script>"
@@ -53,6 +53,15 @@ def test_everything_is_what_the_files_say(whole, monkeypatch):
     assert line(summary, "page")[1] == f"none yet: python launch/report.py --run={whole}"
     assert "none yet" not in str(summary).split("Files")[0]
     assert repr(summary) == str(summary) and max(map(len, str(summary).splitlines())) < 160
+
+
+@pytest.mark.parametrize(
+    ("determined", "words"), [(True, "4 to 4.1, 8 paths"), (False, "not determined (4 to 4.1, 8 paths)")]
+)
+def test_a_bracket_is_never_one_number(determined, words):
+    name = "total_correlation_nats"
+    found = {f"{name}_lower": 4.0, f"{name}_upper": 4.1, f"{name}_determined": determined, "paths": 8}
+    assert run_summary.bracket(found, name) == words and run_summary.bracket({}, name) == ""
 
 
 def test_html_takes_nothing_of_a_file_for_its_own(whole):

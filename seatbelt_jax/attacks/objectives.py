@@ -68,6 +68,11 @@ def latent(
 ) -> Objective:
     """The latent attack sum_{i in layers} r(q(z^i|x'), q(z^i|x^t)) (Willetts et al. 2021, Eq. 10).
 
+    The paper's q(z^i|x), i > 1, is a marginal over the layers below, which has no closed form. Here r compares the
+    conditionals q(z^i|z^{i-1}, x') and q(z^i|z^{i-1}, x^t) along paths. With shared draws the mean KL bounds the KL of
+    the marginals from above, by joint convexity, up to the sampling of the draws. Along the means it is no bound,
+    neither from above nor from below.
+
     Args:
       vae: the attacked model.
       divergence: r: "kl", KL(q(.|x') || q(.|x^t)); "symmetric_kl", the sum of both directions; "w2", the

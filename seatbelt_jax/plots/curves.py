@@ -86,4 +86,4 @@ def _title(name: str) -> str:
     if name.startswith("kl_"):
         return f"KL of latent layer {name[3:]}, nats per image"
     estimator = name.removeprefix("total_correlation_")
-    return f"total correlation, {_ESTIMATORS.get(estimator, estimator)} estimate, nats"
+    return f"total correlation, {_ESTIMATORS.get(estimator, estimator)} estimate from one path an image, nats"
