@@ -225,3 +225,20 @@ def test_matlab_files_that_cannot_be_read_are_refused(tmp_path):
         scipy.io.savemat(tmp_path / part, {"X": np.eye(3)})
     with pytest.raises(ValueError, match=r"train_32x32\.mat holds no y"):
         load(f"mat:{tmp_path}")
+
+
+def test_a_dark_split_has_the_scale_of_the_others(tmp_path):
+    images = {"x_train": noise(6, 8, 8), "x_test": np.ones((2, 8, 8), np.uint8)}
+    np.savez(tmp_path / "a.npz", **images)
+    scipy.io.savemat(tmp_path / "a.mat", images)
+    for kind in ("npz", "mat"):
+        np.testing.assert_array_equal(load(f"{kind}:{tmp_path}/a.{kind}").test.images(np.arange(2)), 1.0)
+    np.savez(tmp_path / "a.npz", x_train=images["x_train"] % 2, x_test=images["x_test"])
+    np.testing.assert_array_equal(load(f"npz:{tmp_path}/a.npz").test.images(np.arange(2)), 255.0)
+
+
+def test_a_truncated_archive_is_damaged(tmp_path):
+    np.savez(tmp_path / "a.npz", images=noise(20, 8, 8))
+    truncate(tmp_path / "a.npz", 0.6)
+    with pytest.raises(ValueError, match=r"a\.npz is damaged \(its end is missing\); copy the file anew"):
+        load(f"npz:{tmp_path}/a.npz")

@@ -8,7 +8,7 @@ from jaxtyping import Int, Shaped
 from seatbelt_jax.data.dataset import Dataset, Splits
 from seatbelt_jax.data.fitting import Fitting
 from seatbelt_jax.data.held_out import hold_out, in_parts
-from seatbelt_jax.data.image_arrays import as_labels, as_levels, as_pixels, dataset
+from seatbelt_jax.data.image_arrays import as_labels, as_levels, as_pixels, dataset, has_levels
 
 _IMAGES = ("images", "imgs", "x", "data", "arr_0")
 _LABELS = ("labels", "y")
@@ -49,8 +49,16 @@ def splits(name: str, names: Collection[str], read: Read, fitting: Fitting, held
         labels = _first(_LABELS, names)
         everything = _dataset(name, names, read, images, labels, fitting)
         return hold_out(everything, held_out)
+    named = (_images_of(names, aliases) for aliases in (("train",), _VALIDATION, ("test",)))
+    stored = {array: read(array) for array in named if array is not None}
+    # A dark split by itself may look as if white were 1 in it.
+    in_levels = any(has_levels(images) for images in stored.values())
+
+    def once(array: str) -> Shaped[np.ndarray, "..."]:
+        return stored[array] if array in stored else read(array)
+
     train, validation, test = (
-        _part(name, names, read, aliases, fitting) for aliases in (("train",), _VALIDATION, ("test",))
+        _part(name, names, once, aliases, fitting, in_levels) for aliases in (("train",), _VALIDATION, ("test",))
     )
     if train is None:
         raise ValueError(
@@ -65,14 +73,26 @@ def splits(name: str, names: Collection[str], read: Read, fitting: Fitting, held
     return in_parts(train, validation, test, held_out)
 
 
-def _part(name: str, names: Collection[str], read: Read, aliases: tuple[str, ...], fitting: Fitting) -> Dataset | None:
-    images = _first([form.format(alias) for form in ("x_{}", "{}_images") for alias in aliases], names)
+def _images_of(names: Collection[str], aliases: tuple[str, ...]) -> str | None:
+    return _first([form.format(alias) for form in ("x_{}", "{}_images") for alias in aliases], names)
+
+
+def _part(
+    name: str, names: Collection[str], read: Read, aliases: tuple[str, ...], fitting: Fitting, in_levels: bool
+) -> Dataset | None:
+    images = _images_of(names, aliases)
     labels = _first([form.format(alias) for form in ("y_{}", "{}_labels") for alias in aliases], names)
-    return None if images is None else _dataset(name, (), read, images, labels, fitting)
+    return None if images is None else _dataset(name, (), read, images, labels, fitting, in_levels)
 
 
 def _dataset(
-    name: str, beside: Collection[str], read: Read, images: str, labels: str | None, fitting: Fitting
+    name: str,
+    beside: Collection[str],
+    read: Read,
+    images: str,
+    labels: str | None,
+    fitting: Fitting,
+    in_levels: bool | None = None,
 ) -> Dataset:
     """A split from the arrays with these names, and the factors that may be `beside` them."""
     array = read(images)
@@ -82,7 +102,7 @@ def _dataset(
         inner = 3 if array.shape[-1] in (1, 3) else 2
         leading = array.shape[:-inner]
         array = array.reshape(-1, *array.shape[-inner:])
-    pixels = as_pixels(array, what)
+    pixels = as_pixels(array, what, in_levels=in_levels)
     size = len(pixels)
     factors = None
     if given := _first((_DSPRITES_LATENTS, "factors"), beside):

@@ -11,7 +11,14 @@ from seatbelt_jax.data.fitting import Fitting
 _CHUNK = 4096
 
 
-def as_pixels(images: Shaped[np.ndarray, "..."], what: str) -> UInt8[np.ndarray, "size height width channels"]:
+def has_levels(images: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether bytes are more than zeros and ones: from 0 to 255, and not black and white."""
+    return images.dtype == np.uint8 and bool(images.size) and bool(images.max() > 1)
+
+
+def as_pixels(
+    images: Shaped[np.ndarray, "..."], what: str, *, in_levels: bool | None = None
+) -> UInt8[np.ndarray, "size height width channels"]:
     """Images of the usual kinds as bytes, black 0 and white 255.
 
     Floats are rounded to the nearest of 256 levels. Whole numbers that are all 0 or 1 are black and white, as in
@@ -21,6 +28,8 @@ def as_pixels(images: Shaped[np.ndarray, "..."], what: str) -> UInt8[np.ndarray,
       images: bytes, booleans, or floats in [0, 1]; [size, height, width] for grey ones, or with a last axis of one or
         three channels.
       what: for messages.
+      in_levels: whether bytes count from 0 to 255, as other splits of the same file may tell (`has_levels`); None
+        takes these images' own word for it.
 
     Raises:
       TypeError: for another type of numbers.
@@ -36,9 +45,9 @@ def as_pixels(images: Shaped[np.ndarray, "..."], what: str) -> UInt8[np.ndarray,
     if 0 in images.shape:
         raise ValueError(f"{what} holds no images: its shape is {images.shape}")
     if images.dtype == np.bool_:
-        images = images.view(np.uint8)
+        images, in_levels = images.view(np.uint8), False
     if images.dtype == np.uint8:
-        if images.max() > 1:
+        if has_levels(images) if in_levels is None else in_levels:
             return images
         return np.multiply(images, np.uint8(255), out=images if images.flags.writeable else None)
     if not np.issubdtype(images.dtype, np.floating):

@@ -2,7 +2,6 @@
 
 import pathlib
 import zipfile
-import zlib
 
 import numpy as np
 from jaxtyping import Shaped
@@ -10,7 +9,8 @@ from jaxtyping import Shaped
 from seatbelt_jax.data import array_layouts
 from seatbelt_jax.data.dataset import Splits
 from seatbelt_jax.data.fitting import Fitting
-from seatbelt_jax.data.local_path import existing
+from seatbelt_jax.data.local_path import existing, printable
+from seatbelt_jax.data.memory import check_memory
 
 
 def load(path: str, fitting: Fitting, held_out: float) -> Splits:
@@ -27,33 +27,45 @@ def load(path: str, fitting: Fitting, held_out: float) -> Splits:
     """
     file = existing(path, "npz archive", "npz")
     if not (file.is_file() and zipfile.is_zipfile(file)):
-        raise ValueError(f"{path} is no npz archive; numpy.savez writes them")
+        if file.is_file() and _begins_like_an_archive(file):
+            raise _damaged(file, "its end is missing")
+        raise ValueError(f"{printable(path)} is no npz archive; numpy.savez writes them")
     try:
         archive = np.load(file, allow_pickle=False)
-    except zipfile.BadZipFile as error:
+    # The readers of archives and of their arrays raise what their parts raise.
+    except Exception as error:
         raise _damaged(file, error) from None
     with archive:
         return array_layouts.splits(
-            f"npz:{path}", archive.files, lambda name: _read(archive, name, file), fitting, held_out
+            f"npz:{printable(path)}", archive.files, lambda name: _read(archive, name, file), fitting, held_out
         )
 
 
 def _read(archive: np.lib.npyio.NpzFile, name: str, file: pathlib.Path) -> Shaped[np.ndarray, "..."]:
+    size = max(info.file_size for info in archive.zip.infolist() if info.filename.removesuffix(".npy") == name)
+    check_memory(size, f"the array {name!r} of {printable(file)}")
     try:
         array = archive[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise _damaged(file, error, name) from None
-    except ValueError as error:
-        if "allow_pickle" in str(error):
+    except PermissionError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and "allow_pickle" in str(error):
             raise ValueError(
-                f"{file}: the array {name!r} holds Python objects, which can run code when they are read; store numbers"
+                f"{printable(file)}: the array {name!r} holds Python objects, which can run code when they are "
+                "read; store numbers"
             ) from None
         raise _damaged(file, error, name) from None
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{file}: {name!r} is no array")
+        raise ValueError(f"{printable(file)}: {name!r} is no array")
     return array
 
 
-def _damaged(file: pathlib.Path, error: Exception, name: str = "") -> ValueError:
-    where = f"the array {name!r} of {file}" if name else f"{file}"
-    return ValueError(f"{where} is damaged ({error}); copy the file anew")
+def _begins_like_an_archive(file: pathlib.Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"PK\x03\x04"
+
+
+def _damaged(file: pathlib.Path, error: Exception | str, name: str = "") -> ValueError:
+    where = f"the array {name!r} of {printable(file)}" if name else printable(file)
+    reason = " ".join(f"{error}".split()) or type(error).__name__
+    return ValueError(f"{where} is damaged ({reason}); copy the file anew")
