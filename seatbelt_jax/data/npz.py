@@ -42,7 +42,8 @@ def load(path: str, fitting: Fitting, held_out: float) -> Splits:
 
 
 def _read(archive: np.lib.npyio.NpzFile, name: str, file: pathlib.Path) -> Shaped[np.ndarray, "..."]:
-    size = max(info.file_size for info in archive.zip.infolist() if info.filename.removesuffix(".npy") == name)
+    members = archive.zip.infolist() if archive.zip else []
+    size = max((info.file_size for info in members if info.filename.removesuffix(".npy") == name), default=0)
     check_memory(size, f"the array {name!r} of {printable(file)}")
     try:
         array = archive[name]
