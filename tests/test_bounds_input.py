@@ -160,3 +160,26 @@ def test_an_operation_without_bounds_is_named_with_its_line():
 
     with pytest.raises(ValueError, match=r"'sort' .*test_bounds_input.py:\d+"):
         bounds.local_lipschitz(function, np.ones(3, np.float32), 1.0)
+
+
+@pytest.mark.parametrize("images", ["float32", "float64", "bfloat16"])
+def test_types_mix_under_x64(images):
+    weights = np.linspace(-1.0, 1.0, 24 * LATENT).reshape(24, LATENT)
+
+    def encode(x):
+        return DiagonalGaussian(x.reshape(-1) @ weights, np.zeros(LATENT, np.float32))
+
+    def level(x, below):
+        return encode(x)
+
+    with jax.enable_x64(True):
+        batch = jnp.asarray(BATCH, images)
+        settings = {"radius": 4.0, "key": KEY, "num_samples": 20}
+        methods = ("antithetic", "lipschitz", "hybrid")
+        made = [bounds.certify(encode, decode_sum, batch, method=method, **settings) for method in methods]
+        made.append(bounds.hierarchical_margin([level], lambda path: decode_sum(path[0]), batch, **settings))
+        assert all(np.isfinite(certificate.radius).all() for certificate in made)
+
+
+def decode_sum(z):
+    return jnp.zeros(SHAPE, jnp.float32) + z.sum() / np.float32(50.0)
