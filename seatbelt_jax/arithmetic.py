@@ -7,7 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
+
+
+def common_type(*trees: PyTree) -> jnp.dtype:
+    """The common type of all arrays of floats, float32 at least; Python's numbers take no part."""
+    kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(trees) if hasattr(leaf, "dtype")]
+    return jnp.result_type(jnp.float32, *[kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)])
 
 
 def in_common_type(*operands: Any) -> Any:
@@ -18,7 +24,7 @@ def in_common_type(*operands: Any) -> Any:
     Returns:
       A tuple, or the operand itself where there is one alone.
     """
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(operands))
+    dtype = common_type(operands)
     converted = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), operands)
     return converted if len(operands) > 1 else converted[0]
 

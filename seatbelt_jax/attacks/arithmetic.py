@@ -1,4 +1,4 @@
-"""Arithmetic that does not depend on units: a common float type, and scales that keep products in its range."""
+"""Arithmetic of solvers: the type their loops carry, and scales that keep products in its range whatever the unit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-
-def common_type(*trees: PyTree) -> jnp.dtype:
-    """The common type of all arrays of floats, float32 at least; Python's numbers take no part."""
-    kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(trees) if hasattr(leaf, "dtype")]
-    return jnp.result_type(jnp.float32, *[kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)])
+from seatbelt_jax.arithmetic import common_type
 
 
 def working_type(fun: Callable[..., Any], params: PyTree, *others: Any, has_aux: bool = False) -> jnp.dtype:

@@ -19,8 +19,9 @@ from jax.flatten_util import ravel_pytree
 from jaxopt import loop
 from jaxtyping import Array, Bool, Float, PyTree
 
+from seatbelt_jax.arithmetic import common_type
 from seatbelt_jax.attacks import compact_hessian, line_search
-from seatbelt_jax.attacks.arithmetic import cast, common_type, power_of_two, working_type
+from seatbelt_jax.attacks.arithmetic import cast, power_of_two, working_type
 from seatbelt_jax.attacks.box import flatten
 from seatbelt_jax.attacks.box_step import minimise_model, steepest_curvature
 from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState, Status

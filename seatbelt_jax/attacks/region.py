@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from seatbelt_jax.attacks.arithmetic import common_type
+from seatbelt_jax.arithmetic import common_type
 from seatbelt_jax.attacks.box import flatten
 
 # Rounding of a squared norm relative to the ball's, in the type's epsilons: who is out by no more counts as inside.
