@@ -9,17 +9,18 @@ import cli
 
 import dataclasses
 import json
+import math
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 import run_data
 from absl import flags
 
-from seatbelt_jax import attacks, data, metrics, run, storage
+from seatbelt_jax import attacks, data, metrics, run, sections, storage
 from seatbelt_jax.vae import VAE
 
 # What each attack reads besides the options that all do.
@@ -39,6 +40,21 @@ _SOLVERS: dict[str, Callable[..., attacks.MakeSolver]] = {
 # What --solver=adam reads besides the options that all solvers do.
 _ADAM = ("learning_rate", "keep_best", "accumulate_gradients")
 _RADII = {"l2_ball": (0.5, 1.0, 2.0, 4.0, 8.0), "linf_ball": (0.02, 0.05, 0.1, 0.2, 0.4)}
+# The least that each number may be.
+_LEAST = {
+    "draws": 0,
+    "penalties": 1,
+    "iterations": 1,
+    "learning_rate": 0.0,
+    "start_std": 0.0,
+    "restarts": 0,
+    "exchanges": 0,
+    "pairs": 1,
+    "seed": 0,
+    "lanes_at_once": 1,
+}
+# Beyond these a typing error is likelier than a wish, and memory ends before the attack begins.
+_MOST = {"draws": 100_000, "penalties": 100_000, "seed": 2**63 - 1}
 # The attack of Sootla 2018, Sec. 3.3. The objective's L2 norm is over both of JointVAE's layers together.
 _SOOTLA = {"divergence": "joint_l2", "budgets": (1.0,), "solver": "adam", "iterations": 1000, "keep_best": False}
 _SOOTLA |= {"start_std": 0.2, "exchanges": 0}
@@ -46,7 +62,11 @@ _SOOTLA |= {"start_std": 0.2, "exchanges": 0}
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is done to a run; the flags of the same names say what each means."""
+    """What is done to a run; the flags of the same names say what each means.
+
+    Raises:
+      ValueError: for values that the flags refuse.
+    """
 
     attack: str = "latent"
     divergence: str = "kl"
@@ -71,6 +91,29 @@ class Options:
     seed: int = 0
     lanes_at_once: int | None = None
     name: str = ""
+
+    def __post_init__(self) -> None:
+        choices = {
+            "attack": (*_OBJECTIVES,),
+            "divergence": get_args(attacks.Divergence),
+            "through": get_args(attacks.Through),
+            "threat": (*_THREATS, ""),
+            "solver": (*_SOLVERS, ""),
+            "split": run_data.UNSEEN,
+        }
+        sections.check_types("attack", self)
+        for name, allowed in choices.items():
+            sections.check_choice(name, getattr(self, name), allowed)
+        for name, least in _LEAST.items():
+            value, most = getattr(self, name), _MOST.get(name, math.inf)
+            if value is not None and not least <= value <= most:
+                words = f"at least {least:g}" if value < least else f"at most {most:g}"
+                raise ValueError(f"{name} must be {words}, got {value!r}")
+        for budget in self.budgets:
+            if not 0.0 <= budget < math.inf:
+                raise ValueError(f"budgets must be finite numbers >= 0, got {budget!r}")
+        if self.pixel_limit is not None and not self.pixel_limit > 0.0:
+            raise ValueError(f"pixel_limit must be positive, or None for no limit; got {self.pixel_limit}")
 
 
 def define_flags() -> None:

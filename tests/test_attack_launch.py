@@ -315,7 +315,7 @@ def test_an_interrupted_attack_goes_on(launcher, run_path, monkeypatch):
         ({"divergence": "js"}, "divergence must be one of kl"),
         ({"threat": "l2_ball", "pixel_limit": 0.1}, "--pixel_limit goes with a penalty"),
         ({"learning_rate": 0.1}, "--learning_rate goes with --solver=adam"),
-        ({"budgets": (-1.0,)}, "penalties must be a list of finite numbers >= 0"),
+        ({"budgets": (-1.0,)}, "budgets must be finite numbers >= 0"),
         ({"attack": "maximum_damage", "through": "std"}, "pass noise"),
         ({"pairs": 10**6}, "give 1 to"),
     ],
@@ -326,3 +326,21 @@ def test_bad_options_are_refused_before_any_work(launcher, run_path, options, me
         launcher.attack(run_path, launcher.Options(**options))
     after = sorted((run_path / "attacks").glob("*")) if (run_path / "attacks").exists() else []
     assert before == after
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"threat": "squared_penality"}, "threat must be one of penalty.*'squared_penality'"),
+        ({"solver": "x"}, "solver must be one of lbfgsb"),
+        ({"draws": -1}, "draws must be at least 0"),
+        ({"draws": 10**9}, "draws must be at most 100000"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"pairs": True}, r"attack\.pairs must be .*got True"),
+        ({"iterations": 2.5}, r"attack\.iterations must be "),
+        ({"budgets": (-1.0,)}, "budgets must be finite numbers >= 0"),
+    ],
+)
+def test_options_made_in_python_are_refused_as_flags_are(launcher, option, message):
+    with pytest.raises(ValueError, match=message):
+        launcher.Options(**option)

@@ -2,7 +2,15 @@
 
 from seatbelt_jax.attacks.diagnose import Diagnosis, diagnose
 from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
-from seatbelt_jax.attacks.objectives import Objective, latent, maximum_damage, output_elbo, output_l2
+from seatbelt_jax.attacks.objectives import (
+    Divergence,
+    Objective,
+    Through,
+    latent,
+    maximum_damage,
+    output_elbo,
+    output_l2,
+)
 from seatbelt_jax.attacks.pairs import all_label_pairs, index_pairs, label_pairs, random_pairs
 from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.solvers import MakeSolver, adam, default_solver, lbfgsb, projected_gradient, sigmoid_lbfgs
@@ -14,11 +22,13 @@ __all__ = [
     "AttackResult",
     "Ball",
     "Diagnosis",
+    "Divergence",
     "MakeSolver",
     "Objective",
     "Penalty",
     "Status",
     "Threat",
+    "Through",
     "adam",
     "all_label_pairs",
     "default_solver",
