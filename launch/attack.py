@@ -220,6 +220,8 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
             f"--name={options.name} must be letters, digits, dots and hyphens: it is part of a file's name"
         )
     opened = run.open(path)
+    # Before minutes of work.
+    storage.check_writable(opened.path / "attacks")
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
     vae = opened.load_vae(step)

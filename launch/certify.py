@@ -134,6 +134,7 @@ class Task(NamedTuple):
 def _task(opened: run.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
+    storage.check_writable(opened.path / _of_split("certificates", options.split))
     vae = opened.load_vae(step)
     functions = certification.functions_of(vae)
     methods = _methods(opened, functions.depth, options)

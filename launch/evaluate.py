@@ -93,7 +93,10 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
     """
     if unknown := [name for name in options.measures if name not in MEASURES]:
         raise ValueError(f"--measures: unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    task = _task(run.open(path), options)
+    opened = run.open(path)
+    # Before minutes of work.
+    storage.check_writable(opened.path)
+    task = _task(opened, options)
     file = record_file(task.opened, options)
     record = _record(file, task.step)
     for name in options.measures or MEASURES:

@@ -34,6 +34,12 @@ def define_flags() -> None:
         "fork", None, "Run whose newest checkpoint this run continues from, with its own --config and --workdir."
     )
     flags.DEFINE_string("warm_start", None, "Run whose newest parameters initialise this run, at step 0.")
+    flags.DEFINE_integer(
+        "from_step",
+        None,
+        "Step of the checkpoint that --fork or --warm_start takes. Default: the newest undamaged one.",
+        0,
+    )
     flags.DEFINE_bool(
         "profile", False, "Write a trace of a few steps to profile/ in the run, for TensorBoard or Perfetto."
     )
@@ -77,7 +83,9 @@ def _origin(path: pathlib.Path) -> Origin | None:
         if (other := flags.FLAGS[kind].value) is not None:
             if path.resolve() == pathlib.Path(other).resolve():
                 raise ValueError(f"--{kind}={other} is the run directory itself; give another --workdir")
-            return run.origin_of(path, other, kind)
+            return run.origin_of(path, other, kind, flags.FLAGS.from_step)
+    if flags.FLAGS.from_step is not None:
+        raise ValueError("--from_step is the step of the run that --fork or --warm_start names; give one of them")
     return None
 
 

@@ -276,7 +276,7 @@ def _move_aside(entry: pathlib.Path) -> pathlib.Path:
 
 def _damaged(folder: pathlib.Path, error: Exception) -> DamagedCheckpointError:
     older = [step for step in saved_steps(folder.parent) if step < int(folder.name)]
-    remedy = f"; training sets it aside and goes on from step {max(older)} before" if older else ""
+    remedy = f"; training in this run sets it aside and goes on from step {max(older)}" if older else ""
     return DamagedCheckpointError(
         f"the checkpoint of step {folder.name} in {folder.parent} cannot be read ({_first_line(error)}): it is "
         f"damaged{remedy}"

@@ -14,13 +14,22 @@ import dataclasses
 import datetime
 import pathlib
 import subprocess
+import warnings
 from collections.abc import Mapping
 from typing import Any, get_args
 
 import jax
 
 from seatbelt_jax import lock, models, run_summary, storage, versions
-from seatbelt_jax.checkpoint import Checkpoints, Origin, OriginKind, newest_step
+from seatbelt_jax.checkpoint import (
+    Checkpoints,
+    DamagedCheckpointError,
+    Origin,
+    OriginKind,
+    check_whole,
+    newest_step,
+    saved_steps,
+)
 from seatbelt_jax.untrusted import check
 from seatbelt_jax.vae import VAE
 
@@ -151,8 +160,10 @@ class Run:
             return checkpoints.load_variables(step, expected)
 
 
-def origin_of(path: storage.Path, other: storage.Path, kind: OriginKind) -> Origin:
-    """What the run `path` begins with: the newest checkpoint of the run `other`, where it has not begun yet.
+def origin_of(path: storage.Path, other: storage.Path, kind: OriginKind, step: int | None = None) -> Origin:
+    """What the run `path` begins with: a checkpoint of the run `other`, where it has not begun yet.
+
+    Without `step`, the newest whose files are as they were written; newer ones are named in a warning.
 
     Raises:
       FileNotFoundError: where there is no run `other`, or nothing has been saved in it yet. A run that goes on from
@@ -165,11 +176,28 @@ def origin_of(path: storage.Path, other: storage.Path, kind: OriginKind) -> Orig
         if recorded is None or recorded.kind != kind or pathlib.Path(recorded.run).resolve() != other.resolve():
             began = "fresh parameters" if recorded is None else f"a {recorded.kind} of {recorded.run}"
             raise ValueError(f"{path} began with {began}, not with a {kind} of {other}; give another --workdir")
+        if step not in (None, recorded.step):
+            raise ValueError(f"{path} began with step {recorded.step} of {other}, not {step}; give another --workdir")
         return recorded
-    step = open(other).latest_step
-    if step is None:
+    open(other)
+    folder = other / "checkpoints"
+    steps = sorted(saved_steps(folder), reverse=True)
+    if not steps:
         raise FileNotFoundError(f"{other} has no checkpoint yet that another run could begin with")
-    return Origin(str(other), step, kind)
+    if step is not None and step not in steps:
+        raise FileNotFoundError(f"{other} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
+    damage: list[str] = []
+    for candidate in steps if step is None else [step]:
+        try:
+            check_whole(folder, candidate, ("variables",) if kind == "warm_start" else ("variables", "training"))
+        except DamagedCheckpointError as error:
+            damage.append(f"{error}")
+        else:
+            if damage:
+                warnings.warn(f"{'; '.join(damage)}; step {candidate} is taken instead", stacklevel=2)
+            return Origin(str(other), candidate, kind)
+    advice = f"; its parameters alone may be whole: --warm_start={other}" if kind == "fork" else ""
+    raise DamagedCheckpointError(f"{'; '.join(damage)}{advice}")
 
 
 def prepare(

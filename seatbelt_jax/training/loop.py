@@ -153,7 +153,8 @@ def _begin_with(origin: Origin, trainer: Trainer, fresh: TrainState, directory: 
     if not (folder / str(origin.step)).is_dir():
         raise FileNotFoundError(
             f"{folder} has no checkpoint of step {origin.step} any more, with which {directory} is to begin; give "
-            f"--{origin.kind}={origin.run} once more to begin with the newest that it has, or another run"
+            f"--{origin.kind}={origin.run} once more to begin with the newest that it has, or one of its steps with "
+            "--from_step, or another run"
         )
     with Checkpoints(folder) as checkpoints:
         if origin.kind == "warm_start":

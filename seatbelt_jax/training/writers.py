@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from seatbelt_jax import storage
+from seatbelt_jax import storage, untrusted
 from seatbelt_jax.training.evaluation import Evaluation
 from seatbelt_jax.training.events import Events
 from seatbelt_jax.untrusted import check
@@ -46,6 +47,8 @@ class MetricWriter:
         for row in () if has_events else kept:
             self._write_events(row)
         self._file = path.open("a")
+        self._rows: list[Mapping[str, Any]] = list(kept)
+        self._config = _content(directory / "config.json")
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -70,8 +73,10 @@ class MetricWriter:
         self._written.add((step, split))
         if self._silent:
             return numbers
+        self._put_back()
         with storage.naming(self._path):
-            self._file.write(json.dumps({"step": step, "split": split, **row}) + "\n")
+            self._rows.append({"step": step, "split": split, **row})
+            self._file.write(json.dumps(self._rows[-1]) + "\n")
             self._file.flush()
         self._write_events({"step": step, "split": split, **numbers})
         return numbers
@@ -85,9 +90,27 @@ class MetricWriter:
         """Returns once all is on disk: what a checkpoint is going to follow, a power cut shall not take away."""
         if self._silent:
             return
+        self._put_back()
         with storage.naming(self._path):
             os.fsync(self._file.fileno())
         self._events.flush()
+
+    def _put_back(self) -> None:
+        """Writes again what somebody removed or replaced meanwhile: a checkpoint is no run without its files."""
+        config = self._path.with_name("config.json")
+        if self._config is not None and not os.path.lexists(config):
+            warnings.warn(f"{config} was removed during training; it is put back", stacklevel=3)
+            storage.write_bytes(config, self._config)
+        try:
+            is_same = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            warnings.warn(f"{self._path} was removed during training; it is put back", stacklevel=3)
+            with storage.naming(self._path):
+                _write_rows(self._path, self._rows)
+                self._file.close()
+                self._file = self._path.open("a")
 
     def write_evaluation(self, step: int, found: Evaluation, image_range: tuple[float, float]) -> None:
         """Writes an evaluation: its pictures, in `image_range`, and its row."""
@@ -126,6 +149,10 @@ def read_metrics(directory: pathlib.Path) -> list[dict]:
     for line, row in enumerate(rows, 1):
         check(row, _ROW, f"line {line} of {file}")
     return rows
+
+
+def _content(file: pathlib.Path) -> bytes | None:
+    return untrusted.read_bytes(file) if file.is_file() else None
 
 
 def _write_rows(path: pathlib.Path, rows: Iterable[Mapping]) -> None:
