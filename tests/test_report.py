@@ -285,9 +285,13 @@ def test_files_of_one_name_that_hold_different_attacks_are_not_drawn_together(la
 
 
 def certified(make_run, name: str, split: str = "validation", **changes) -> pathlib.Path:
-    """A run with one certificate, changed."""
+    """A run with one certificate, changed. Where other margins are given, it is of as many images."""
     path = make_run(name)
-    found = dataclasses.replace(made_up_runs.certificate(), **changes)
+    usual = made_up_runs.certificate()
+    images = len(changes.get("radius", usual.radius))
+    per_image = ("radius", "p_lower", "hits", "abstained", "norm_bound")
+    resized = {field: np.resize(getattr(usual, field), images) for field in per_image}
+    found = dataclasses.replace(usual, **{**resized, **changes})
     folder = "certificates" if split == "validation" else f"certificates_{split}"
     storage.write_npz(path / folder / f"{found.method}.npz", found.to_arrays())
     return path
@@ -379,7 +383,7 @@ def test_the_measures_of_an_evaluation(launcher, make_run) -> None:
     assert "elbo/elbo nats" in found and f"{text.MINUS}12.5" in found and "active units/active 1 3.00" in found
     assert "options" not in found
     storage.write_json(run / "evaluation.json", {"measures": []})
-    with pytest.raises(ValueError, match=r"evaluation\.json is no evaluation"):
+    with pytest.raises(ValueError, match=r"evaluation\.json lacks step, skipped; .*it is no evaluation"):
         launcher.report([run])
 
 
@@ -521,7 +525,7 @@ def test_no_run_and_half_a_run(launcher, make_run, tmp_path: pathlib.Path) -> No
         launcher.report([tmp_path / "empty"])
     run = make_run("a")
     storage.write_json(run / "config.json", {"config": {}, "image_shape": [8, 8, 1], "provenance": {}})
-    with pytest.raises(ValueError, match=r"config\.json lacks data, model"):
+    with pytest.raises(ValueError, match=r"config\.json: config lacks data, model"):
         launcher.report([run])
 
 
@@ -543,7 +547,7 @@ def test_damaged_metrics_name_the_line(launcher, make_run) -> None:
     run = make_run("a", "metrics")
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "split": "train", "elbo": "x"}\n')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 5"):
+    with pytest.raises(ValueError, match=r"line 5 of .*metrics\.jsonl: elbo must be"):
         launcher.report([run])
 
 
