@@ -50,11 +50,10 @@ _LEAST = {
     "restarts": 0,
     "exchanges": 0,
     "pairs": 1,
-    "seed": 0,
     "lanes_at_once": 1,
 }
 # Beyond these a typing error is likelier than a wish, and memory ends before the attack begins.
-_MOST = {"draws": 100_000, "penalties": 100_000, "seed": 2**63 - 1}
+_MOST = {"draws": 100_000, "penalties": 100_000}
 # The attack of Sootla 2018, Sec. 3.3. The objective's L2 norm is over both of JointVAE's layers together.
 _SOOTLA = {"divergence": "joint_l2", "budgets": (1.0,), "solver": "adam", "iterations": 1000, "keep_best": False}
 _SOOTLA |= {"start_std": 0.2, "exchanges": 0}
@@ -102,13 +101,10 @@ class Options:
             "split": run_data.UNSEEN,
         }
         sections.check_types("attack", self)
+        sections.check_seed("attack.seed", self.seed)
         for name, allowed in choices.items():
             sections.check_choice(name, getattr(self, name), allowed)
-        for name, least in _LEAST.items():
-            value, most = getattr(self, name), _MOST.get(name, math.inf)
-            if value is not None and not least <= value <= most:
-                words = f"at least {least:g}" if value < least else f"at most {most:g}"
-                raise ValueError(f"{name} must be {words}, got {value!r}")
+        sections.check_limits("attack", self, _LEAST, _MOST)
         for budget in self.budgets:
             if not 0.0 <= budget < math.inf:
                 raise ValueError(f"budgets must be finite numbers >= 0, got {budget!r}")

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import run_data
 
-from seatbelt_jax import bounds, storage
+from seatbelt_jax import bounds, sections, storage
+from seatbelt_jax.bounds import checks
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.unfinished import Labelled
 from seatbelt_jax.vae import VAE
@@ -17,12 +19,18 @@ from seatbelt_jax.vae import VAE
 MODES: dict[str, Any] = {"hierarchical": "path", "hierarchical_sup": "sup"}
 # Images between two saves of what is done.
 _PIECE = 16
+# Beyond this a typing error is likelier than a wish.
+_MOST_SAMPLES = 100_000_000
 _CONCRETE = "margins are for Gaussian latents; this model has Concrete ones (JointVAE)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is done to a run; the flags of launch/certify.py say what each means."""
+    """What is done to a run; the flags of launch/certify.py say what each means.
+
+    Raises:
+      ValueError: for values that the flags refuse.
+    """
 
     methods: tuple[str, ...] = ()
     split: str = "validation"
@@ -35,6 +43,16 @@ class Options:
     seed: int = 0
     empirical: int = 0
     minimal_radius: bool = True
+
+    def __post_init__(self) -> None:
+        sections.check_types("certify", self)
+        sections.check_seed("certify.seed", self.seed)
+        sections.check_choice("certify.split", self.split, run_data.UNSEEN)
+        checks.check_norm(self.norm)
+        sections.check_limits("certify", self, {"images": 1, "samples": 1, "empirical": 0}, {"samples": _MOST_SAMPLES})
+        checks.check_radius(self.radius)
+        checks.check_probability("alpha", self.alpha)
+        checks.check_probability("risk", self.risk)
 
     @property
     def question(self) -> dict[str, Any]:

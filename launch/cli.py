@@ -29,6 +29,8 @@ _TERMINATED = 143
 _ADVICE = "; what is on disk is whole, and the same command goes on or starts anew"
 # The flags that name a configuration, and where those are that come with the project.
 _CONFIG_FOLDERS = {"--config": pathlib.Path("configs"), "--sweep": pathlib.Path("configs", "sweeps")}
+# Characters of an error that are shown.
+_LONGEST_MESSAGE = 2_000
 _HELP = ("help", "h", "helpfull", "helpshort", "helpxml", "?")
 
 
@@ -119,7 +121,7 @@ def _is_configuration(flag: str) -> bool:
 
 def _reason(error: Exception) -> str:
     """The cause alone: ml_collections hands on a whole traceback as a message."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError | OSError):
         return str(error)
     message = str(error.args[0]) if error.args else type(error).__name__
     if missing := re.search(r"Flag (--\w+) must have a value other than None", message):
@@ -132,5 +134,9 @@ def _reason(error: Exception) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    words = " ".join(message.split())
+    if len(words) > _LONGEST_MESSAGE:
+        # A name of thousands of characters would hide what is wrong with it, at either end of the message.
+        words = f"{words[: _LONGEST_MESSAGE // 2]} ... {words[-_LONGEST_MESSAGE // 2 :]}"
+    print(f"error: {words}", file=sys.stderr)
     sys.exit(1)

@@ -6,16 +6,21 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import run_data
 from jaxtyping import Array, Int
 
-from seatbelt_jax import data, models, run, storage
+from seatbelt_jax import data, models, run, sections, storage
 from seatbelt_jax.untrusted import check
 from seatbelt_jax.vae import VAE
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is measured of a run; the flags of launch/evaluate.py say what each means."""
+    """What is measured of a run; the flags of launch/evaluate.py say what each means.
+
+    Raises:
+      ValueError: for values that the flags refuse.
+    """
 
     measures: tuple[str, ...] = ()
     split: str = "validation"
@@ -28,6 +33,13 @@ class Options:
     training_images: int = 10_000
     epochs: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        sections.check_types("evaluate", self)
+        sections.check_seed("evaluate.seed", self.seed)
+        sections.check_choice("evaluate.split", self.split, run_data.UNSEEN)
+        counts = ("images", "paths", "samples", "samples_images", "levels", "pairs", "training_images", "epochs")
+        sections.check_limits("evaluate", self, dict.fromkeys(counts, 1))
 
 
 class Task(NamedTuple):

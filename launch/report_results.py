@@ -12,7 +12,7 @@ import numpy as np
 
 from seatbelt_jax import bounds, metrics, model_name, models, plots, run, storage, training
 from seatbelt_jax.attacks import AttackResult, Diagnosis, Status, diagnose
-from seatbelt_jax.attacks.diagnose import MEANING
+from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
 
 # Whose images -> what the launchers call the results on them.
 _CERTIFICATES = {"validation": "certificates", "test": "certificates_test"}
@@ -149,7 +149,10 @@ def attack_data(
 def _flags(diagnosis: Diagnosis) -> list[plots.Flag]:
     return [
         plots.Flag(
-            name.replace("_", " "), MEANING[name], None if name in diagnosis.untested else float(np.mean(attacks))
+            name.replace("_", " "),
+            MEANING[name],
+            None if name in diagnosis.untested else float(np.mean(attacks)),
+            NOT_CHECKED.get(name, ""),
         )
         for name, attacks in diagnosis.flags.items()
     ]

@@ -90,6 +90,19 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {_shown(value)}")
 
 
+def check_limits(name: str, section: Any, least: Mapping[str, float], most: Mapping[str, float] | None = None) -> None:
+    """Checks that the fields named in `least` are no less than given there, and those in `most` no more; None passes.
+
+    Raises:
+      ValueError: for the first field that is outside.
+    """
+    for field in {**least, **(most or {})}:
+        value, low, high = getattr(section, field), least.get(field, -math.inf), (most or {}).get(field, math.inf)
+        if value is not None and not low <= value <= high:
+            words = f"at least {low:g}" if value < low else f"at most {high:g}"
+            raise ValueError(f"{name}.{field} must be {words}, got {value!r}")
+
+
 def _check_mapping(name: str, values: object) -> None:
     if not isinstance(values, Mapping):
         raise ValueError(f"the {name} section must map fields to their values, got {_shown(values)}")

@@ -50,13 +50,14 @@ def remove(path: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises OSError where no file can be written in a folder, which is made where there is none.
+    """Raises OSError where no file can be written in a folder, or in what is above one that is yet to be made.
 
     A file is tried: permissions say nothing of a file system that is full or read-only.
     """
     folder = pathlib.Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         with naming(folder), tempfile.NamedTemporaryFile(dir=folder, prefix=".writable.") as file:
             file.write(b"0" * _TRIED)
             file.flush()

@@ -28,6 +28,24 @@ def launcher():
     return launchers.load("certify")
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"images": 0}, r"certify\.images must be at least 1, got 0"),
+        ({"samples": 10**9}, r"certify\.samples must be at most 1e\+08"),
+        ({"radius": 0.0}, "radius must be a positive, finite"),
+        ({"alpha": 1.0}, "alpha must lie strictly between"),
+        ({"risk": "0.5"}, r"certify\.risk must be a finite number, got '0.5'"),
+        ({"norm": "l1"}, r"norm must be one of l2, linf"),
+        ({"split": "train"}, r"certify\.split must be one of validation, test"),
+        ({"seed": -1}, r"certify\.seed must be a whole number >= 0"),
+    ],
+)
+def test_options_made_in_python_are_refused_as_flags_are(launcher, option, message):
+    with pytest.raises(ValueError, match=message):
+        launcher.Options(**option)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A model of one layer and one of two, on sprites of 16 x 16, not trained."""

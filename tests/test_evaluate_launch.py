@@ -23,6 +23,20 @@ def launcher():
     return launchers.load("evaluate")
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"images": 0}, r"evaluate\.images must be at least 1, got 0"),
+        ({"epochs": True}, r"evaluate\.epochs must be a whole number, got True"),
+        ({"split": "train"}, r"evaluate\.split must be one of validation, test"),
+        ({"seed": 2**40}, r"evaluate\.seed must be "),
+    ],
+)
+def test_options_made_in_python_are_refused_as_flags_are(launcher, option, message):
+    with pytest.raises(ValueError, match=message):
+        launcher.Options(**option)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A model of two layers on sprites of 16 x 16 and a JointVAE on blobs, not trained."""

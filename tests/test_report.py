@@ -19,7 +19,7 @@ from PIL import Image
 
 from seatbelt_jax import metrics, model_name, plots, run, storage
 from seatbelt_jax.attacks import AttackResult, Status
-from seatbelt_jax.attacks.diagnose import MEANING
+from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
 from seatbelt_jax.plots import summary, text
 from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
 from seatbelt_jax.plots.certificates import margin_histogram
@@ -198,14 +198,14 @@ def test_signs_of_weakness_stand_in_a_table(launcher, make_run) -> None:
     storage.write_npz(file, arrays)
     _, page = read(launcher.report([a, b]))
     trust = section(page, "trust")
-    assert f"restart improved {MEANING['restart_improved']} not tested 25 %" in trust
+    assert f"restart improved {MEANING['restart_improved']} not checked 25 %" in trust
     assert f"beaten by another budget {MEANING['beaten_by_another_budget']} 8 % 0 %" in trust
     # 8 % of one model's are too few to warn of.
     assert "Weak attacks: 25 % of those on b show a sign of weakness." in trust
     assert "not found: iteration limit, line search failed, non finite, zero gradient, random objective, " in trust
-    assert "Not tested" not in trust
+    assert "Not checked" not in trust
     _, page = read(launcher.report([a]))
-    assert f"Not tested: restart improved ({MEANING['restart_improved']})" in section(page, "trust")
+    assert f"Not checked: {NOT_CHECKED['restart_improved']}" in section(page, "trust")
 
 
 @pytest.mark.parametrize(

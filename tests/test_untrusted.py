@@ -235,17 +235,17 @@ def test_unfinished_work_of_the_wrong_kind_is_made_again(tmp_path):
 
 
 def test_a_folder_that_takes_no_file_is_noticed(tmp_path, monkeypatch):
-    storage.check_writable(tmp_path / "new")
-    assert not list((tmp_path / "new").iterdir())
+    storage.check_writable(tmp_path / "new" / "folder")
+    assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"nothing can be written in .*file \(File exists\)"):
+    with pytest.raises(OSError, match=r"nothing can be written in .*file \(Not a directory\)"):
         storage.check_writable(tmp_path / "file")
 
     def read_only(*_, **__):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(storage.tempfile, "NamedTemporaryFile", read_only)
-    with pytest.raises(OSError, match=r"nothing can be written in .*new \(Read-only file system\)"):
+    with pytest.raises(OSError, match=r"nothing can be written in .*\(Read-only file system\)"):
         storage.check_writable(tmp_path / "new")
 
 

@@ -103,7 +103,7 @@ def caption(attack: AttackData, pair: int, column: int) -> str:
 
 
 def trust(sweep: Sweep) -> str:
-    """Signs of weak attacks, a warning where many attacks have one, what was not tested, and how attacks ended."""
+    """Signs of weak attacks, a warning where many attacks have one, what was not checked, and how attacks ended."""
     return _warning(sweep) + _flags(sweep) + _endings(sweep)
 
 
@@ -127,7 +127,7 @@ def _flags(sweep: Sweep) -> str:
     rows = [
         [
             f"{escape(name)}<small>{escape(meanings[name])}</small>",
-            *("not tested" if of_model.get(name) is None else text.percent(of_model[name]) for of_model in shares),
+            *("not checked" if of_model.get(name) is None else text.percent(of_model[name]) for of_model in shares),
         ]
         for name in raised
     ]
@@ -138,8 +138,9 @@ def _flags(sweep: Sweep) -> str:
     if tested:
         notes.append(f"Looked for and not found: {escape(', '.join(tested))}.")
     if untested:
-        explained = (f"{name}{_on(sweep, shares, name)} ({meanings[name]})" for name in untested)
-        notes.append(f"Not tested: {escape('; '.join(explained))}.")
+        unchecked = {flag.name: flag.unchecked for _, _, attack in sweep.swept for flag in attack.flags}
+        explained = (f"{unchecked[name]}{_on(sweep, shares, name)}" for name in untested)
+        notes.append(f"Not checked: {escape('; '.join(explained))}.")
     return (text.table(header, rows) if rows else "") + f'<p class="note">{" ".join(notes)}</p>'
 
 

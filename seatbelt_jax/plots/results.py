@@ -34,11 +34,13 @@ class Flag:
       name: in words.
       meaning: what was seen, part of a sentence.
       share: of the sweep's attacks that have it; None where the sweep did not test it.
+      unchecked: what a sweep that did not test it leaves open, part of a sentence.
     """
 
     name: str
     meaning: str
     share: float | None
+    unchecked: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _trust(sweep: SweepData) -> str:
             escape(name),
             text.shown(cell.numbers.get(f"{name}_share_suspicious"), text.percent),
             *(
-                text.Cell("not tested", None) if one.get(flag) is None else text.shown(one[flag], text.percent)
+                text.Cell("not checked", None) if one.get(flag) is None else text.shown(one[flag], text.percent)
                 for flag in raised
             ),
         ]
@@ -110,7 +110,8 @@ def _trust(sweep: SweepData) -> str:
     notes = [f"{name}: {meanings[name]}" for name in raised]
     told = f"Signs: {'; '.join(notes)}. " if notes else ""
     told += f"Looked for and found nowhere: {', '.join(clean)}. " if clean else ""
-    told += f"Not tested: {', '.join(f'{name} ({meanings[name]})' for name in untested)}." if untested else ""
+    unchecked = {flag.name: flag.unchecked for _, _, attack in found for flag in attack.flags}
+    told += f"Not checked: {'; '.join(unchecked[name] for name in untested)}." if untested else ""
     header = ["cell", "attack", "suspicious", *map(escape, raised)]
     return (
         _warning(sweep)
