@@ -205,19 +205,15 @@ def _section(kind: type[Options], config: Mapping[str, Any], name: str) -> Optio
 
 
 def _options(kind: type[Options], where: str, given: Mapping[str, Any]) -> Options:
-    """The options of a launcher, of the types that they have there."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    """The options of a launcher, which checks them itself."""
+    fields = [field.name for field in dataclasses.fields(kind)]
     if unknown := sorted(set(given) - set(fields)):
         raise ValueError(f"{where} has no field {', '.join(unknown)}; there are {', '.join(fields)}")
     tuples = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    options = kind(**{**given, **tuples})
-    for name in given:
-        default, value = fields[name].default, getattr(options, name)
-        # A whole number is a number, too; what may be left out has None for a default.
-        expected = (int, float) if isinstance(default, float) else type(default)
-        if default is not None and not isinstance(value, expected):
-            raise ValueError(f"{where}.{name} must be like {default!r}, got {value!r}")
-    return options
+    try:
+        return kind(**{**given, **tuples})
+    except ValueError as error:
+        raise ValueError(f"in the sweep's section {where}, {error}") from error
 
 
 def _checked_name(name: str) -> str:

@@ -296,7 +296,7 @@ def test_cells_are_trained_together_from_a_step_that_all_have(tmp_path):
     ready = {}
     for name, steps in {"a": (700,), "new": (), "b": (500, 700), "c": (900,), "d": (), "e": (500,)}.items():
         for step in steps:
-            (tmp_path / name / "checkpoints" / str(step)).mkdir(parents=True)
+            (tmp_path / name / "checkpoints" / str(step) / "variables").mkdir(parents=True)
         ready[name] = types.SimpleNamespace(opened=types.SimpleNamespace(path=tmp_path / name))
     groups = [[one.opened.path.name for one in group] for group in stages._at_one_step(ready)]
     assert groups == [["a", "b"], ["new", "d"], ["c"], ["e"]]
@@ -449,8 +449,11 @@ def test_models_with_concrete_latents_are_not_certified_and_do_not_fail(cells, s
         ({"attack": {}}, "a sweep has no section attack; there are base, models"),
         ({"grids": None}, "the sweep lacks grids"),
         ({"attacks": {"latent": {"pair": 3}}}, "attacks.latent has no field pair; there are attack, divergence"),
-        ({"attacks": {"latent": {"pairs": "3"}}}, "attacks.latent.pairs must be like 10, got '3'"),
-        ({"certify": {"radius": "4"}}, "certify.radius must be like 4.0, got '4'"),
+        (
+            {"attacks": {"latent": {"pairs": "3"}}},
+            "section attacks.latent, attack.pairs must be a whole number, got '3'",
+        ),
+        ({"certify": {"radius": "4"}}, "section certify, certify.radius must be a finite number, got '4'"),
         ({"evaluate": {"measures": ("elb",)}}, "evaluate.measures: there is no elb, but weight_norms"),
         ({"together": -1}, "together must be how many cells at most are trained together, 0 for all, got -1"),
     ],

@@ -336,8 +336,9 @@ def test_the_first_term_that_is_not_finite_is_named(model, splits):
     assert divergence.first_non_finite(start, images.at[0].set(jnp.nan), key, made) == "images"
     found = divergence.first_non_finite(broken(("log_std.bias", jnp.nan)), images, key, made)
     assert found.startswith("parameter ") and found.endswith("log_std.bias")
-    # exp(200) is finite in no float32: the sample it scales is the first that is not.
-    assert divergence.first_non_finite(broken(("log_std.bias", 200.0)), images, key, made) == "latents of layer 1"
+    # A sample scaled by exp(200) is held at float32's largest number: what reads it is the first that is not finite.
+    overflowing = divergence.first_non_finite(broken(("log_std.bias", 200.0)), images, key, made)
+    assert overflowing == "posterior of layer 2 mean"
 
 
 def test_what_overflows_beside_the_terms_is_named(model, splits):
