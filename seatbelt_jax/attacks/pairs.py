@@ -114,7 +114,7 @@ def _any_labels(
 ) -> Int[np.ndarray, "pair 2"]:
     """A random matching of images in random `order`, repaired where both of a pair have one label."""
     counts = np.unique(labels, return_counts=True)[1]
-    _check_number(number, min(len(labels) // 2, len(labels) - counts.max()))
+    _check_number(number, min(len(labels) // 2, len(labels) - int(counts.max())))
     # No label may have more images among the chosen than there are pairs.
     earlier = dict.fromkeys(np.unique(labels), 0)
     chosen = []

@@ -2,7 +2,7 @@
 
 import difflib
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -205,9 +205,9 @@ def image_dataset(
     )
 
 
-def _read(name: str, source: Any, indices: Iterable[int]) -> Sequence[Mapping[str, Any]]:
+def _read(name: str, source: Any, indices: Indices | Sequence[int]) -> Sequence[Mapping[str, Any]]:
     try:
-        return source.__getitems__([int(index) for index in indices])
+        return source.__getitems__([int(index) for index in np.asarray(indices)])
     # The record reader, the message parser and Pillow each have exceptions of their own for damaged bytes.
     except Exception as error:
         raise OSError(
