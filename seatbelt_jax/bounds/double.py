@@ -161,7 +161,7 @@ def _branch(closed: ClosedJaxpr, half: bool, *operands: Any) -> list[Any]:
 
 
 def _scan(params: dict[str, Any], operands: list[Any], half: bool) -> list[Any]:
-    body, fixed, carried = params["jaxpr"], params["num_consts"], params["num_carry"]
+    body, (fixed, carried) = params["jaxpr"], _scan_layout(params)
     consts, first, rows = operands[:fixed], operands[fixed : fixed + carried], operands[fixed + carried :]
 
     def step(carry: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -172,6 +172,14 @@ def _scan(params: dict[str, Any], operands: list[Any], half: bool) -> list[Any]:
         step, first, rows, length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
     )
     return [*carry, *stacked]
+
+
+def _scan_layout(params: dict[str, Any]) -> tuple[int, int]:
+    """How many operands are constants, and how many are carried. JAX 0.12 has their trees, before it the numbers."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
 
 
 def _while(params: dict[str, Any], operands: list[Any], half: bool) -> list[Any]:
