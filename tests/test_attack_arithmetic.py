@@ -20,7 +20,7 @@ SOLVERS = {
     "adam": lambda fun: Adam(fun, maxiter=200, learning_rate=0.02),
     "sigmoid_lbfgs": lambda fun: SigmoidLBFGS(fun, maxiter=50),
 }
-# Of the start, of a constant in the objective, and of the bounds.
+# Float types: the start's, a constant's in the objective, and the bounds'.
 KINDS = (
     (jnp.float32, jnp.float64, jnp.float32),
     (jnp.float32, jnp.float32, jnp.float64),

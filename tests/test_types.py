@@ -194,7 +194,7 @@ def test_training_and_its_measures_run_under_x64(name):
     def measured(vae):
         key = jax.random.key(3)
         found = {
-            # Of two layers some terms are NaN: they are not determined.
+            # Some terms of two layers are NaN: they are not determined.
             "decomposition": metrics.elbo_decomposition(vae, images, key).terms.elbo,
             "active": metrics.active_units(vae, images, key, num_samples=2).activity,
             "noise": metrics.noise_robustness(vae, images, key),

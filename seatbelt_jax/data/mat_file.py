@@ -19,7 +19,7 @@ from seatbelt_jax.data.memory import check_memory
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-# Of a compressed array, as much as flags, dimensions and name can take.
+# The part of a compressed array that flags, dimensions and name can take.
 _BEGINNING = 4096
 # What deflate can make of a byte, at most.
 _LARGEST_RATIO = 1032

@@ -13,7 +13,7 @@ from seatbelt_jax.data.dataset import Dataset
 # More threads than cores only wait for each other.
 READ_THREADS = min(8, os.cpu_count() or 1)
 _PREFETCHED_BATCHES = 8
-# Of batch sizes that are chosen, not given.
+# Limits of batch sizes that are chosen, not given.
 _LARGEST_CHOSEN, _BATCHES_AN_EPOCH = 128, 8
 
 
