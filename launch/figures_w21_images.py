@@ -58,7 +58,7 @@ def attacks_on_three_models(tables: Tables) -> Drawn:
         )
     note = (
         "The first pair of each data set, not a chosen one. Penalty: for each model the one whose Delta is the "
-        "smallest above the pair's mean, as in Willetts et al. 2019, Fig. 1. d is drawn at half its contrast: grey is "
+        "largest below the pair's mean, as in Willetts et al. 2019, Fig. 1. d is drawn at half its contrast: grey is "
         "none."
     )
     return Drawn(table, panels, columns=1, notes=(note, *lacking))
@@ -69,7 +69,7 @@ def rotations(tables: Tables) -> Drawn:
     cells = [cell for cell in _with_runs(tables) if KINDS["beta_tcvae"](cell) or KINDS["seatbelt"](cell)]
     ways: dict[str, Callable[[AttackResult], int]] = {
         "at the least Delta": lambda found: int(np.nanargmin(found.objective[0])),
-        "at the least Delta above its mean": lambda found: int(metrics.shown_budget(found)[0]),
+        "at the largest Delta below its mean": lambda found: int(metrics.shown_budget(found)[0]),
     }
     found = [(cell, result) for cell in cells if (result := _attack(tables.runs[cell["cell"]], "factor:orientation"))]
     if not found:

@@ -28,19 +28,30 @@ def planted():
 def test_measures_of_a_sweep_on_a_planted_one(planted):
     np.testing.assert_array_equal(metrics.distortion_to_reach(planted, 0.5), [2.0, 8.0])
     np.testing.assert_array_equal(metrics.distortion_to_reach(planted, 0.9), [4.0, np.inf])
-    # Pair 0: mean Delta 4, so the 9 is the smallest above it. Pair 1: no Delta is above the mean, and all are one.
-    np.testing.assert_array_equal(metrics.shown_budget(planted), [2, 2])
+    # Pair 0: mean Delta 4, so the 2 is the largest below it. Pair 1: no Delta is below the mean, and all are one.
+    np.testing.assert_array_equal(metrics.shown_budget(planted), [1, 2])
     with pytest.raises(ValueError, match="share must lie in"):
         metrics.distortion_to_reach(planted, 0.0)
 
 
-def test_the_shown_attack_is_the_smallest_of_those_above_the_mean():
+def test_the_shown_attack_is_the_largest_of_those_below_the_mean():
     result = made_up_result(objective=np.array([[0.0, 9.0, 5.0, 1.0, 6.0]]))  # mean 4.2
-    np.testing.assert_array_equal(metrics.shown_budget(result), [2])
+    np.testing.assert_array_equal(metrics.shown_budget(result), [3])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_shown_attack_is_the_reference_s(seed):
+    rng = np.random.default_rng(seed)
+    # Few values, so that ties are common, and some that are not finite.
+    objective = rng.choice([0.0, 1.0, 2.0, 3.0, np.nan, np.inf], size=(40, 6))
+    budgets = rng.permutation(6) + 1.0
+    result = made_up_result(objective=objective, budgets=budgets)
+    expected = [reference.shown_budget(row, budgets) for row in objective]
+    np.testing.assert_array_equal(metrics.shown_budget(result), expected)
 
 
 def test_of_several_such_the_one_under_the_largest_budget_is_shown():
-    objective = np.array([[0.0, 5.0, 5.0, 5.0, 6.0], [0.1, 0.1, 0.1, 0.1, 0.1]])
+    objective = np.array([[9.0, 5.0, 5.0, 5.0, 6.0], [0.1, 0.1, 0.1, 0.1, 0.1]])
     result = made_up_result(objective=objective, budgets=np.array([1.0, 2.0, 8.0, 4.0, 16.0]))
     np.testing.assert_array_equal(metrics.shown_budget(result), [2, 4])
 
@@ -51,7 +62,7 @@ def test_an_attack_without_a_finite_objective_is_not_shown_where_there_is_anothe
         # Means of what is finite: 4, 5, none.
         objective=np.array([[nan, 1.0, 9.0, 2.0, inf], [5.0, 5.0, nan, inf, nan], [nan, nan, nan, nan, inf]])
     )
-    np.testing.assert_array_equal(metrics.shown_budget(result), [2, 1, 4])
+    np.testing.assert_array_equal(metrics.shown_budget(result), [3, 1, 4])
 
 
 def test_a_summary_of_a_planted_sweep(planted):

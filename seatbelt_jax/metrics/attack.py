@@ -41,17 +41,17 @@ def relative_likelihood_degradation(result: AttackResult) -> Float[np.ndarray, "
 def shown_budget(result: AttackResult) -> Int[np.ndarray, " pair"]:
     """The budget whose attack is shown for each pair, as an index.
 
-    The one with the smallest Delta above the pair's mean Delta (Willetts et al. 2019, Fig. 1), and of several such the
-    largest. Where none is above the mean, Delta is the same for all, which is a tie too. Attacks without a finite
-    Delta are left out, unless a pair has no others.
+    "Just better than the average objective" for the attacker (Willetts et al. 2019, Sec. 5), who minimises Delta: the
+    largest Delta below the pair's mean. A tie goes to the largest budget. Where no Delta is below the mean, all are
+    equal, which is a tie too. Attacks without a finite Delta are left out, unless a pair has no others.
     """
     finite = np.isfinite(result.objective)
     mean = np.sum(result.objective, axis=1, where=finite) / np.maximum(finite.sum(axis=1), 1)
-    above = finite & (result.objective > mean[:, None])
-    eligible = np.where(above.any(axis=1, keepdims=True), above, finite)
-    candidates = np.where(eligible, result.objective, np.inf)
-    smallest = candidates == candidates.min(axis=1, keepdims=True)
-    return np.argmax(np.where(smallest, result.budgets, -np.inf), axis=1)
+    below = finite & (result.objective < mean[:, None])
+    eligible = np.where(below.any(axis=1, keepdims=True), below, finite)
+    candidates = np.where(eligible, result.objective, -np.inf)
+    largest = candidates == candidates.max(axis=1, keepdims=True)
+    return np.argmax(np.where(largest, result.budgets, -np.inf), axis=1)
 
 
 def telling_budgets(

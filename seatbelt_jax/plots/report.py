@@ -100,7 +100,7 @@ def _per_attack(models: Models, content: Callable[[Sweep], str]) -> str:
 def _attacked_images(models: Models) -> str:
     note = (
         '<p class="note">One pair of images a row. In <i>d</i>, mid-grey is no change, black and white a change by '
-        "the whole range. Each pair is shown at the penalty or radius whose Δ is the smallest above the "
+        "the whole range. Each pair is shown at the penalty or radius whose Δ is the largest below the "
         "pair&rsquo;s mean, as in Willetts et al. 2019.</p>"
     )
     galleries = sum(len(sweep.swept) for sweep in sweeps(models))

@@ -21,6 +21,16 @@ def auddc(norms, errors, apart, source_error, target_error):
     return area
 
 
+def shown_budget(deltas, budgets):
+    """The index of one pair's attack just better than its mean (Willetts et al. 2019); of ties, the largest budget."""
+    finite = [k for k, delta in enumerate(deltas) if math.isfinite(delta)]
+    if not finite:
+        return max(range(len(budgets)), key=lambda k: budgets[k])
+    mean = sum(deltas[k] for k in finite) / len(finite)
+    better = [k for k in finite if deltas[k] < mean] or finite
+    return max(better, key=lambda k: (deltas[k], budgets[k]))
+
+
 def beaten(budgets, distances, norms, largest, threat, by):
     """One pair's flags: whether some other attack's distortion scores lower here, by the share `by`."""
     flags = []
