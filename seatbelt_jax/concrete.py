@@ -25,11 +25,13 @@ class Concrete:
       logits: [..., classes], unnormalised log probabilities of all variables, one after the other.
       sizes: the number of classes of each variable; they add up to `classes`.
       temperature: of the relaxation; samples tend to one-hot vectors as it goes to 0.
+      hard: whether samples are one-hot vectors (Gumbel-max) instead of relaxed ones (Gumbel-softmax).
     """
 
     logits: Float[Array, "*batch classes"]
     sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     temperature: float = dataclasses.field(metadata={"static": True})
+    hard: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
 def uniform(like: Concrete) -> Concrete:
@@ -38,17 +40,27 @@ def uniform(like: Concrete) -> Concrete:
 
 
 def sample(q: Concrete, noise: Float[Array, "*batch classes"]) -> Float[Array, "*batch classes"]:
-    """The reparameterised sample softmax((logits + gumbel) / temperature) of each variable.
+    """The reparameterised sample of each variable, relaxed or, where `q.hard`, one-hot.
+
+    Relaxed: softmax((logits + gumbel) / temperature). Hard: the one-hot vector of arg max (logits + gumbel), the first
+    class where several are largest; it is distributed as the categorical variable (Maddison et al. 2017, Sec. 3.2).
 
     `noise` is standard normal, as it is for Gaussian latents; it becomes Gumbel noise through the two
     distribution functions, -log(-log Phi(noise)). So noise = 0, the same for all classes, gives
-    softmax(logits / temperature): the mean path follows the mode.
+    softmax(logits / temperature), or the one-hot vector of arg max logits: the mean path follows the mode. Where the two
+    largest logits differ by less than the temperature, the two vectors differ widely.
+
+    The derivatives of a hard sample are those of the relaxed one: the straight-through estimator (Jang et al. 2017,
+    Sec. 2.2). The function itself is constant between its jumps.
     """
     q, noise = in_common_type(q, noise)
     # Beyond 12 standard deviations, which no sampler reaches, Phi rounds to 1 and its logarithm to 0.
     gumbel = -jnp.log(-jax.scipy.special.log_ndtr(jnp.clip(noise, -12.0, 12.0)))
-    relaxed = [_below_largest(part) / q.temperature for part in _split(q.logits + gumbel, q.sizes)]
-    return jnp.concatenate([jax.nn.softmax(part, axis=-1) for part in relaxed], axis=-1)
+    parts = _split(q.logits + gumbel, q.sizes)
+    samples = [jax.nn.softmax(_below_largest(part) / q.temperature, axis=-1) for part in parts]
+    if q.hard:
+        samples = [_one_hot(part, relaxed) for part, relaxed in zip(parts, samples, strict=True)]
+    return jnp.concatenate(samples, axis=-1)
 
 
 def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
@@ -105,6 +117,13 @@ def log_probabilities(q: Concrete) -> Float[Array, "*batch classes"]:
 def _below_largest(logits: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
     """The logits less the largest: so are those of any size that a small temperature divides, where logits overflow."""
     return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+
+
+def _one_hot(logits: Float[Array, "*batch size"], relaxed: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+    """The one-hot vector of the largest logit, with the derivatives of `relaxed`; NaN stays NaN."""
+    one_hot = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=relaxed.dtype)
+    # Exactly 0 or 1: the sum undoes the rounding of the difference.
+    return relaxed + jax.lax.stop_gradient(one_hot - relaxed)
 
 
 def _infinite(where: Bool[Array, "*shape"], like: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -23,7 +23,7 @@ _ALL = 10_000
 def get_config() -> ConfigDict:
     config = c21_small.get_config()
     config.base = _base.mnist()
-    config.base.model.update(latent_sizes=(24,), discrete_sizes=(), likelihood="gaussian")
+    config.base.model.update(latent_sizes=(24,), discrete_sizes=(), hard_samples=False, likelihood="gaussian")
     for grid in config.grids.values():
         grid.update(data=_DATA, seed=_SEEDS)
     for attack in config.attacks.values():

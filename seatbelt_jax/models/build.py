@@ -34,6 +34,9 @@ class ModelConfig:
       likelihood_std: the Gaussian likelihood's fixed standard deviation.
       discrete_sizes: numbers of classes of Concrete latents beside one layer of Gaussian ones (JointVAE).
       temperature: of the Concrete latents.
+      hard_samples: decode one-hot samples of the Concrete latents in evaluation, attacks included: on the mean path the
+        arg max of the logits (Sootla 2018, Sec. 4). By default relaxed ones, softmax(logits / temperature) on the mean
+        path. Training always decodes relaxed samples.
       posterior_std: one constant standard deviation of every Gaussian q in place of a learned one; 0 learns it.
       posterior_std_offset: tau, added to the standard deviations of every Gaussian q (Camuto et al. 2021, Sec. 4.2).
       compute_dtype: of the networks' hidden layers, "float32" or "bfloat16"; densities are always float32.
@@ -50,6 +53,7 @@ class ModelConfig:
     likelihood_std: float = 0.1
     discrete_sizes: tuple[int, ...] = ()
     temperature: float = 0.1
+    hard_samples: bool = False
     posterior_std: float = 0.0
     posterior_std_offset: float = 0.0
     compute_dtype: str = "float32"
@@ -109,6 +113,7 @@ def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model
             latent_size=settings.latent_sizes[0],
             discrete_sizes=tuple(settings.discrete_sizes),
             temperature=settings.temperature,
+            hard_samples=settings.hard_samples,
             encoder=encoder,
             decoder=decoder,
             **std,

@@ -24,6 +24,8 @@ class JointVAE(nn.Module):
       latent_size: width of z.
       discrete_sizes: the number of classes of each Concrete variable in c.
       temperature: of the Concrete variables.
+      hard_samples: whether c is one-hot in evaluation; on the mean path it is then the arg max of the logits. In training
+        c is always relaxed.
       encoder, decoder: as in `HierarchicalVAE`.
       posterior_std, posterior_std_offset: of q(z|x), see `GaussianHead`.
     """
@@ -33,6 +35,7 @@ class JointVAE(nn.Module):
     temperature: float
     encoder: nn.Module
     decoder: nn.Module
+    hard_samples: bool = False
     posterior_std: float = 0.0
     posterior_std_offset: float = 0.0
 
@@ -53,16 +56,16 @@ class JointVAE(nn.Module):
         self, images: Float[Array, "batch height width channels"], noise: Latents, *, train: bool = False
     ) -> Encoding:
         features = self.encoder(images, train=train)
-        q_discrete = self._concrete(self.logits(features))
+        q_discrete = self._concrete(self.logits(features), train)
         q_continuous = self.posterior(features, train=train)
         latents = concrete.sample(q_discrete, noise[0]), gaussian.sample(q_continuous, noise[1])
         return Encoding((q_discrete, q_continuous), latents)
 
     def prior(self, latents: Latents, *, train: bool = False) -> tuple[Posterior, ...]:
-        return concrete.uniform(self._concrete(latents[0])), gaussian.standard_normal(latents[1])
+        return concrete.uniform(self._concrete(latents[0], train)), gaussian.standard_normal(latents[1])
 
     def decode(self, latents: Latents, *, train: bool = False) -> Float[Array, "batch height width channels"]:
         return self.decoder(jnp.concatenate(latents, axis=-1), train=train)
 
-    def _concrete(self, logits: Float[Array, "batch classes"]) -> Concrete:
-        return Concrete(logits, tuple(self.discrete_sizes), self.temperature)
+    def _concrete(self, logits: Float[Array, "batch classes"], train: bool) -> Concrete:
+        return Concrete(logits, tuple(self.discrete_sizes), self.temperature, hard=self.hard_samples and not train)
