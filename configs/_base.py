@@ -60,9 +60,9 @@ def celeba() -> ConfigDict:
 def mnist() -> ConfigDict:
     """A VAE of Sootla 2018, Sec. 3.2 (networks of its Table 3.1, after Dupont 2018) on MNIST at 32 x 32.
 
-    A 10-way Concrete latent at temperature 0.1 beside 10 Gaussian ones, which all three of its models have. Evaluation and
-    attacks decode its arg max (Sec. 3.3 and 4). Bernoulli likelihood on [0, 1], Adam at a constant 1e-4, 100,000 batches of
-    64. Digits are resized from 28 x 28, not padded,
+    All three of its models have a 10-way Concrete latent at temperature 0.1 beside 10 Gaussian ones. Evaluation and
+    attacks decode its arg max (Sec. 3.3 and 4). Bernoulli likelihood on [0, 1], Adam at a constant 1e-4, 100,000
+    batches of 64. Digits are resized from 28 x 28, not padded,
     as in Dupont's code; the text does not say.
     """
     data = {"name": "mnist", "image_size": 32, "fit": "resize"}

@@ -47,8 +47,8 @@ def sample(q: Concrete, noise: Float[Array, "*batch classes"]) -> Float[Array, "
 
     `noise` is standard normal, as it is for Gaussian latents; it becomes Gumbel noise through the two
     distribution functions, -log(-log Phi(noise)). So noise = 0, the same for all classes, gives
-    softmax(logits / temperature), or the one-hot vector of arg max logits: the mean path follows the mode. Where the two
-    largest logits differ by less than the temperature, the two vectors differ widely.
+    softmax(logits / temperature), or the one-hot vector of arg max logits: the mean path follows the mode. The two
+    vectors differ widely where the two largest logits differ by less than the temperature.
 
     The derivatives of a hard sample are those of the relaxed one: the straight-through estimator (Jang et al. 2017,
     Sec. 2.2). The function itself is constant between its jumps.

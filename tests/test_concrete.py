@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -69,6 +70,32 @@ def test_samples_become_one_hot_as_the_temperature_goes_to_zero():
     samples = sample(Concrete(random_logits(6), SIZES, 1e-3), noise)
     largest = np.stack([part.max(-1) for part in reference.groups(np.asarray(samples), SIZES)], -1)
     np.testing.assert_allclose(largest, 1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.7, 1e8])
+def test_hard_samples_are_the_one_hot_vectors_of_gumbel_max(temperature):
+    noise = jax.random.normal(jax.random.key(6), (200, CLASSES))
+    q = Concrete(random_logits(7, batch=200), SIZES, temperature, hard=True)
+    np.testing.assert_array_equal(sample(q, noise), reference.hard_sample(q.logits, noise, SIZES))
+    # No noise: the arg max of the logits, however near the second is, and the first class where several are largest.
+    none = jnp.zeros_like(q.logits)
+    np.testing.assert_array_equal(sample(q, none), reference.hard_sample(q.logits, none, SIZES))
+    near = jnp.zeros((1, CLASSES)).at[0, jnp.array([2, 9])].set(1e-3)
+    np.testing.assert_array_equal(sample(dataclasses.replace(q, logits=near), none[:1])[0].nonzero()[0], [2, 3, 9])
+
+
+def test_hard_samples_have_the_derivatives_of_relaxed_ones_and_hide_no_nan():
+    q = Concrete(random_logits(8), SIZES, 0.5)
+    noise, weights = jax.random.normal(jax.random.key(9), (6, CLASSES)), random_logits(10)
+
+    def weighted(logits, hard):
+        return jnp.sum(weights * concrete.sample(Concrete(logits, SIZES, 0.5, hard=hard), noise))
+
+    gradient = jax.jit(jax.grad(weighted), static_argnums=1)
+    np.testing.assert_array_equal(gradient(q.logits, True), gradient(q.logits, False))
+    assert np.abs(gradient(q.logits, True)).max() > 1e-2
+    broken = dataclasses.replace(q, logits=q.logits.at[0, 0].set(jnp.nan), hard=True)
+    assert np.isnan(sample(broken, noise)[0, :3]).all()
 
 
 def test_extreme_noise_and_logits_stay_on_the_simplex_with_finite_gradients():
@@ -144,7 +171,8 @@ def test_a_certain_class_is_sum_log_k_away_from_the_uniform_prior():
 def test_the_uniform_prior_has_equal_logits_and_all_else_of_its_model():
     q = Concrete(random_logits(16), SIZES, 0.37)
     prior = concrete.uniform(q)
-    assert (prior.sizes, prior.temperature) == (SIZES, 0.37)
+    assert (prior.sizes, prior.temperature, prior.hard) == (SIZES, 0.37, False)
+    assert concrete.uniform(dataclasses.replace(q, hard=True)).hard
     np.testing.assert_array_equal(prior.logits, jnp.zeros((6, CLASSES)))
 
 

@@ -200,6 +200,43 @@ def test_generated_images_are_decoded_from_samples_of_the_priors(vae, noise):
     np.testing.assert_allclose(vae.generate(noise), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def hard_model():
+    return models.build({**CONFIG, "hard_samples": True}, SHAPE)
+
+
+def test_hard_samples_decode_the_arg_max_of_the_logits_in_evaluation(hard_model, variables, vae, images, noise):
+    """Sootla 2018, Sec. 3.3 and 4, on the mean path; categorical samples elsewhere."""
+    hard = hard_model.bind(variables)
+    logits = vae.encode(images, noise).posteriors[0].logits
+    for given, where in ((noise, "noise"), (vae.mean_path(BATCH), "mean path")):
+        relaxed, one_hot = vae.encode(images, given).latents, hard.encode(images, given).latents
+        np.testing.assert_array_equal(one_hot[0], reference.hard_sample(logits, given[0], SIZES), err_msg=where)
+        np.testing.assert_array_equal(one_hot[1], relaxed[1])
+    largest = np.argmax(logits[:, :3], axis=1), 3 + np.argmax(logits[:, 3:], axis=1)
+    code = np.zeros((BATCH, 5), np.float32)
+    code[np.arange(BATCH), largest[0]] = code[np.arange(BATCH), largest[1]] = 1.0
+    mean = vae.encode(images, vae.mean_path(BATCH)).posteriors[1].mean
+    expected = vae.likelihood.mean(vae.decode((jnp.asarray(code), mean)))
+    np.testing.assert_allclose(hard.reconstruct(images), expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(hard.reconstruct(images), vae.reconstruct(images), atol=1e-3)
+    # What latent attacks compare is the same: the posteriors.
+    chex.assert_trees_all_equal(
+        jax.tree.leaves(hard.encode(images, noise).posteriors), jax.tree.leaves(vae.encode(images, noise).posteriors)
+    )
+    # Generated images have one-hot classes as well.
+    drawn = reference.hard_sample(np.zeros((BATCH, 5)), noise[0], SIZES)
+    generated = vae.likelihood.mean(vae.decode((jnp.asarray(drawn, jnp.float32), noise[1])))
+    np.testing.assert_allclose(hard.generate(noise), generated, rtol=1e-4, atol=1e-5)
+
+
+def test_training_decodes_relaxed_samples_whatever_evaluation_does(model, hard_model, variables, images, noise):
+    for one in (model, hard_model):
+        forward, _ = one.forward_train(variables, images, noise)
+        expected = reference.sample(forward.encoding.posteriors[0].logits, noise[0], SIZES, 0.5)
+        np.testing.assert_allclose(forward.encoding.latents[0], expected, rtol=2e-4, atol=1e-6)
+
+
 def test_no_noise_is_chosen_for_given_concrete_samples(vae, images, outputs):
     _, encoding, _ = outputs
     chex.assert_trees_all_close(vae.posterior(images, ()), encoding.posteriors[0], rtol=1e-5, atol=1e-6)

@@ -24,8 +24,8 @@ class JointVAE(nn.Module):
       latent_size: width of z.
       discrete_sizes: the number of classes of each Concrete variable in c.
       temperature: of the Concrete variables.
-      hard_samples: whether c is one-hot in evaluation; on the mean path it is then the arg max of the logits. In training
-        c is always relaxed.
+      hard_samples: whether c is one-hot in evaluation; on the mean path it is then the arg max of the logits. c is
+        always relaxed in training.
       encoder, decoder: as in `HierarchicalVAE`.
       posterior_std, posterior_std_offset: of q(z|x), see `GaussianHead`.
     """

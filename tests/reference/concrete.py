@@ -25,6 +25,13 @@ def sample(logits, noise, sizes, temperature):
     return np.concatenate([softmax(part) for part in groups(relaxed, sizes)], axis=-1)
 
 
+def hard_sample(logits, noise, sizes):
+    """The one-hot vector of arg max (logits + gumbel) of each variable: the Gumbel-max trick."""
+    gumbel = stats.gumbel_r.isf(stats.norm.sf(np.asarray(noise, np.float64)))
+    perturbed = np.asarray(logits, np.float64) + gumbel
+    return np.concatenate([np.eye(part.shape[-1])[np.argmax(part, -1)] for part in groups(perturbed, sizes)], axis=-1)
+
+
 def kl_divergence(q_logits, p_logits, sizes):
     """sum over variables of sum_k q_k log(q_k / p_k), with 0 log 0 = 0."""
     total = 0.0
