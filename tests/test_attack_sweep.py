@@ -223,6 +223,36 @@ def test_an_attack_that_finds_less_than_nothing_is_flagged_and_an_exchange_mends
     np.testing.assert_allclose(mended.objective[:, 0], mended.objective_at_source, rtol=1e-6)
 
 
+def test_an_exchange_that_improves_nothing_leaves_the_status():
+    class Immovable(attacks.LBFGSB):
+        """Ends where it starts: at the value 0.5 as STALLED, elsewhere as LINE_SEARCH_FAILED."""
+
+        def init_state(self, params, bounds, *args, **kwargs):
+            state = super().init_state(params, bounds, *args, **kwargs)
+            at_half = jnp.all(params == 0.5)
+            return state._replace(status=jnp.where(at_half, attacks.Status.STALLED, attacks.Status.LINE_SEARCH_FAILED))
+
+    sources, targets = np.full((1, 1, 1, 1), 0.5, np.float32), np.full((1, 1, 1, 1), -0.5, np.float32)
+    square = attacks.Objective(lambda _, targets: targets, lambda x, t: jnp.sum((x - t) ** 2), "square", "nats")
+    settings = {"objective": square, "threat": attacks.Penalty([1e-3]), "solver": Immovable}
+    result = attacks.sweep(valley_vae(), sources, targets, exchanges=1, **settings)
+    # The random search found something better, and the search from there nothing better yet.
+    assert result.exchanged.item() and result.objective.item() < result.objective_at_source.item()
+    assert result.status.item() == attacks.Status.STALLED
+
+
+def test_an_attack_that_goes_back_to_a_source_at_rest_has_converged():
+    sources, targets = pairs()
+    # No reduction of the KL pays at this penalty, and one step from noise does not lead back to the source.
+    settings = {"threat": attacks.Penalty([2.0**20]), "solver": attacks.lbfgsb(maxiter=1), "start_std": 0.2}
+    before = attacks.sweep(linear_vae.vae(), sources, targets, exchanges=0, **settings)
+    assert np.all(before.distortion_norm > 0.0)
+    result = attacks.sweep(linear_vae.vae(), sources, targets, exchanges=1, **settings)
+    np.testing.assert_array_equal(result.distortion_norm, 0.0)
+    np.testing.assert_array_equal(result.status, attacks.Status.CONVERGED)
+    np.testing.assert_array_equal(result.evaluations, before.evaluations)
+
+
 def test_exchanges_give_every_budget_the_best_that_any_has_found():
     # The second of three attacks starts on the better side of the hill.
     sources, targets = np.full((1, 1, 1, 1), -0.6, np.float32), np.zeros((1, 1, 1, 1), np.float32)

@@ -112,12 +112,17 @@ def test_every_measure_is_what_its_name_says(trained, result):
     np.testing.assert_allclose(result.repeated_objective, result.objective, rtol=1e-5)
 
 
-def test_no_attack_leaves_the_box_and_cheap_distortions_get_closer(result):
+def test_no_attack_leaves_the_box_and_cheap_distortions_get_closer(trained):
+    vae, images = trained
+    # Exchanges leave no attack at a stationary point worse than what another penalty has led to.
+    result = attacks.sweep(vae, images[:4], images[4:], threat=attacks.Penalty(PENALTIES), lanes_at_once=8)
     assert result.adversarial.min() >= -1.0 and result.adversarial.max() <= 1.0
     assert np.all(result.distance[:, 0] < 0.05 * result.distance[:, -1])
-    # A dearer distortion is smaller where both attacks end at the least objective; some end at other stationary points.
-    norms = np.median(result.distortion_norm, axis=0)
-    assert np.all(np.diff(norms) <= 0.03 * norms.max())
+    # At lambda = 2^20 an attack keeps its source, and what only rounding finds better is no exchange.
+    np.testing.assert_array_equal(result.status[:, -1], attacks.Status.CONVERGED)
+    assert not result.exchanged[:, -1].any()
+    # Of two attacks of which neither is better under the other's penalty, the dearer distorts less.
+    assert np.all(np.diff(result.distortion_norm, axis=1) <= 1e-3)
 
 
 def test_an_expensive_distortion_is_not_made(result):

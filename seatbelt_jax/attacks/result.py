@@ -43,7 +43,7 @@ class AttackResult:
       distance_to_target: ||x* - x^t||.
       distance_left: ||recon(x*) - recon(x^t)||.
       distance_at_start: ||recon(x) - recon(x^t)||.
-      status: a `Status` per lane.
+      status: a `Status` per lane, of the search that improved it last or confirmed that it cannot be improved.
       iterations, evaluations: what each lane took, over all its starts.
       start_objectives: the objective that each start led to; infinite where a start was not made.
       exchanged: whether the lane ended best when started from what the pair's attack under another budget, or the

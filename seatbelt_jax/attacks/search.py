@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from seatbelt_jax.attacks import lanes, measure
 from seatbelt_jax.attacks.lbfgsb_state import Status
@@ -111,10 +111,16 @@ class Search:
         No feasible direction u descends when <-grad r, u> <= lambda ||u||, that is when the part of -grad r that the
         box allows is no longer than lambda. Where the model fails at the source, the solver shall say so.
         """
-        if self._threat.name != "penalty" or self._noise_stds[0] > 0.0:
+        if self._threat.name != "penalty":
             return np.zeros(self._grid, bool)
         finite = np.isfinite(self._at_source)[:, None]
-        return finite & (measure.l2_norms(self._descent)[:, None] <= self._threat.budgets)
+        return finite & (measure.l2_norms(self._descent_at_source)[:, None] <= self._threat.budgets)
+
+    @functools.cached_property
+    def _descent_at_source(self) -> Float[np.ndarray, "pair height width channels"]:
+        if self._noise_stds[0] == 0.0:
+            return self._descent
+        return measure.allowed_descent(self._objective, self._sources, self._goals, self._box)
 
     def _starts(self, lane: np.ndarray, start: int) -> np.ndarray:
         """The sources of lanes, with noise; each lane has its own, whichever block it runs in."""
@@ -127,7 +133,8 @@ class Search:
 
     def from_sources(self) -> None:
         """Runs the attacks from their sources, but for those that are at rest there; then all of them from restarts."""
-        self._from("attacks", np.flatnonzero(~self._at_rest()), 0)
+        at_rest = self._at_rest() if self._noise_stds[0] == 0.0 else np.zeros(self._grid, bool)
+        self._from("attacks", np.flatnonzero(~at_rest), 0)
         for start in range(1, len(self._noise_stds)):
             self._from(f"restart {start}", np.arange(self._value.size), start)
 
@@ -141,6 +148,26 @@ class Search:
 
     def exchange(self, number: int) -> None:
         """Goes on from what the same pair's attacks under other budgets, or the random search, have found better."""
+        numbers, starts, values = self._offers()
+        # Whatever the solver makes of it, what it was handed is better than what there was.
+        self._images[numbers], self._value[numbers], self._exchanged[numbers] = starts, values, True
+        # A solver does not see the kink of lambda ||d|| at the source, and would call its line search failed there.
+        pair, column = np.divmod(numbers, self._grid[1])
+        at_rest = self._at_rest()[pair, column] & np.all(starts == self._sources[pair], axis=(1, 2, 3))
+        self._status[numbers[at_rest]] = Status.CONVERGED
+        numbers, starts = numbers[~at_rest], starts[~at_rest]
+        if not numbers.size:
+            return
+        found = self._solve(f"exchange {number}", numbers, lambda lane: starts[np.searchsorted(numbers, lane)])
+        # A search that improves nothing says how the attack ended only where it confirms its start, or where the
+        # status so far is of a search that found nothing finite.
+        former = self._status[numbers]
+        confirmed = (found.status == Status.CONVERGED) | (former == Status.NON_FINITE)
+        self._status[numbers] = np.where(confirmed, found.status, former)
+        self._keep(numbers, found)
+
+    def _offers(self) -> tuple[Int[np.ndarray, " lane"], Float[np.ndarray, "lane *image"], Float[np.ndarray, " lane"]]:
+        """The attacks for which the pair has a better image than their own, the images, and Delta there."""
         images = self._images.reshape(*self._grid, *self._images.shape[1:])
         norm = measure.l2_distances(images, self._sources)
         largest = measure.largest_changes(images, self._sources)
@@ -149,17 +176,12 @@ class Search:
         best, best_scores = np.argmin(scores, axis=2), np.min(scores, axis=2)
         own, offer = np.diagonal(scores, axis1=1, axis2=2), np.minimum(best_scores, random_scores)
         numbers = np.flatnonzero(offer < own - least_gain(_LEAST_GAIN, own, self._at_source, offer))
-        if not numbers.size:
-            return
         pair, column = np.divmod(numbers, self._grid[1])
         random_is_best = (random_scores < best_scores)[pair, column, None, None, None]
         starts = np.where(random_is_best, random_images[pair, column], images[pair, best[pair, column]])
-        # Whatever the solver makes of it, what it was handed is better than what there was.
-        self._images[numbers], self._value[numbers] = starts, offer.ravel()[numbers]
-        self._exchanged[numbers] = True
-        found = self._solve(f"exchange {number}", numbers, lambda lane: starts[np.searchsorted(numbers, lane)])
-        self._status[numbers] = found.status
-        self._keep(numbers, found)
+        # The same image may score lower in another batch, by rounding.
+        new = np.any(starts != self._images[numbers], axis=(1, 2, 3))
+        return numbers[new], starts[new], offer.ravel()[numbers[new]]
 
     @functools.cached_property
     def _random_search(self) -> tuple[np.ndarray, np.ndarray]:
