@@ -85,7 +85,8 @@ def attack_success(task: Task) -> dict[str, Any]:
     for name, arrays in found.items():
         result = attacks.AttackResult.from_arrays(arrays)
         success = metrics.attack_success(result, trained, arrays["source_label"], arrays["target_label"])
-        answer[name] = {"budgets": result.budgets, "counted_pairs": int(success.counted.sum()), **success.rates()}
+        counts = {"counted_pairs": int(success.counted.sum()), **success.label_pairs()}
+        answer[name] = {"budgets": result.budgets, **counts, **success.rates()}
         # Of a sweep over budgets they would be longer than all the rest.
         if result.budgets.size == 1:
             tables = {**success.matrix(classes), **success.marginals(classes)}

@@ -166,6 +166,9 @@ def _headline(name: str, found: Mapping[str, Any]) -> str:
             parts.append(f"{path} {value:.4g}")
         elif bracket := run_summary.bracket(found, path):
             parts.append(f"{path} {bracket}")
+    for attack, of_attack in found.items():
+        if isinstance(of_attack, Mapping) and (left_out := of_attack.get("label_pairs_left_out")):
+            parts.append(f"{attack}: {left_out} of {of_attack['label_pairs']} ordered pairs of labels are left out")
     return ", ".join(parts) or "done"
 
 

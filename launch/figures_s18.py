@@ -1,7 +1,7 @@
 """Figures and tables of Sootla 2018, from the tables and the runs of sweeps."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -95,18 +95,21 @@ def success(tables: Tables) -> Drawn:
     """Table 4.1: AS of each model."""
     table = []
     lines = []
-    for name, cell in _cells(tables).items():
-        rows = _success(tables, cell)
+    of_cells = {name: (cell, _success(tables, cell)) for name, cell in _cells(tables).items()}
+    total = _label_pairs(rows for _, rows in of_cells.values())
+    for name, (cell, rows) in of_cells.items():
         means = {measure: _mean([row[measure] for row in rows]) for measure in _MEASURES}
         counted = int(rows[0]["counted_pairs"])
         paper = _TABLE_4_1[name]
-        place = {"data": cell["data"], "model": name, "cell": cell["cell"], "counted_pairs": counted}
+        left_out = {"label_pairs": total, "label_pairs_left_out": total - len(rows)}
+        place = {"data": cell["data"], "model": name, "cell": cell["cell"], "counted_pairs": counted, **left_out}
         table += [
             {**place, "measure": measure, "share": mean, "share_in_paper": share / 100.0}
             for (measure, mean), share in zip(means.items(), paper, strict=True)
         ]
         lines.append([name, *map(_per_cent, means.values()), f"{paper[0]} %, {paper[1]} %", str(counted)])
-    columns = ("model", *_MEASURES.values(), "in the thesis", "attacks counted")
+        lines[-1].append(f"{total - len(rows)} of {total}")
+    columns = ("model", *_MEASURES.values(), "in the thesis", "attacks counted", "pairs of digits left out")
     return Drawn(table, page=page(columns, lines), notes=(_COUNTED,))
 
 
@@ -126,7 +129,10 @@ def marginals(tables: Tables, of: str) -> Drawn:
                 for label, mean in zip(labels, means, strict=True)
             ]
             lines.append([f"{name}, {words}", *map(_per_cent, means)])
-    return Drawn(table, page=page((of, *map(str, labels)), lines), notes=(_COUNTED,))
+    total = _label_pairs(rows for _, rows in of_cells.values())
+    counts = ", ".join(f"{name} {total - len(rows)}" for name, (_, rows) in of_cells.items())
+    notes = (_COUNTED, f"Left out of {total} ordered pairs of digits, since no attack counts: {counts}.")
+    return Drawn(table, page=page((of, *map(str, labels)), lines), notes=notes)
 
 
 def matrices(tables: Tables, model: str) -> Drawn:
@@ -146,10 +152,9 @@ def matrices(tables: Tables, model: str) -> Drawn:
     place = {"data": cell["data"], "model": model, "cell": cell["cell"]}
     names = ("source_label", "target_label", *_MEASURES)
     table = [{**place, **{name: row[name] for name in names}} for row in rows]
-    counted = int(rows[0]["counted_pairs"])
-    return Drawn(
-        table, panels, notes=(_COUNTED, f"{counted} attacks counted. Empty: the diagonal, and where none counts.")
-    )
+    counted, total = int(rows[0]["counted_pairs"]), _label_pairs([rows])
+    empty = f"Empty: the diagonal, and {total - len(rows)} of {total} ordered pairs of digits for which none counts."
+    return Drawn(table, panels, notes=(_COUNTED, f"{counted} attacks counted. {empty}"))
 
 
 def _cells(tables: Tables, *names: str) -> dict[str, Row]:
@@ -170,6 +175,12 @@ def _cells(tables: Tables, *names: str) -> dict[str, Row]:
             f"a trained {' and '.join(name for name in found if name not in there)} with Concrete latents"
         )
     return there
+
+
+def _label_pairs(of_models: Iterable[list[Row]]) -> int:
+    """How many ordered pairs there are of the labels that some model has attacks on, as sources or as targets."""
+    labels = {row[f"{end}_label"] for rows in of_models for row in rows for end in ("source", "target")}
+    return len(labels) * (len(labels) - 1)
 
 
 def _success(tables: Tables, cell: Row) -> list[Row]:

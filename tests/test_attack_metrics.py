@@ -310,6 +310,8 @@ def test_attack_success_on_planted_reconstructions(classify):
     np.testing.assert_allclose(rates["target"], [0.25, 0.0])
     np.testing.assert_allclose(rates["ignore_target_over_pairs"], [2 / 3, 1 / 3])
     np.testing.assert_allclose(rates["target_over_pairs"], [1 / 3, 0.0])
+    # Of the six ordered pairs of 3, 7 and 8, only 3 to 7 and 3 to 8 have a pair of images that counts.
+    assert success.label_pairs() == {"label_pairs": 6, "label_pairs_left_out": 4}
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
@@ -346,10 +348,12 @@ def test_both_marginals_average_to_the_overall_rate_when_all_labels_meet():
         for kept in ("source", "target"):
             marginal = success.marginals(10)[f"{name}_by_{kept}"]
             np.testing.assert_allclose(marginal.mean(axis=1), success.rates()[name])
+    assert success.label_pairs() == {"label_pairs": 90, "label_pairs_left_out": 0}
 
 
 def test_rates_are_undefined_where_no_clean_reconstruction_is_classified_right():
     success = metrics.attack_success(labelled_result([[1], [1]], [1, 1]), by_pixel, np.array([0, 0]), np.array([1, 1]))
+    assert success.label_pairs() == {"label_pairs": 2, "label_pairs_left_out": 2}
     assert all(np.isnan(rate).all() for rate in success.rates().values())
     assert np.isnan(success.marginals(2)["target_by_source"]).all()
 

@@ -140,6 +140,15 @@ def test_success_of_the_attacks_that_are_there(evaluated):
     one, sweep = found["latent_kl_all_label_0"], found["latent_kl_all_label_1"]
     assert len(one["ignore_target"]) == 3 and "ignore_target_by_source" in one  # a matrix, three shapes
     assert len(sweep["ignore_target"]) == 2 and "ignore_target_by_source" not in sweep
+    # Every cell of the matrix off its diagonal counts or is left out.
+    counted = np.sum(np.array(one["ignore_target"], float) >= 0.0)
+    assert one["label_pairs"] - one["label_pairs_left_out"] == counted
+
+
+def test_the_table_says_how_many_pairs_of_labels_success_leaves_out(launcher):
+    found = {"held_out_accuracy": 0.5, "a": {"label_pairs": 6, "label_pairs_left_out": 4}}
+    expected = "held_out_accuracy 0.5, a: 4 of 6 ordered pairs of labels are left out"
+    assert launcher._headline("attack_success", found) == expected
 
 
 def test_downstream_tasks_have_their_accuracies(evaluated):

@@ -111,7 +111,10 @@ def test_success_is_the_mean_over_pairs_of_labels(drawn, cell, paper):
     (target,) = rows(drawn, "s18_table_4_1", model=NAMES[cell], measure="target")
     assert (ignore["share"], target["share"]) == pytest.approx((np.mean(values), 0.5 * np.mean(values)))
     assert ignore["share_in_paper"] == pytest.approx(paper) and ignore["counted_pairs"] == 40
+    left_out = 2 if cell == "decayed" else 0
+    assert (ignore["label_pairs"], ignore["label_pairs_left_out"]) == (6, left_out)
     page = (drawn / "s18_table_4_1.md").read_text()
+    assert f"| {left_out} of 6 |" in page
     assert f"| {NAMES[cell]} | {100 * np.mean(values):.2f} % |" in page and f"{100 * paper:.2f} %" in page
 
 
@@ -124,6 +127,8 @@ def test_marginals_are_means_of_rows_and_columns(drawn):
     lines = (drawn / "s18_table_4_2.md").read_text().splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1 and table[-1].endswith("| none |")
+    assert "Left out of 6 ordered pairs of digits, since no attack counts: JointVAE 0, VAE 0, VAE with" in lines[-1]
+    assert lines[-1].endswith("VAE with weight decay 2.")
 
 
 def test_a_matrix_has_every_pair_of_labels(drawn):

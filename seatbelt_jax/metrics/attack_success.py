@@ -32,12 +32,23 @@ class AttackSuccess:
 
         "ignore_target" and "target" are means over the ordered pairs of labels that are present, each weighing
         the same (90 of them for digits), as in Sootla 2018, Table 4.1. "ignore_target_over_pairs" and
-        "target_over_pairs" are plain means over the counted pairs of images.
+        "target_over_pairs" are plain means over the counted pairs of images. `label_pairs` says how many are left out.
         """
         matrices = self.matrix(1 + int(max(self.source_labels.max(), self.target_labels.max())))
         over_labels = {name: _mean(matrix, (1, 2)) for name, matrix in matrices.items()}
         chosen = {"ignore_target": self.ignore_target, "target": self.target}
         return over_labels | {f"{name}_over_pairs": _mean(won[self.counted], (0,)) for name, won in chosen.items()}
+
+    def label_pairs(self) -> dict[str, int]:
+        """How many ordered pairs of different labels there are, and how many of them `rates` leaves out.
+
+        "label_pairs" is of all labels that are present, as sources or as targets. "label_pairs_left_out" are those
+        no pair of images counts for: none was attacked, or no clean reconstruction of a source is classified right.
+        """
+        labels = np.union1d(self.source_labels, self.target_labels).size
+        counted = np.stack([self.source_labels[self.counted], self.target_labels[self.counted]], axis=1)
+        total = labels * (labels - 1)
+        return {"label_pairs": total, "label_pairs_left_out": total - len(np.unique(counted, axis=0))}
 
     def matrix(self, num_classes: int) -> dict[str, Float[np.ndarray, "budget source_class target_class"]]:
         """The success rates "ignore_target" and "target" for every ordered pair of labels.
