@@ -18,7 +18,7 @@ import model_measures
 import numpy as np
 import run_data
 from absl import flags
-from evaluation import NotApplicableError, Options, Task, first, read_record
+from evaluation import NotApplicableError, Options, Task, first, read_measures, read_record
 
 from seatbelt_jax import run, run_summary, storage
 
@@ -122,8 +122,9 @@ def record_file(opened: run.Run, options: Options) -> pathlib.Path:
 def newest_measures(opened: run.Run, options: Options) -> dict[str, Any]:
     """What `evaluate` has measured of the run's newest step on this split; nothing where there is none."""
     file = record_file(opened, options)
-    record = read_record(file) if file.exists() else {}
-    return record["measures"] if record and record["step"] == opened.latest_step else {}
+    if not file.exists() or read_record(file)["step"] != opened.latest_step:
+        return {}
+    return read_measures(file, opened)
 
 
 def _task(opened: run.Run, options: Options) -> Task:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import run_data
 from jaxtyping import Array, Int
 
-from seatbelt_jax import data, models, run, sections, storage
+from seatbelt_jax import data, models, run, run_summary, sections, storage
 from seatbelt_jax.untrusted import check
 from seatbelt_jax.vae import VAE
 
@@ -79,6 +80,20 @@ def read_record(file: pathlib.Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{error}; it is no evaluation: remove it") from error
     return found
+
+
+def read_measures(file: pathlib.Path, opened: run.Run) -> dict[str, Any]:
+    """The measures in a file of launch/evaluate.py, but for terms that lack their bracket; one line says so.
+
+    Raises:
+      ValueError: as `read_record`.
+    """
+    measures = read_record(file)["measures"]
+    elbo = measures.get("elbo", {})
+    if unknown := run_summary.without_bracket(elbo, opened.config):
+        terms = ", ".join(name for name in unknown if not name.endswith("_error"))
+        print(f"left out: {terms} in {file}: bracket not measured by that version; evaluate again", file=sys.stderr)
+    return {**measures, "elbo": {k: v for k, v in elbo.items() if k not in unknown}} if unknown else measures
 
 
 def first(images: data.Dataset, number: int) -> data.Dataset:

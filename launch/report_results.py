@@ -205,7 +205,7 @@ def _measures(opened: run.Run, name: str) -> dict[str, float]:
     if record.get("step") != opened.latest_step:
         _left_out(file, record.get("step"), opened)
         return {}
-    return dict(_numbers(record["measures"]))
+    return dict(_numbers(evaluation.read_measures(file, opened)))
 
 
 def _numbers(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -87,7 +87,9 @@ def check_seed(name: str, value: object) -> None:
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raises ValueError where a value is none of those allowed."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {_shown(value)}")
+        # An empty choice is quoted, lest a comma seem to stand before nothing.
+        choices = ", ".join(choice or "''" for choice in allowed)
+        raise ValueError(f"{name} must be one of {choices}; got {_shown(value)}")
 
 
 def check_limits(name: str, section: Any, least: Mapping[str, float], most: Mapping[str, float] | None = None) -> None:

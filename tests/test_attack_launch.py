@@ -331,7 +331,7 @@ def test_bad_options_are_refused_before_any_work(launcher, run_path, options, me
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"threat": "squared_penality"}, "threat must be one of penalty.*'squared_penality'"),
+        ({"threat": "squared_penality"}, "one of penalty, squared_penalty, l2_ball, linf_ball, ''; got 'squared_penal"),
         ({"solver": "x"}, "solver must be one of lbfgsb"),
         ({"draws": -1}, "draws must be at least 0"),
         ({"draws": 10**9}, "draws must be at most 100000"),

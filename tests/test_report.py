@@ -33,6 +33,7 @@ SECTIONS = (
     "introduction", "summary", "attacked-images", "attack-curves", "trust", "certificates", "not-certified", "measures",
     "looks", "learning", "settings",
 )  # fmt: skip
+LAYERS = ((4,), (4, 2))
 ALARM = "<script>alert(1)</script>"
 
 
@@ -385,6 +386,35 @@ def test_the_measures_of_an_evaluation(launcher, make_run) -> None:
     storage.write_json(run / "evaluation.json", {"measures": []})
     with pytest.raises(ValueError, match=r"evaluation\.json lacks step, skipped; .*it is no evaluation"):
         launcher.report([run])
+
+
+def evaluated(path: pathlib.Path, **elbo: object) -> pathlib.Path:
+    """A run with such a measure "elbo"."""
+    storage.write_json(path / "evaluation.json", {"step": None, "measures": {"elbo": elbo}, "skipped": {}})
+    return path
+
+
+@pytest.mark.parametrize(("determined", "shown"), [(True, "1.00"), (False, "0")])
+def test_the_measures_of_a_hierarchy_say_whether_a_term_is_determined(launcher, make_run, determined, shown) -> None:
+    ends = {"total_correlation_nats_lower": 4.0, "total_correlation_nats_upper": 4.125, "paths": 16}
+    path = evaluated(make_run("a", latent_sizes=(4, 2)), **ends, total_correlation_nats_determined=determined)
+    _, page = read(launcher.report([path]))
+    found = section(page, "measures")
+    assert "nats lower 4.00" in found and "nats upper 4.12" in found
+    assert f"elbo/total correlation nats determined {shown}" in found
+
+
+def test_one_number_in_place_of_a_bracket_is_left_out(launcher, make_run, capsys) -> None:
+    """An earlier version gave total correlation as one number for hierarchies too."""
+    earlier = {"elbo_nats": -12.5, "total_correlation_nats": 4.0, "total_correlation_nats_error": 0.5}
+    of_layers = {layers: evaluated(make_run(f"L{len(layers)}", latent_sizes=layers), **earlier) for layers in LAYERS}
+    _, page = read(launcher.report([of_layers[4, 2]]))
+    found = section(page, "measures")
+    assert f"elbo/elbo nats {text.MINUS}12.5" in found and "total correlation" not in found
+    words = "L2/evaluation.json: bracket not measured by that version; evaluate again\n"
+    assert capsys.readouterr().err.endswith(words)
+    _, page = read(launcher.report([of_layers[(4,)]]))
+    assert "elbo/total correlation nats 4.00" in section(page, "measures") and not capsys.readouterr().err
 
 
 def test_many_galleries_share_the_page(launcher) -> None:

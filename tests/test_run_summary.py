@@ -64,6 +64,21 @@ def test_a_bracket_is_never_one_number(determined, words):
     assert run_summary.bracket(found, name) == words and run_summary.bracket({}, name) == ""
 
 
+@pytest.mark.parametrize(("layers", "words"), [((4,), "4"), ((4, 2), "bracket not measured; evaluate again")])
+def test_one_number_of_an_earlier_version_is_no_bracket(tmp_path, layers, words):
+    path = made_up_runs.write(tmp_path / "run", latent_sizes=layers)
+    elbo = {"elbo_nats": -12.5, "total_correlation_nats": 4.0, "options": {"images": 20}}
+    storage.write_json(path / "evaluation.json", {"step": None, "measures": {"elbo": elbo}, "skipped": {}})
+    summary = run.open(path).summary()
+    assert line(summary, "total correlation, nats, validation")[1] == words
+    assert line(summary, "ELBO, nats, validation")[1] == "-12.5"
+
+
+def test_a_hierarchy_that_no_path_moves_has_one_number(tmp_path):
+    elbo = {"total_correlation_nats": 4.0, "options": {"paths": 16}}
+    assert run_summary.without_bracket(elbo, {"model": {"latent_sizes": [4, 2]}}) == []
+
+
 def test_html_takes_nothing_of_a_file_for_its_own(whole):
     page = run.open(whole).summary()._repr_html_()
     assert ALARM not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page

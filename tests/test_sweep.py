@@ -13,7 +13,7 @@ import pytest
 from configs.sweeps import smoke, w21_small
 from seatbelt_jax import lock, run, storage, training
 from seatbelt_jax.checkpoint import newest_step
-from tests import launchers
+from tests import launchers, made_up_runs
 
 FILE = "--sweep=configs/sweeps/smoke.py"
 # Of one layer, for little compiling: its two cells are trained together.
@@ -327,6 +327,23 @@ def test_where_every_image_is_abstained_on_there_is_no_margin(cells):
     assert of("camuto", arrays)["margin_camuto_median_l2"] == 0.25
     nothing = of("camuto", {**arrays, "radius": np.zeros(2), "abstained": np.array([True, True])})
     assert (nothing["margin_camuto_median_l2"], nothing["margin_camuto_share_abstained"]) == ("", 1.0)
+
+
+def test_a_bracket_has_its_columns_in_the_table_and_one_number_in_its_place_none(cells, tmp_path):
+    sweep_table = launchers.load("sweep_table")
+    name = "total_correlation_nats"
+    bracket = {f"{name}_lower": 4.0, f"{name}_upper": 4.5, f"{name}_determined": False, f"{name}_lower_error": 0.1}
+    measured = {"elbo": {"elbo_nats": -3.0, **bracket, "paths": 16, "images": 20, "options": {"paths": 16}}}
+    assert sweep_table._of_measures(measured) == {"elbo_nats": -3.0, **bracket, "aggregate_posterior_paths": 16}
+
+    asked = cells.parse(config())
+    path = made_up_runs.write(tmp_path / "run", latent_sizes=(4, 2))
+    earlier = {"elbo_nats": -3.0, name: 4.0, f"{name}_error": 0.1, "options": {"images": 20}}
+    for elbo, expected in ((measured["elbo"], {"elbo_nats": -3.0, **bracket}), (earlier, {"elbo_nats": -3.0})):
+        record = {"step": None, "measures": {"elbo": elbo}, "skipped": {}}
+        storage.write_json(path / "evaluation.json", record)
+        row = sweep_table.results_of(asked, path)
+        assert {column: value for column, value in row.items() if "_nats" in column} == expected
 
 
 def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
