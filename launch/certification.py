@@ -42,6 +42,7 @@ class Options:
     norm: str = "l2"
     seed: int = 0
     empirical: int = 0
+    frozen_std: bool = False
     minimal_radius: bool = True
 
     def __post_init__(self) -> None:
@@ -53,6 +54,10 @@ class Options:
         checks.check_radius(self.radius)
         checks.check_probability("alpha", self.alpha)
         checks.check_probability("risk", self.risk)
+        if self.frozen_std and not self.empirical:
+            raise ValueError(
+                "frozen_std is of margins by attack, and empirical is 0: give empirical the number of images to attack"
+            )
 
     @property
     def question(self) -> dict[str, Any]:
@@ -179,12 +184,14 @@ def empirical_margin(
             images,
             key=key,
             levels=functions.levels,
+            frozen_std=options.frozen_std,
             progress=True,
             **options.question,
         ).to_arrays()
 
     key = _key(options, "empirical margin")
-    arrays = _in_pieces(attack, functions, images, key, f"empirical margin {options.question}", store)
+    settings = f"empirical margin {options.question}{' of a frozen sigma' if options.frozen_std else ''}"
+    arrays = _in_pieces(attack, functions, images, key, settings, store)
     return bounds.EmpiricalMargin.from_arrays(arrays)
 
 

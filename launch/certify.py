@@ -55,6 +55,11 @@ def define_flags() -> None:
         "empirical", default.empirical, "Number of images to attack for upper bounds; 0 computes none.", lower_bound=0
     )
     flags.DEFINE_bool(
+        "frozen_std",
+        default.frozen_std,
+        "With --empirical: freeze sigma at the unperturbed image (Camuto et al. 2021, Eq. 3); by default it moves.",
+    )
+    flags.DEFINE_bool(
         "minimal_radius", default.minimal_radius, "Also find the smallest r for which each image has a margin."
     )
     flags.DEFINE_string("output", None, "Folder for the figures. Default: figures/ in the run, or beside several runs.")
@@ -329,7 +334,7 @@ def _told_of_attacks(empirical: bounds.EmpiricalMargin, certificates: Mapping[st
     found = np.isfinite(empirical.upper)
     told = (
         f"attacks show margins of at most {np.median(empirical.upper):.4g} (median, {plots.NORMS[empirical.norm]}, "
-        f"pixel units); found on {found.sum()} of {found.size} images"
+        f"pixel units{', sigma frozen' if empirical.frozen_std else ''}); found on {found.sum()} of {found.size} images"
     )
     for method, certificate in certificates.items():
         certified = certificate.radius[: found.size]

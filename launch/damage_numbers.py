@@ -14,7 +14,6 @@ from seatbelt_jax import metrics, plots
 THROUGH = {"mean": "through μ", "std": "through σ", "both": "through both"}
 # Upper bounds of margins.
 MARGIN = "empirical_margin_l2"
-AT_MOST = "Margins by attack are upper bounds: a stronger attack may find less."
 OVER_IMAGES = "Shaded: the standard deviation over images, as in the paper."
 _PLACES = 100
 
@@ -176,6 +175,14 @@ def band(name: str, places: Sequence[float], points: Sequence[dict[str, Any]], s
     """Means with their standard deviations to both sides."""
     means, stds = (np.array([point[key] for point in points], float) for key in ("mean", "std"))
     return plots.Line(name, places, means.tolist(), (means - stds).tolist(), (means + stds).tolist(), series=series)
+
+
+def at_most(rows: Sequence[Row]) -> str:
+    """What margins by attack of certified images are, in words."""
+    words = {True: "frozen at x, as in the paper's Eq. 3", False: "that of x + d; the paper's Eq. 3 freezes it at x"}
+    known = {bool(row.get(f"{MARGIN}_frozen_std")) for row in rows if row.get(MARGIN) is not None}
+    sigma = "; or ".join(words[frozen] for frozen in sorted(known))
+    return f"Margins by attack are upper bounds: a stronger attack may find less. Their sigma is {sigma}."
 
 
 def half(lines: Sequence[plots.Line]) -> plots.Line:

@@ -45,7 +45,7 @@ def one_image(tables: Tables) -> Drawn:
     notes = (
         f"Image {chosen[0]['image']:g}; {numbers.radius_of(chosen)} Each VAE along the worst direction that attacks "
         "found for it; the paper has one direction for all, and does not say which.",
-        numbers.AT_MOST,
+        numbers.at_most(chosen),
     )
     return Drawn(table, (panel,), notes=notes)
 
@@ -90,7 +90,7 @@ def bounds_against_attacks(tables: Tables) -> Drawn:
         f"{numbers.radius_of(images)}",
         "Theorem 1 is camuto; the others are this project's. Below y = x a bound of first order is wrong at that "
         "image; a sound one is so with probability alpha at most.",
-        numbers.AT_MOST,
+        numbers.at_most(images),
         "" if damage else "No degradation of the likelihood: the sweep has no attacks of maximum damage in one ball.",
     )
     return Drawn(table, panels, columns=3, notes=tuple(filter(None, notes)))

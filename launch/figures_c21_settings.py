@@ -34,7 +34,7 @@ def over_tau(tables: Tables) -> Drawn:
         f"{len({row['image'] for row in images})} images; β = {cells[0]['beta']:g}. {numbers.radius_of(images)}",
         numbers.OVER_IMAGES,
     )
-    return Drawn(table, panels, notes=(*notes, numbers.AT_MOST))
+    return Drawn(table, panels, notes=(*notes, numbers.at_most(images)))
 
 
 def over_beta(tables: Tables) -> Drawn:
@@ -65,7 +65,7 @@ def over_beta(tables: Tables) -> Drawn:
     notes = (
         f"{len({row['image'] for row in images})} images. {numbers.radius_of(images)}",
         numbers.OVER_IMAGES,
-        numbers.AT_MOST,
+        numbers.at_most(images),
     )
     return Drawn(table, panels, columns=3, notes=notes)
 

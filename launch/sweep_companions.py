@@ -128,7 +128,12 @@ def _images(opened: run.Run, found: Sequence[pathlib.Path]) -> Rows:
             continue
         norm = str(arrays["norm"])
         if name.startswith("empirical_margin"):
-            columns |= {f"empirical_margin_{norm}": arrays["upper"], "probability_clean": arrays["p_clean"]}
+            frozen = np.full(arrays["upper"].shape, int(arrays.get("frozen_std", False)))
+            columns |= {
+                f"empirical_margin_{norm}": arrays["upper"],
+                f"empirical_margin_{norm}_frozen_std": frozen,
+                "probability_clean": arrays["p_clean"],
+            }
             # Evenly spaced along a direction, so that the last place says where all are.
             columns[f"curve_last_{norm}"] = arrays["curve_norms"][:, -1]
             for point, share in enumerate(arrays["curve_probability"].T):

@@ -187,6 +187,47 @@ def test_sigma_that_moves_and_images_that_are_not_robust_to_begin_with():
     assert (found.upper[1:] < 0.95 * frozen).all()
 
 
+def test_a_frozen_sigma_is_bounded_by_its_own_closed_form():
+    """mean = x_0, log sigma = growth x_1, a half-space: R = t - Phi^-1(m) sigma(x) - mean(x) where sigma is frozen."""
+    risk, threshold, growth = 0.7, 2.0, 1.5
+
+    def swelling(x):
+        flat = x.reshape(-1)
+        return DiagonalGaussian(flat[:1], growth * flat[1:2])
+
+    images = np.zeros((3, *SHAPE), np.float32)
+    images.reshape(3, -1)[:, 0] = [0.0, -1.0, 0.5]
+    images.reshape(3, -1)[:, 1] = [0.0, 0.0, -0.5]
+    mean, log_std = images.reshape(3, -1)[:, :2].astype(np.float64).T
+    true = threshold - special.ndtri(risk) * np.exp(growth * log_std) - mean
+    decode = half_space_decoder(threshold, np.ones(1))
+    settings = {**SETTINGS, "risk": risk, "steps": 30, "decode_batch": 2048}
+    found = empirical_margin(swelling, decode, images, frozen_std=True, **settings)
+    assert found.frozen_std and all(row["frozen_std"] for row in found.rows())
+    ratio = found.upper / true
+    assert (ratio >= 1.0).all() and (ratio <= 1.1).all()
+    # What was confirmed is below the risk, by the mean alone and by the shortest way.
+    moved = found.distortion.reshape(3, -1)[:, 0]
+    reached = special.ndtr((threshold - mean - moved) / np.exp(growth * log_std))
+    assert ((risk - 0.04 < reached) & (reached < risk)).all()
+    np.testing.assert_allclose(found.upper, moved, rtol=0.01)
+    # Of a hierarchy, sigma is frozen given the latents below: here the first layer says nothing.
+    levels = [
+        lambda x, below: DiagonalGaussian(jnp.zeros(1), jnp.zeros(1)),
+        lambda x, below: swelling(x),
+    ]
+    upper = empirical_margin(
+        None, lambda latents: decode(latents[1]), images[:1], levels=levels, frozen_std=True, **settings
+    ).upper
+    assert 1.0 <= upper[0] / true[0] <= 1.1
+
+
+def test_margins_of_files_without_the_field_are_of_a_moving_sigma(half_space):
+    arrays = half_space[-1].to_arrays()
+    del arrays["frozen_std"]
+    assert EmpiricalMargin.from_arrays(arrays).frozen_std is False
+
+
 def test_only_fresh_draws_confirm():
     """The probability is 0.52 at every d but 0; on draws that chose among the d it looks far lower."""
     count, size, draws, radius = 150, 30, 64, 0.04

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from seatbelt_jax.bounds import certify
 from seatbelt_jax.bounds.confidence import upper_confidence_bound
 from seatbelt_jax.bounds.soundness import check_soundness, soundness_attacks
 from seatbelt_jax.gaussian import DiagonalGaussian
@@ -133,6 +134,68 @@ def test_sigma_is_taken_where_the_attacked_image_is(growth):
     truth = 2.0 * special.ndtr(np.exp(-growth)) - 1.0
     np.testing.assert_allclose(report.probability, [[truth]], atol=4 * 0.5 / 2000**0.5)
     assert report.violations == (growth > 0.0)
+
+
+@pytest.mark.parametrize("growth", [3.0, -3.0])
+def test_a_frozen_sigma_is_that_of_the_image_itself(growth):
+    """P(|mean + sigma eta| <= 1) at x + d, mean = d_0 and log sigma = growth d_1: both variants in closed form."""
+
+    def drifting(x):
+        flat = x.reshape(-1)
+        return DiagonalGaussian(flat[:1], growth * flat[1:2])
+
+    distortion = np.zeros((1, 1, *SHAPE), np.float32)
+    distortion.reshape(-1)[:2] = 0.8, 1.0
+    reports = {
+        frozen: check_soundness(
+            certificate([1.5], risk=0.9 if growth < 0.0 else 0.5),
+            distortion,
+            encode=drifting,
+            decode=lambda z: jnp.zeros(SHAPE).at[0, 0, 0].set(z[0]),
+            images=np.zeros((1, *SHAPE), np.float32),
+            key=KEY,
+            num_samples=2000,
+            frozen_std=frozen,
+        )
+        for frozen in (True, False)
+    }
+    for frozen, report in reports.items():
+        std = 1.0 if frozen else np.exp(growth)
+        truth = special.ndtr(0.2 / std) - special.ndtr(-1.8 / std)
+        np.testing.assert_allclose(report.probability, [[truth]], atol=4 * 0.5 / 2000**0.5)
+        assert report.frozen_std == frozen and ("sigma frozen" in report.summary()) == frozen
+    # A sigma that grows makes a violation, one that shrinks takes one away.
+    assert (reports[True].violations, reports[False].violations) == ((0, 1) if growth > 0.0 else (1, 0))
+
+
+def test_a_first_order_margin_of_a_linear_mean_holds_for_a_frozen_sigma_alone():
+    """`spectral` is exact for a frozen sigma and a linear mean: no attack refutes it; where sigma grows, some do."""
+
+    def swelling(x):
+        q = encode(x)
+        return DiagonalGaussian(q.mean, q.log_std + 40.0 * x.reshape(-1)[:1])
+
+    images, _ = half_space_images(4)
+    images[:, 0, 0, 0] = 0.0
+    made = certify(swelling, decode, images, radius=RADIUS, key=KEY, num_samples=4000, risk=0.7, method="spectral")
+    counts = {}
+    for frozen in (True, False):
+        attacked = soundness_attacks(
+            swelling, decode, images, made, key=jax.random.key(5), trials_per_image=12, steps=30, frozen_std=frozen
+        )
+        report = check_soundness(
+            made,
+            attacked,
+            encode=swelling,
+            decode=decode,
+            images=images,
+            key=jax.random.key(6),
+            num_samples=4000,
+            frozen_std=frozen,
+        )
+        assert report.trials == 48
+        counts[frozen] = report.violations
+    assert counts[True] == 0 and counts[False] > 0
 
 
 def test_every_layer_of_a_hierarchy_is_drawn_at_the_attacked_image():

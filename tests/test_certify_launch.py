@@ -94,6 +94,7 @@ def quick_attacks(monkeypatch):
             num_samples=asked["num_samples"],
             num_tried=5,
             norm=asked["norm"],
+            frozen_std=asked["frozen_std"],
             image_range=None,
         )
 
@@ -201,6 +202,15 @@ def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys)
     page = plots.build([results], command="").html
     assert "L-infinity" in page and "radius, L2, L-infinity" not in page
     assert "small L-infinity or L2 norm" in page or "small L2 or L-infinity norm" in page
+
+
+def test_margins_by_attack_of_a_frozen_sigma_say_so(launcher, one, quick_attacks, capsys):
+    options = launcher.Options(**QUICK, methods=("spectral",), empirical=2, minimal_radius=False)
+    for frozen in (False, True):
+        launcher.certify(one, dataclasses.replace(options, frozen_std=frozen))
+        found = bounds.EmpiricalMargin.from_arrays(storage.read_npz(one / "certificates" / "empirical_margin.npz"))
+        assert found.frozen_std == frozen == ("pixel units, sigma frozen)" in capsys.readouterr().out)
+        assert {row["frozen_std"] for row in table(one, "empirical_margin")} == {f"{frozen}"}
 
 
 def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsys):
@@ -380,6 +390,7 @@ def test_flags_become_options(launcher, command):
         ("two", {"risk": 0.0}, "risk must lie strictly between 0 and 1"),
         ("one", {"images": 10**6}, r"there are \d+ validation images, not 1000000; give --images="),
         ("one", {"images": 3, "empirical": 4}, "--empirical=4 is of the images certified, which are 3"),
+        ("one", {"frozen_std": True}, "frozen_std is of margins by attack, and empirical is 0"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(launcher, runs, kind, options, message):

@@ -83,6 +83,7 @@ def _image(beta, tau, image):
     lost = beta == 10.0 and image == 0
     row = {"image": image, "margin_camuto_l2": camuto, "margin_lipschitz_l2": 10.0 if image == 1 else 0.5 * camuto}
     row |= {"empirical_margin_l2": np.inf if lost else 3.0 * camuto + 1.0, "reconstruction_radius_l2": 4.0}
+    row |= {"empirical_margin_l2_frozen_std": 1}
     row |= {"encoder_jacobian_frobenius_latent_units_per_pixel_unit": 1.0 / camuto, "curve_last_l2": 6.0 * camuto + 2.0}
     return row | {f"curve_probability_{point}": 1.0 - point / (POINTS - 1) for point in range(POINTS)}
 
@@ -181,6 +182,18 @@ def test_margins_are_put_beside_their_bounds(drawn):
     # Degradation is 5 - camuto, of the same image and model.
     (fit,) = rows(drawn, "c21_6", measure="relative_likelihood_degradation", cell=None)
     assert (fit["slope"], fit["correlation"]) == pytest.approx((-1.0 / 3.0, -1.0), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["c21_5", "c21_6", "c21_7", "c21_9"])
+def test_the_sigma_of_margins_by_attack_is_named(figures, planted, name):
+    tables = launchers.load("figure_tables").read([planted])
+    moving = [{**row, "empirical_margin_l2_frozen_std": None} for row in tables.images]
+    for images, words in (
+        (tables.images, "sigma is frozen at x, as in"),
+        (moving, "sigma is that of x + d; the paper"),
+    ):
+        notes = " ".join(figures.FIGURES[name].draw(tables._replace(images=images)).notes)
+        assert words in notes and notes.count("sigma is") == 1
 
 
 def test_over_tau(drawn):

@@ -29,6 +29,11 @@ def test_images_have_their_curves_and_jacobians(companions, tmp_path):
         storage.write_npz(files[-1], {key: np.asarray(value) for key, value in arrays.items()})
     first, second, third = companions._images(types.SimpleNamespace(latest_step=7), files)
     assert (first["margin_camuto_l2"], first["empirical_margin_l2"], first["curve_last_l2"]) == (0.1, 1.5, 2.0)
+    # Files without the field are of a sigma that moves.
+    assert first["empirical_margin_l2_frozen_std"] == 0
+    storage.write_npz(files[1], {key: np.asarray(value) for key, value in {**attacked, "frozen_std": True}.items()})
+    frozen, *_ = companions._images(types.SimpleNamespace(latest_step=7), files)
+    assert frozen["empirical_margin_l2_frozen_std"] == 1
     assert [second[f"curve_probability_{point}"] for point in range(3)] == [0.9, 0.8, 0.7]
     assert second["encoder_jacobian_frobenius_latent_units_per_pixel_unit"] == 5.0
     assert third["reconstruction_radius_l2"] == 8.0 and third["empirical_margin_l2"] == third["curve_last_l2"] == ""

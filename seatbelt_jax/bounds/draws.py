@@ -63,6 +63,14 @@ class Model(NamedTuple):
     def mean_path(self, x: Float[Array, "*image"]) -> Draw:
         return self.path(x, jnp.zeros(sum(self.sizes)))
 
+    def frozen_at(self, x: Float[Array, "*image"]) -> "Model":
+        """The same model with every sigma, given the latents below, frozen at x (Camuto et al. 2021, Eq. 3)."""
+
+        def frozen(level: Level) -> Level:
+            return lambda image, below: DiagonalGaussian(level(image, below).mean, level(x, below).log_std)
+
+        return self._replace(levels=tuple(map(frozen, self.levels)))
+
     def distance(
         self, x: Float[Array, "*image"], noise: Float[Array, "total"], centre: Float[Array, "*image"]
     ) -> Float[Array, ""]:

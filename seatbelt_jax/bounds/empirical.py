@@ -1,9 +1,10 @@
 """Upper bounds of margins of r-robustness, by attack.
 
-R(x) = sup{R : for all ||d|| < R, P_{x+d}(A_r) > m}, so one d at which the probability is at most m shows R <= ||d||.
-Attacks look for a short one with draws of their own; what they find is then put to *fresh* draws, and stands where the
-upper confidence bound of the probability, at level alpha over the number of d so tried, is below m. Whatever the
-attack did, the bound then fails with probability alpha at most; a weak attack makes it loose, never wrong.
+R(x) = sup{R : for all ||d|| < R, P_{x+d}(A_r) > m}, with sigma as it is at x + d or frozen at x. So one d at which the
+probability is at most m shows R <= ||d||. Attacks look for a short one with draws of their own; what they find is then
+put to *fresh* draws, and stands where the upper confidence bound of the probability, at level alpha over the number of
+d so tried, is below m. Whatever the attack did, the bound then fails with probability alpha at most; a weak attack
+makes it loose, never wrong.
 """
 
 from collections.abc import Sequence
@@ -105,6 +106,7 @@ def empirical_margin(
     steps: int = 100,
     alpha: float = 1e-3,
     risk: float = 0.5,
+    frozen_std: bool = False,
     image_range: tuple[float, float] | None = None,
     batch_size: int = 16,
     decode_batch: int | None = None,
@@ -120,8 +122,9 @@ def empirical_margin(
     ever more of them will be confirmed, are put to num_samples fresh draws, as is d = 0. Each has alpha / 5, so that
     all five hold at once with probability 1 - alpha.
 
-    Draws at x + d have the sigma of x + d. Camuto et al. 2021, Eq. 3, freeze sigma at x, so their margins are of
-    another event wherever sigma moves; the two are equal for an encoder of constant sigma.
+    By default, draws at x + d have the sigma of x + d, as the model does. Camuto et al. 2021, Eq. 3, freeze sigma at x:
+    their margin concerns another event wherever sigma moves, and `frozen_std` bounds it. The two margins are equal for
+    an encoder of constant sigma; otherwise either may be the larger.
 
     Decodings for each image, besides the ascents: 20 * num_samples, and 14 * search_samples for each of their lanes
     (norms x restarts x 2 objectives x 2 rounds) and 14 more rays. The noise of 2 * num_samples draws is held at once.
@@ -144,6 +147,7 @@ def empirical_margin(
       steps: evaluations of the objective in an ascent.
       alpha: probability of a wrong upper bound, for each image.
       risk: m, the probability to fall below.
+      frozen_std: draw at x + d with the sigma of x, given the latents below, instead of the sigma of x + d.
       image_range: that x + d has to keep to; None for any d.
       batch_size: images between two updates of the progress bar.
       decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
@@ -171,7 +175,7 @@ def empirical_margin(
     check_key(key)
     array = check_images(images)
     box = _check_box(image_range, array)
-    model = checked_model(encode, levels, decode, array)
+    moving = checked_model(encode, levels, decode, array)
     given = None if norms is None else _check_norms(norms)
     num_norms = _DEFAULT_NORMS if given is None else len(given)
 
@@ -184,6 +188,7 @@ def empirical_margin(
     bracket = (risk + doubt, max(targets[-1] - doubt, 0.25 * targets[-1]))
 
     def attack(x: Float[Array, "*image"], index: Int[Array, ""]) -> _Found:
+        model = moving.frozen_at(x) if frozen_std else moving
         noise_key, start_key = jax.random.split(jax.random.fold_in(key, index))
         # What is confirmed has not seen the fresh draws, nor has anything that led to it.
         search, close, fresh = jnp.split(
@@ -313,6 +318,7 @@ def empirical_margin(
         num_samples=num_samples,
         num_tried=1 + len(_CLEARANCES),
         norm=norm,
+        frozen_std=frozen_std,
         image_range=image_range,
     )
 

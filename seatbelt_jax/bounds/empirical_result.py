@@ -17,7 +17,7 @@ class EmpiricalMargin:
 
     For each image on its own, with probability at least 1 - alpha: the probability that a draw of the encoder at
     x + distortion decodes to within reconstruction_radius of the unperturbed image's reconstruction is below risk,
-    hence R(x) <= upper.
+    hence R(x) <= upper. Such a draw has the sigma of x + distortion, or that of x where `frozen_std`.
 
     Attributes:
       upper: [n], ||distortion|| in the norm, pixel units; infinite where nothing was confirmed, 0 where the
@@ -33,6 +33,7 @@ class EmpiricalMargin:
       num_samples: fresh draws for each distortion tried.
       num_tried: distortions tried on them for each image, d = 0 included; each has alpha / num_tried.
       norm: "l2" or "linf".
+      frozen_std: whether draws at x + distortion had the sigma of x (Camuto et al. 2021, Eq. 3).
       image_range: that x + d kept to; None for any d, which is what a certificate speaks of.
     """
 
@@ -48,6 +49,7 @@ class EmpiricalMargin:
     num_samples: int
     num_tried: int
     norm: str
+    frozen_std: bool
     image_range: tuple[float, float] | None
 
     def to_arrays(self) -> dict[str, ndarray]:
@@ -57,7 +59,11 @@ class EmpiricalMargin:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, ndarray]) -> "EmpiricalMargin":
-        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type."""
+        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type.
+
+        Files of versions without `frozen_std` hold margins of a moving sigma.
+        """
+        arrays = {"frozen_std": np.asarray(False), **arrays}
         names = [field.name for field in dataclasses.fields(cls) if field.name != "image_range"]
         if missing := [name for name in names if name not in arrays]:
             raise ValueError(f"this is not an empirical margin: {', '.join(missing)} missing")
@@ -83,6 +89,7 @@ class EmpiricalMargin:
                 "num_tried": self.num_tried,
                 "reconstruction_radius_l2": self.reconstruction_radius,
                 "risk": self.risk,
+                "frozen_std": self.frozen_std,
                 "alpha": self.alpha,
             }
             for image in range(len(self.upper))

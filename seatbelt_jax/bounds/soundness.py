@@ -1,8 +1,9 @@
 """Checking a certificate by attacking it.
 
 A certificate of radius R claims P_{x+d}(||g(z) - c||_2 <= r) > m for every ||d|| < R, c = g(mu(x)) the reconstruction
-of the *unperturbed* image and z drawn as the encoder draws at x + d, with sigma as it is there. So one d inside the
-ball, with a probability that fresh draws put below m, refutes it.
+of the *unperturbed* image and z drawn as the encoder draws at x + d. So one d inside the ball, with a probability that
+fresh draws put below m, refutes it. Sigma is that of x + d by default. A certificate that assumes a frozen sigma
+(Camuto et al. 2021, Eq. 3) speaks of draws with the sigma of x; `frozen_std` checks that claim.
 """
 
 import dataclasses
@@ -51,6 +52,7 @@ class SoundnessReport:
       num_samples: draws for each trial.
       norm: "l2" or "linf".
       method, soundness: the certificate's.
+      frozen_std: whether draws at x + d had the sigma of x.
     """
 
     distance: Float[ndarray, "n trial"]
@@ -65,6 +67,7 @@ class SoundnessReport:
     norm: str
     method: str
     soundness: str
+    frozen_std: bool
 
     @property
     def trials(self) -> int:
@@ -88,6 +91,7 @@ class SoundnessReport:
         return (
             f"{self.method} ({self.soundness}): {self.violations} violations in {self.trials} trials; lowest "
             f"probability {self.worst + self.risk:.4f}, certified to exceed {self.risk:g}"
+            f"{'; sigma frozen' if self.frozen_std else ''}"
         )
 
 
@@ -102,6 +106,7 @@ def check_soundness(
     levels: Sequence[Level] | None = None,
     num_samples: int = 10_000,
     alpha: float = 1e-6,
+    frozen_std: bool = False,
     decode_batch: int | None = None,
     progress: bool = False,
 ) -> SoundnessReport:
@@ -112,8 +117,9 @@ def check_soundness(
     reconstruction radius of the clean image's reconstruction lies below the certificate's risk. The attacked images
     may come from anywhere, `soundness_attacks` for one, but must not have been chosen by draws of this key.
 
-    Draws at x' have the sigma of x'. A certificate of frozen sigma (Camuto et al. 2021, Eq. 3) claims less: a violation
-    of it may come from a sigma that moves.
+    By default, draws at x' have the sigma of x', as the model does. A certificate that assumes a frozen sigma (Camuto
+    et al. 2021, Eq. 3) makes another claim: its violations may come from a sigma that moves, and disappear with
+    `frozen_std`.
 
     Args:
       certificate: of the images, by any method.
@@ -125,6 +131,7 @@ def check_soundness(
       levels: for a hierarchy, as for `hierarchical_margin` (without its features).
       num_samples: draws for each trial.
       alpha: probability, for each trial, of a violation that is none.
+      frozen_std: draw at x' with the sigma of x, given the latents below, instead of the sigma of x'.
       decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
       progress: shows a progress bar when the output is a terminal.
 
@@ -153,7 +160,7 @@ def check_soundness(
         clean = model.mean_path(pair[0])
         centre = model.decode(clean.latents)
         trial_hits = count_hits(
-            model,
+            model.frozen_at(pair[0]) if frozen_std else model,
             pair[1],
             centre,
             model.noise(jax.random.fold_in(key, numbers[index]), num_samples),
@@ -185,6 +192,7 @@ def check_soundness(
         norm=norm,
         method=certificate.method,
         soundness=certificate.soundness,
+        frozen_std=frozen_std,
     )
 
 
@@ -199,6 +207,7 @@ def soundness_attacks(
     levels: Sequence[Level] | None = None,
     share: float = 0.999,
     steps: int = 100,
+    frozen_std: bool = False,
     decode_batch: int | None = None,
     progress: bool = False,
 ) -> Float[ndarray, "n trial *image"]:
@@ -217,6 +226,7 @@ def soundness_attacks(
       trials_per_image: attacked images for each image.
       share: of the certified radius, in (0, 1).
       steps: evaluations of the objective in an ascent.
+      frozen_std: ascend the damage of draws with the sigma of x, as for `check_soundness`.
       decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
       progress: shows a progress bar when the output is a terminal.
 
@@ -231,13 +241,14 @@ def soundness_attacks(
     check_probability("share", share)
     check_key(key)
     array = check_images(images)
-    model = checked_model(encode, levels, decode, array)
+    moving = checked_model(encode, levels, decode, array)
     norm = certificate.norm
     claimed = _check_certificate(certificate, array)
     limits = np.where(np.isfinite(claimed) & ~certificate.abstained, share * claimed, 0.0)
     third = -(-trials_per_image // 3)
 
     def attack(x: Float[Array, "*image"], index: Int[Array, ""]) -> tuple[Draw, Array, Array]:
+        model = moving.frozen_at(x) if frozen_std else moving
         draw_key, start_key = jax.random.split(jax.random.fold_in(key, index))
         limit = jnp.asarray(limits, x.dtype)[index]
         clean = model.mean_path(x)
