@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
@@ -59,8 +60,9 @@ def _again_where_swallowed(unraisable: Any) -> None:
     """Python drops what a finaliser, or a callback of the garbage collector or of C, raises: then a moment later."""
     if unraisable.exc_type is KeyboardInterrupt:
         signal.setitimer(signal.ITIMER_REAL, 0.01)
-    else:
+    elif threading.current_thread() is threading.main_thread():
         sys.__unraisablehook__(unraisable)
+    # Threads of C raise what nobody can catch: after a failed save, TensorStore's go on and report to a closed loop.
 
 
 def _heed(handler: Callable[[int, FrameType | None], None]) -> None:

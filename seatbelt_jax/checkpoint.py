@@ -5,6 +5,7 @@ import errno
 import functools
 import hashlib
 import itertools
+import logging
 import os
 import pathlib
 import re
@@ -32,6 +33,10 @@ _DIGESTS = "digests.json"
 _OF_THIS_MACHINE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # Orbax's names for what it will rename when it is whole.
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
+# Orbax logs through absl.
+_ORBAX_LOGGER = logging.getLogger("absl")
+# How TensorStore, below orbax, ends the message of an error of the system.
+_SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'")
 
 
 class DamagedCheckpointError(ValueError):
@@ -112,17 +117,28 @@ class Checkpoints:
         )
 
     def __enter__(self) -> "Checkpoints":
+        _ORBAX_LOGGER.addFilter(self._is_news)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if "_checkpointer" not in vars(self):
-            return
         try:
-            self._checkpointer.close()
+            if "_checkpointer" in vars(self):
+                self._checkpointer.close()
         except Exception:
             # Orbax raises the error of a failed save once more.
             if not self._save_failed:
                 raise
+        finally:
+            # The threads of a failed save may outlive it.
+            if not self._save_failed:
+                _ORBAX_LOGGER.removeFilter(self._is_news)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        """Whether a log record is no copy of an error that `save` raises: orbax logs one traceback for each thread.
+
+        A method, so that each open instance has a filter of its own.
+        """
+        return record.exc_info is None or "orbax" not in pathlib.PurePath(record.pathname).parts
 
     @property
     def latest_step(self) -> int | None:
@@ -296,6 +312,8 @@ def _is_of_this_machine(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
+    if code := _SYSTEM_ERROR.search(str(error)):
+        return os.strerror(int(code[1]))
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 

@@ -1,13 +1,16 @@
 """The modules of launch/, for tests that call their functions in this process or run them quickly in others."""
 
+import contextlib
 import importlib
 import json
 import pathlib
+import resource
 import select
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from types import ModuleType
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -40,6 +43,15 @@ class Forks:
     def __exit__(self, *_: object) -> None:
         # Without more lines to read it ends.
         self._server.communicate(timeout=60)
+
+    @contextlib.contextmanager
+    def full_disk(self, size: int) -> Iterator[None]:
+        """Inside, no launcher can write a file of more than so many bytes."""
+        unlimited = resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        try:
+            yield
+        finally:
+            resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, unlimited)
 
     def run(
         self, arguments: list[str], timeout: float = 300.0, strike: tuple[int, str] | None = None

@@ -94,6 +94,15 @@ def test_ctrl_c_that_a_library_catches_still_shows_in_the_exit_status():
 
 
 @pytest.mark.parametrize(
+    ("thread", "lines"), [("thread = threading.Thread(target=drop); thread.start(); thread.join()", 0), ("drop()", 1)]
+)
+def test_what_threads_drop_is_no_traceback(thread, lines):
+    before = "import sys, threading\nclass Dropped:\n    def __del__(self): sys.exit('why')\ndef drop(): Dropped()"
+    found = _start(thread, before=before)
+    assert found.returncode == 0 and found.stderr.count("SystemExit: why") == lines
+
+
+@pytest.mark.parametrize(
     ("redirect", "status", "errors"),
     [
         ("| head -1", 0, ""),

@@ -1,6 +1,7 @@
 """launch/train.py killed, terminated, forked and started from other runs' parameters."""
 
 import json
+import re
 import signal
 
 import chex
@@ -84,6 +85,22 @@ def test_sigterm_saves_and_the_same_command_goes_on(train, whole, tmp_path):
     assert done.returncode == 143
     assert done.stderr.strip().splitlines()[-1].startswith("terminated; what is on disk is whole")
     assert 20 <= run.open(path).latest_step < 60
+    assert train(path).returncode == 0
+    assert_same_run(path, whole)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(forks, train, whole, tmp_path):
+    path = tmp_path / "run"
+    moment = path / "checkpoints" / "30.orbax-checkpoint-tmp"
+    assert train(path, strike=(signal.SIGKILL, str(moment))).returncode == -signal.SIGKILL
+    files = [file.stat().st_size for file in (path / "checkpoints").rglob("training/**/d/*")]
+    with forks.full_disk(max(files) // 2):
+        done = train(path)
+    assert done.returncode == 1
+    reason = (
+        r"the checkpoint of step \d+ could not be written to \S+ \(File too large\); the checkpoint of .* is intact"
+    )
+    assert re.fullmatch(f"error: {reason}\n", done.stderr)
     assert train(path).returncode == 0
     assert_same_run(path, whole)
 
