@@ -87,7 +87,7 @@ def test_classes_of_concrete_latents_are_units():
 
 def test_what_active_units_refuse():
     vae, key = two_layers(0.0, 1.0), jax.random.key(0)
-    with pytest.raises(ValueError, match="at least 2: of one sample"):
+    with pytest.raises(ValueError, match="at least 2: one sample"):
         metrics.active_units(vae, pixels(5), key, num_samples=1)
     with pytest.raises(ValueError, match="give a key"):
         metrics.active_units(vae, pixels(5), num_samples=3)

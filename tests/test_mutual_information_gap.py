@@ -92,7 +92,7 @@ def test_what_is_no_full_grid_is_refused():
         metrics.mutual_information_gap(posterior(levels[:, :1], 0.1), levels, KEY)
     with pytest.raises(ValueError, match="not finite"):
         metrics.mutual_information_gap(posterior(levels * np.nan, 0.1), levels, KEY)
-    with pytest.raises(ValueError, match="one level alone"):
+    with pytest.raises(ValueError, match="one level only"):
         metrics.mutual_information_gap(posterior([[0.0, 1.0]], 0.1), np.array([[3]]), KEY)
     with pytest.raises(TypeError, match="must be a DiagonalGaussian, got ndarray"):
         metrics.mutual_information_gap(np.zeros((12, 2)), levels, KEY)

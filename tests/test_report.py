@@ -168,7 +168,7 @@ def test_intervals_and_the_area_under_the_curve(launcher, make_run) -> None:
     summary = metrics.summarise(found)
     _, page = read(launcher.report([run]))
     shown = section(page, "summary")
-    area = "area under the curve of distortions up to that of the images; median ↑"
+    area = "area under the distortion-distortion curve; median over pairs ↑"
     for name, label in (("median_objective", "Attack objective Δ nats, median ↑"), ("median_auddc", area)):
         low, middle, high = (text.number(summary[name + end]) for end in ("_low", "", "_high"))
         assert f"{label} {middle} [{low}, {high}]" in shown
@@ -484,7 +484,7 @@ def test_a_run_of_which_there_is_nothing_yet(launcher, make_run) -> None:
     assert written == run / "report.html"
     _, page = read(written)
     assert all(name in page.ids for name in SECTIONS)
-    assert "a has no certificate: only attacks can speak about it" in " ".join(page.text["not-certified"].split())
+    assert "a has no certificate: only attacks tell about it" in " ".join(page.text["not-certified"].split())
     assert page.svgs == 0 and page.images == []
 
 

@@ -72,7 +72,7 @@ def test_numbers_are_those_of_the_table(reported, page):
     assert "in 3 of 6 sweeps of attacks, more than 10 % of the attacks show a sign of weakness" in trust
     certificates = rows_of(source, "certificates")["seatbelt_beta4"]
     assert certificates[:5] == ["spectral", "first order", "L2", "4.00", "4 validation"]
-    assert "4 of 7 cells without a certificate" in section(page, "not-certified")
+    assert "4 of 7 cells have no certificate" in section(page, "not-certified")
 
 
 def cells_of(*sets, **numbers):
@@ -176,8 +176,8 @@ def test_a_page_of_126_cells_is_smaller_than_10_mb_and_says_what_it_left_out(lar
     html = plots.build_sweep(large, command="x").html
     assert 5_000_000 < len(html.encode()) < 10_000_000
     assert html.count('id="pictures-') == 126
-    told = re.findall(r'<p class="note">Of each attack.*?</p>', html, re.DOTALL)[0]
-    assert re.search(r"Of each attack \d of 10 pairs are shown, under at most \d of 20 budgets", told)
+    told = re.findall(r'<p class="note">Shown for each attack.*?</p>', html, re.DOTALL)[0]
+    assert re.search(r"Shown for each attack: \d of 10 pairs, under at most \d of 20 budgets", told)
     assert "More would make this page larger than 10 MB." in told
 
 
@@ -190,7 +190,9 @@ def test_with_no_room_for_all_cells_the_first_have_pictures(large):
     done = gallery.pack([cell.attacks for cell in few.cells], int(2.5 * poorest))
     assert done.level == gallery.LEVELS[-1] and done.left_out == 4
     assert [text is not None for text in done.texts] == [True, True, False, False, False, False]
-    assert "of 4 cells none" in gallery.note(few, done) and "the first attack, first, alone" in gallery.note(few, done)
+    assert "no pictures for 4 cells" in gallery.note(few, done) and "only the first attack, first" in gallery.note(
+        few, done
+    )
     assert gallery.gallery(few, done).count("left out for size") == 4
 
 
@@ -209,7 +211,7 @@ def test_of_several_tables_the_newest_row_of_a_cell_counts(tmp_path):
     _, page = read(launchers.load("report").report_of_sweep(folder))
     assert "There are no attack results of this sweep yet" in section(page, "attacks")
     assert f"python launch/certify.py --run={folder}/a" in section(page, "certificates")
-    assert "nothing to draw along" in section(page, "curves") and "Every cell is done." in section(page, "not-done")
+    assert "so there are no curves" in section(page, "curves") and "Every cell is done." in section(page, "not-done")
 
 
 def test_what_is_no_sweep(tmp_path):

@@ -1,4 +1,4 @@
-"""Adam with a projection after each step: the attack of those who train with Adam."""
+"""Adam with a projection after each step, the solver of Sootla 2018."""
 
 import dataclasses
 from collections.abc import Callable
@@ -67,11 +67,12 @@ class AdamState(NamedTuple):
 class Adam:
     """Adam (Kingma and Ba 2015), each step projected onto the region, batched by `jax.vmap`.
 
-    Sootla et al. 2018, Sec. 3.3, attack with 1000 steps of 1e-3. Adam knows no descent: every step is taken. The
-    run ends with MAX_ITERATIONS; or with NON_FINITE where a value or gradient is not finite, at the point before.
+    Sootla et al. 2018, Sec. 3.3, attack with 1000 steps of 1e-3. Every step is accepted, whether or not the value
+    decreases. The run ends with MAX_ITERATIONS, or with NON_FINITE at the last point before a value or gradient that
+    is not finite.
 
-    For boxes. In an L2 ball the iterates keep to the region, but come to rest where Adam's step, of which every pixel
-    has its own scale, points out of the ball, not where the gradient does: use `ProjectedGradient` there.
+    Use it in boxes. In an L2 ball the iterates stay in the region but stop where Adam's step, which scales every pixel
+    differently, points out of the ball, not where the gradient does: use `ProjectedGradient` there.
 
     `init_state(params, region, *args)`, `update(params, state, region, *args)` and `run(params, region, *args)` as in
     `ProjectedGradient`.

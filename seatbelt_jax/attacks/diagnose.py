@@ -13,8 +13,8 @@ from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.threat import least_gain, scores_of_all
 
-# What float32 cannot hold of an objective, a sum over many pixels or latents of terms of order one that cancel where
-# the attack has won.
+# The rounding error of an objective in float32: a sum over many pixels or latents of terms of order one, which cancel
+# where the attack has won.
 _OBJECTIVE_ROUNDING = 1e-4
 
 # What each flag says of an attack.
@@ -41,7 +41,7 @@ class Diagnosis:
 
     Attributes:
       flags: for each name in `MEANING`, which attacks it holds for.
-      untested: names whose evidence the sweep did not gather.
+      untested: names that could not be checked, because the sweep has no evidence for them.
     """
 
     flags: Mapping[str, Bool[np.ndarray, "pair budget"]]
@@ -70,9 +70,10 @@ def diagnose(result: AttackResult, *, by: float = 0.05) -> Diagnosis:
     """Flags the attacks of a sweep that may be weaker than they look.
 
     Args:
-      result: of `sweep`, which gathers the evidence as it goes.
-      by: what counts as an improvement: this share of Delta, or of the way from Delta at the source to what is better.
-        Less than 1e-4 of Delta's unit, or a thousandth of what the pair's attacks gain, never does.
+      result: from `sweep`, which gathers the evidence.
+      by: the least improvement that counts, as a share of Delta, or of the gain over Delta at the source if that is
+        less. An improvement below 1e-4 of Delta's unit, or below a thousandth of what the pair's attacks gain, never
+        counts.
 
     Raises:
       ValueError: for a negative share, or a threat that is not one of AttackResult's.

@@ -1,7 +1,7 @@
-"""Many independent problems, a block of them advanced together on every device.
+"""Solves many independent problems, a block of them at a time on every device.
 
-A solver's `update` costs one evaluation of each problem in the block. Problems end at different times; the slot of one
-that has ended is given to the next that waits, and once none waits the block shrinks with what still runs.
+A solver's `update` costs one evaluation of each problem in the block. Problems end at different times. A slot that
+becomes free goes to the next problem that waits. Once none waits, the block shrinks to the problems that still run.
 """
 
 import functools
@@ -35,10 +35,10 @@ class Solutions(NamedTuple):
 
     Attributes:
       images: the solver's iterates.
-      value: of the objective there.
+      value: the objective there.
       status: a `Status` each.
       iterations: accepted steps.
-      evaluations: of the objective and its gradient.
+      evaluations: how often the objective and its gradient were evaluated.
     """
 
     images: Float[np.ndarray, "lane height width channels"]
@@ -66,10 +66,10 @@ def solve(
     Args:
       block: what advances problems.
       setup: gives lanes their starts and problems.
-      numbers: of the lanes, at least one; what `setup` knows them by.
-      store: where to leave finished parts and, every ten seconds, the state of the present one. A call that finds what
-        an interrupted one left goes on from there, to the same result bit for bit where the device's arithmetic
-        repeats itself.
+      numbers: the lanes' numbers for `setup`, at least one.
+      store: where to save finished parts and, every ten seconds, the state of the present one. A call that finds
+        the work of an interrupted call continues it. The result is the same bit for bit where the device's arithmetic
+        is reproducible.
       name: under which the store knows this call.
       progress: whether to show a bar over lanes.
     """
@@ -146,22 +146,22 @@ class Block:
         self.refill = self._on_each_device(refill, donate=(0,))
 
     def advance(self, images: Any, state: Any, problems: Any) -> Any:
-        """Some updates of every problem; those that have ended stay as they are.
+        """Updates every problem several times; those that have ended stay as they are.
 
-        One call each: in a compiled loop XLA's CPU backend runs the same convolutions five times slower.
+        One call for each update: in a compiled loop XLA's CPU backend runs the same convolutions five times slower.
         """
         for _ in range(_UPDATES_PER_LOOK):
             images, state = self._update(images, state, problems)
         return images, state
 
     def _on_each_device(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """Compiles a function of lanes: each device has its own and speaks to no other."""
+        """Compiles a function of lanes; each device works on its own lanes, without communication."""
         lanes = PartitionSpec("lanes")
         mapped = jax.shard_map(function, mesh=self._mesh, in_specs=lanes, out_specs=lanes, check_vma=False)
         return jax.jit(mapped, donate_argnums=donate)
 
     def size(self, lanes: int) -> int:
-        """Slots for so many lanes: the next power of two on every device, as far as there are slots."""
+        """How many slots to use for so many lanes: the next power of two on every device, at most all slots."""
         per_device = -(-lanes // self._mesh.size)
         return min(self._lanes_at_once, 1 << (per_device - 1).bit_length()) * self._mesh.size
 
@@ -179,7 +179,7 @@ class Block:
 
 
 class _Work:
-    """The problems of one part on their way through a block. Nothing in it depends on time or on interruptions."""
+    """The problems of one part on their way through a block; nothing here depends on time or on interruptions."""
 
     def __init__(self, block: Block, setup: Setup, numbers: Int[np.ndarray, " lane"]):
         self._block, self._setup, self._numbers = block, setup, numbers

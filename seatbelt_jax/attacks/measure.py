@@ -1,4 +1,4 @@
-"""Every measure of an attack, from the adversarial images alone: no solver's word is taken."""
+"""Every measure of an attack, computed anew from the adversarial images and not from what a solver reports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +19,9 @@ _IMAGES_AT_ONCE = 64
 
 
 def in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
-    """A function of images, and of trees with their leading axis, over a few of them at a time.
+    """Applies a function of images, and of trees with their leading axis, to a few images at a time.
 
-    The last few are filled up with the first, so that it compiles once.
+    The last batch is filled up with the first image, so that the function compiles once.
     """
     total = len(arguments[0])
     size = min(_IMAGES_AT_ONCE, total)
@@ -35,7 +35,7 @@ def in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def prepare(objective: Objective, sources: np.ndarray, targets: np.ndarray) -> Any:
-    """The objective's goals, of all pairs.
+    """The objective's goals for all pairs.
 
     Raises:
       ValueError: where they have no leading axis [pair], or the distance of an image to its goal is not a number.
@@ -71,7 +71,7 @@ Distances = Callable[[Float[np.ndarray, "pair budget *image"]], Float[np.ndarray
 
 
 def make_distances(objective: Objective, goals: Any) -> Distances:
-    """Compiles the objective for the goals of some pairs, traced anew at each call of this function."""
+    """Compiles the objective for the goals of some pairs; each call of this function traces it anew."""
     compiled = jax.jit(jax.vmap(lambda image, goal: objective.distance(image, goal)))
 
     def of_lanes(images: np.ndarray, pair: np.ndarray) -> Array:
@@ -89,7 +89,7 @@ def l2_distances(
     images: Float[np.ndarray, "pair budget height width channels"],
     others: Float[np.ndarray, "pair height width channels"],
 ) -> Float[np.ndarray, "pair budget"]:
-    """||image - other||_2 of every attack and its pair's image; pair by pair, lest copies of all images be made."""
+    """||image - other||_2 of every attack and its pair's image; pair by pair, to save memory."""
     return np.stack([l2_norms(mine - other) for mine, other in zip(images, others, strict=True)])
 
 
@@ -112,7 +112,7 @@ def measures(
     again: Distances,
     adversarial: Float[np.ndarray, "pair budget height width channels"],
 ) -> dict[str, np.ndarray]:
-    """The fields of an `AttackResult` that follow from the images, `again` being the distances compiled anew."""
+    """The fields of an `AttackResult` that follow from the images; `again` is `distances` compiled a second time."""
 
     @jax.jit
     def look(images: Array, sources: Array, targets: Array) -> tuple[Array, Array, Array]:

@@ -1,4 +1,4 @@
-"""What an attacker wants small, whatever the solver and the price of distortion.
+"""The distances that an attacker minimises, independent of the solver and of the price of distortion.
 
 Every factory returns an `Objective` of one image at a time, to be vmapped over attacks. K draws of noise cost one pass
 through the image's features: they are vmapped while the image is not, so what depends on it alone is computed once.
@@ -37,8 +37,8 @@ class Objective:
       distance: (x', one pair's goal) -> the scalar to minimise.
       name: for file names, such as "latent_kl_all".
       unit: of the distance.
-      targeted: whether targets play a role.
-      random_start: whether to start away from the source, where the gradient is 0.
+      targeted: whether the objective uses targets.
+      random_start: whether to start away from the source, because the gradient is 0 there.
     """
 
     prepare: Callable[[Images, Images], PyTree]
@@ -76,11 +76,11 @@ def latent(
     Args:
       vae: the attacked model.
       divergence: r: "kl", KL(q(.|x') || q(.|x^t)); "symmetric_kl", the sum of both directions; "w2", the
-        2-Wasserstein distance; "l2", that of the means and of Concrete layers' logits (Kos et al. 2018). "joint_l2" is
-        not a sum over layers: one norm of all their means and logits together (Sootla 2018, Eq. 3.1).
-      layers: whose posteriors count: a name, or numbers counted from 1, the layer nearest the data.
-      noise: standard normals [draw, latent] per layer, on which layers i > 1 are conditioned; x' and x^t share each
-        draw, and the mean over draws is taken. None follows the means.
+        2-Wasserstein distance; "l2", the L2 distance of means and of Concrete layers' logits (Kos et al. 2018).
+        "joint_l2" is not a sum over layers but one norm of all means and logits together (Sootla 2018, Eq. 3.1).
+      layers: the layers to compare: a name, or numbers from 1, the layer nearest the data.
+      noise: standard normals [draw, latent] per layer, on which layers i > 1 are conditioned. x' and x^t share each
+        draw, and the distance is the mean over draws. None follows the means.
 
     Raises:
       ValueError: for an unknown divergence, layers that are none of the model's or repeated, or noise that is not
@@ -109,9 +109,9 @@ def latent(
 def output_elbo(vae: VAE, *, noise: Latents | None = None) -> Objective:
     """The output attack -E_{q(z|x')} log p(x^t|z) + KL(q(z|x') || p(z)): the target's negative ELBO under x''s codes.
 
-    Willetts et al. 2021, Eq. 2, has both of its terms with the other sign, which would make the target unlikely.
+    Willetts et al. 2021, Eq. 2, prints both terms with the opposite sign, which would make the target unlikely.
 
-    Of a hierarchy, the divergence is that of the layers' joint distribution. Given draws, the terms of the Gaussian
+    For a hierarchy, the divergence is between the layers' joint distributions. Given draws, the terms of the Gaussian
     layers i < L are -H(q(z^i|..)) - log p(z^i|z^{i+1}), as in `seatbelt_jax.elbo`, because z^{i+1} depends on z^i;
     the others are closed forms. Along the means there is no noise that a wide q would pay for in that estimate, so
     there each layer's term is KL(q(z^i|..) || p(z^i|z^{i+1})) between the conditionals.
@@ -165,14 +165,14 @@ def output_l2(vae: VAE, *, noise: Latents | None = None) -> Objective:
 def maximum_damage(vae: VAE, *, through: Through = "both", noise: Latents | None = None) -> Objective:
     """Maximum damage: -E ||g(z') - g(mu(x))||_2 with z' = mu(x') + eta sigma(x') (Camuto et al. 2021, Eq. 5).
 
-    g is the mean image and mu(x) the source's path of means. Of a hierarchy, every layer's mean and standard deviation
-    are read at the latents z' of the layers below, whichever image they are read from.
+    g is the mean image and mu(x) the source's path of means. In a hierarchy, every layer's mean and standard deviation
+    are computed at the latents z' of the layers below, also those of the source.
 
     Args:
       vae: the attacked model.
-      through: what sees x' (Camuto et al. 2021, Fig. 4): "both", as in Eq. 5; "mean", while every sigma is the
+      through: what depends on x' (Camuto et al. 2021, Fig. 4): "both", as in Eq. 5; "mean", while every sigma is the
         source's; or "std", while every mu is.
-      noise: eta, standard normals [draw, latent] per layer; the mean over draws is taken. None is eta = 0.
+      noise: eta, standard normals [draw, latent] per layer, over which the mean is taken. None is eta = 0.
 
     Raises:
       ValueError: for an unknown `through`, "std" without noise, or noise that is not of the model's layers.

@@ -50,10 +50,10 @@ def label_pairs(
     """Pairs (source, target) of images with different labels, no image twice.
 
     Args:
-      labels: of all images, whole numbers.
-      number: of pairs.
-      seed: of the draw.
-      source_label, target_label: which label the sources or targets shall have; any if None.
+      labels: the labels of all images, whole numbers.
+      number: how many pairs.
+      seed: the seed of the random choice.
+      source_label, target_label: the label of all sources or targets; any if None.
 
     Raises:
       ValueError: where a label does not exist, both are the same, or there are fewer such pairs.
@@ -81,8 +81,8 @@ def all_label_pairs(labels: Int[np.ndarray, " image"], per_pair: int, *, seed: i
     """`per_pair` pairs (source, target) for every ordered pair of labels (Sootla 2018, Sec. 3.3).
 
     From each label `per_pair` sources are drawn without repetition, and for each source one random target of every
-    other label: 9 targets for digits, 90 * per_pair pairs in all. A target may serve several sources. In the order
-    of the source's label, the source, the target's label.
+    other label: 9 targets for digits, 90 * per_pair pairs in all. A target may serve several sources. Pairs are
+    sorted by the source's label, then the source, then the target's label.
 
     Raises:
       ValueError: where some label has fewer than `per_pair` images, or there is one label only.

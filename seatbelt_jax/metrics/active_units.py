@@ -13,7 +13,7 @@ from seatbelt_jax.metrics.batches import Images, check_count, map_images, noise_
 from seatbelt_jax.posterior import Posterior
 from seatbelt_jax.vae import VAE, Latents
 
-# Of the variance over images, above which a unit is active (Burda et al. 2016).
+# A unit is active if its mean's variance over images is above this (Burda et al. 2016).
 THRESHOLD = 0.01
 
 
@@ -22,9 +22,9 @@ class ActiveUnits:
     """How much each unit's posterior mean varies over the images.
 
     Attributes:
-      activity: A_u = Var_x(E_q[u|x]) per layer, layer 1 first, each [latent]. Of Concrete latents the units are the
-        classes, and the means their probabilities.
-      threshold: above which a unit is active.
+      activity: A_u = Var_x(E_q[u|x]) per layer, layer 1 first, each [latent]. For Concrete latents the units are the
+        classes, and the means are their probabilities.
+      threshold: a unit is active if its activity is above this.
     """
 
     activity: tuple[Float[np.ndarray, " latent"], ...]
@@ -72,7 +72,7 @@ def active_units(
     check_count("num_samples", num_samples, least=0)
     if num_samples == 1:
         raise ValueError(
-            "num_samples must be 0, for the mean path, or at least 2: of one sample its noise is not known"
+            "num_samples must be 0, for the mean path, or at least 2: one sample does not tell how large its noise is"
         )
     if num_samples and key is None:
         raise ValueError(f"num_samples is {num_samples}: give a key to sample with")

@@ -9,10 +9,9 @@ from seatbelt_jax.attacks import AttackResult
 def distortion_to_reach(result: AttackResult, share: float) -> Float[np.ndarray, " pair"]:
     """The least ||d|| (L2, pixel units) in the sweep that moves the reconstruction `share` of the way to the target's.
 
-    Counted as ||recon(x*) - recon(x^t)|| <= (1 - share) ||recon(x) - recon(x^t)||; infinite where no budget of the
-    sweep got there, as one without finite numbers did not. Unlike Delta it does not change when a model rescales its
-    latents.
-    NaN for an attack without targets.
+    An attack gets there if ||recon(x*) - recon(x^t)|| <= (1 - share) ||recon(x) - recon(x^t)||. The answer is infinite
+    where no attack of the sweep gets there; one without finite numbers does not. Unlike Delta, it does not change when
+    a model rescales its latents. NaN for an attack without targets.
 
     Raises:
       ValueError: for a share outside (0, 1].
@@ -28,10 +27,9 @@ def distortion_to_reach(result: AttackResult, share: float) -> Float[np.ndarray,
 def relative_likelihood_degradation(result: AttackResult) -> Float[np.ndarray, "pair budget"]:
     """How much the attack changes log p(x|z) of the source, relative to what it was (Camuto et al. 2021, Sec. 4.1).
 
-    |log p(x|z*) - log p(x|z)| / |log p(x|z)|, with z the code of x and z* that of x + d. The paper divides by
-    log p(x|z) itself, which is negative for every Bernoulli model; its plots show the magnitude. A Gaussian
-    density's logarithm may pass through 0, and near there this measure says little; at 0, and
-    where it is not finite, this is NaN.
+    |log p(x|z*) - log p(x|z)| / |log p(x|z)|, with z the code of x and z* the code of x + d. The paper divides by
+    log p(x|z) itself, which is negative for every Bernoulli model; its plots show the magnitude. A Gaussian density's
+    logarithm may be near 0, where this measure says little. NaN where it is 0 or not finite.
     """
     clean = result.clean_source_log_likelihood[:, None]
     clean = np.where(np.isfinite(clean) & (clean != 0.0), clean, np.nan)
@@ -57,10 +55,10 @@ def shown_budget(result: AttackResult) -> Int[np.ndarray, " pair"]:
 def telling_budgets(
     budgets: Float[np.ndarray, " budget"], distortion_norm: Float[np.ndarray, "pair budget"], count: int
 ) -> Int[np.ndarray, " chosen"]:
-    """At most so many budgets whose attacks tell most of what happens between doing nothing and doing all.
+    """At most `count` budgets whose distortions span the range from none to the largest in even steps.
 
-    As indices, the budgets rising: those whose median ||d|| over pairs is nearest to values spaced evenly from the
-    least to the largest. Evenly spaced budgets would mostly show one or the other.
+    Returns their indices, the budgets rising. Chosen are the budgets whose median ||d|| over pairs is nearest to evenly
+    spaced values. Evenly spaced budgets would mostly show no distortion or the largest.
 
     Raises:
       ValueError: for a count below 1.

@@ -48,7 +48,7 @@ def map_images(
         once: the last batch is filled up with copies of its first image.
       images: all of them.
       arguments: large arrays that the function reads; a compiled program would hold a copy of what it closes over.
-      vae: whose images they must be.
+      vae: the model; images must have its shape.
       batch_size: images at once.
       numbers: which images; all if None.
       progress: whether a terminal sees a progress bar, of this description.

@@ -1,4 +1,4 @@
-"""What attacks on a VAE do to a classifier of its reconstructions or codes (Willetts et al. 2021, Table 1)."""
+"""The accuracy of a classifier of reconstructions or codes when the VAE is attacked (Willetts et al. 2021, Table 1)."""
 
 import dataclasses
 
@@ -13,9 +13,9 @@ class DownstreamAccuracy:
     """What a classifier made of the clean and of the attacked inputs, pair by pair.
 
     Attributes:
-      clean: the clean input is given its true label.
-      attacked: the attacked one is still given the source's true label.
-      targeted: it is given the target's.
+      clean: the clean input is classified as its true label.
+      attacked: the attacked input is still classified as the source's true label.
+      targeted: the attacked input is classified as the target's label.
     """
 
     clean: Bool[np.ndarray, " pair"]
@@ -25,7 +25,8 @@ class DownstreamAccuracy:
     def rates(self) -> dict[str, float]:
         """Shares of all pairs: "accuracy_clean", "accuracy_attacked", "targeted_success"; and "accuracy_change".
 
-        The last is attacked less clean, the number in parentheses in Table 1, which is negative where attacks harm.
+        The last is the attacked accuracy minus the clean one, the number in parentheses in Table 1. It is negative
+        where attacks harm.
         """
         clean, attacked = float(np.mean(self.clean)), float(np.mean(self.attacked))
         return {
@@ -47,9 +48,9 @@ def downstream_accuracy(
 ) -> DownstreamAccuracy:
     """Classifies what a VAE makes of images before and after an attack.
 
-    Table 1 has classifiers trained on the VAE's reconstructions, or on its codes; an adversary that picks a target of
-    another label and attacks the code with lambda = 1. Every pair counts, also one whose clean input is
-    misread; `attack_success` counts the others alone.
+    In Table 1 classifiers are trained on the VAE's reconstructions or on its codes. The adversary picks a target of
+    another label and attacks the code with lambda = 1. Every pair counts here. `attack_success` counts only pairs whose
+    clean input is classified right.
 
     Args:
       classify: inputs -> labels [batch], whole numbers, or scores [batch, classes]; called with at most `batch_size`.

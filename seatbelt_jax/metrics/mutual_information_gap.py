@@ -39,7 +39,7 @@ class MutualInformationGap:
     def gaps(self) -> Float[np.ndarray, " factor"]:
         """The gap of each factor between the two latents that know most of it, in units of its entropy.
 
-        NaN for a factor of one level, of which there is nothing to know.
+        NaN for a factor of one level, whose entropy is 0.
         """
         second, first = np.sort(self.mutual_information, axis=1)[:, -2:].T
         entropy = np.where(self.factor_entropy > 0.0, self.factor_entropy, np.nan)
@@ -62,8 +62,8 @@ def mutual_information_gap(
     """I(z_j; v_k) = E[log q(z_j|v_k) - log q(z_j)] for all latents and factors of a full grid, and so MIG.
 
     Time grows as num_samples x N x latents, memory as (num_samples + N) x latents. Chen et al., too, take 10,000
-    samples against all N. Of dSprites they leave the shape out of the mean: `gaps[1:].mean()`, where the images of all
-    shapes are still in the mixtures.
+    samples against all N. For dSprites they leave the shape out of the mean, as in `gaps[1:].mean()`; the images of
+    all shapes stay in the mixtures.
 
     Args:
       posterior: q(z|x) of every image of the grid, mean and log_std [image, latent]; of a hierarchy, of the layer
@@ -156,5 +156,5 @@ def _check(posterior: DiagonalGaussian, factors: Sequence | np.ndarray) -> Int[n
             f"{len(levels)} images"
         )
     if counts.max() < 2:
-        raise ValueError("every factor has one level alone: there is nothing to know of them")
+        raise ValueError("every factor has one level only, so its entropy is 0")
     return levels

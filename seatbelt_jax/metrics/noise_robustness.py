@@ -23,11 +23,11 @@ def noise_robustness(
     batch_size: int = 256,
     progress: bool = False,
 ) -> Float[np.ndarray, "scale image"]:
-    """log p(x|z) in nats with z ~ q(.|x + a eps), eps ~ N(0, I), for each scale a. Higher is better denoised.
+    """log p(x|z) in nats with z ~ q(.|x + a eps), eps ~ N(0, I), for each scale a. Higher means better denoising.
 
-    The noisy image is not clipped to the range of images, as the paper says nothing of it. An image's eps, and the
-    noise of its one latent sample, are the same for all scales, so that they differ by the scale alone. a = 0
-    is allowed: the likelihood without noise.
+    The noisy image is not clipped to the image range, which the paper does not mention. An image's eps and the noise of
+    its one latent sample are the same for all scales, so only the scale differs. a = 0 gives the likelihood without
+    noise.
 
     Args:
       images: of the model.

@@ -22,9 +22,9 @@ class PooledMean(NamedTuple):
 
     Attributes:
       mean: over all attacks.
-      low, high: of its confidence interval over attacks, as if none had to do with another.
-      low_over_pairs, high_over_pairs: of its confidence interval over pairs of images.
-      attacks, pairs: how many.
+      low, high: its confidence interval over attacks, which takes attacks for independent.
+      low_over_pairs, high_over_pairs: its confidence interval over pairs of images.
+      attacks, pairs: how many there are.
     """
 
     mean: float
@@ -46,16 +46,16 @@ def pooled_mean(
 ) -> PooledMean:
     """The mean over the attacks of many groups, such as one pair's attacks under all penalties on one model.
 
-    The interval over attacks is that of the captions of Willetts et al. 2021 (Fig. 3: "95% CI produced by attacking 20
-    images for each combination" of d_z and 50 penalties): of the mean over all attacks, by Student's t. It takes the
-    attacks on one pair for independent, which they are not, and a fixed grid of penalties for chance. The interval over
-    pairs does neither: by `bootstrap_interval`, where a pair brings its attacks on all models.
+    The interval over attacks follows the captions of Willetts et al. 2021 (Fig. 3: "95% CI produced by attacking 20
+    images for each combination" of d_z and 50 penalties): Student's t for the mean over all attacks. It treats the
+    attacks on one pair as independent, which they are not, and a fixed grid of penalties as random. The interval over
+    pairs does neither: `bootstrap_interval` draws pairs, each with its attacks on all models.
 
     Args:
-      counts: attacks in each group; groups without any count for nothing.
-      means: of each group.
-      stds: of each group, of its attacks themselves: sum of squares over the count.
-      pairs: which pair of images each group is of.
+      counts: how many attacks each group has; empty groups are ignored.
+      means: the mean of each group.
+      stds: the standard deviation of the attacks in each group, with the sum of squares divided by the count.
+      pairs: the pair of images that each group belongs to.
       level: of confidence.
 
     Raises:
@@ -120,9 +120,9 @@ def ratio_over_pairs(
     *,
     level: float = 0.95,
 ) -> Interval:
-    """How many times larger the first model's statistic is than the second's, by `bootstrap_interval` over pairs.
+    """The ratio of the first model's statistic to the second's, by `bootstrap_interval` over pairs.
 
-    Of pairs drawn of which both are infinite the ratio may be anything, and the interval is as wide.
+    Where both statistics of a resample are infinite, the ratio may be anything, and the interval is as wide.
 
     Args:
       first, second: one number for each of the same pairs, in one order; they may be infinite.

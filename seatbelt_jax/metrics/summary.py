@@ -13,22 +13,22 @@ from seatbelt_jax.metrics.distortion_curve import auddc
 
 
 def summarise(result: AttackResult, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Medians over a sweep's attacks, or over its pairs where a measure has one number a pair.
+    """Medians over a sweep's attacks, or over its pairs for a measure that has one number per pair.
 
-    Units are in the names; `median_objective` is in the result's own.
+    Units are in the names; `median_objective` is in the result's unit.
 
     Each headline number NAME comes with NAME_low and NAME_high, the bounds of its confidence interval over pairs:
     by `bootstrap_interval` for a median (NaN with fewer than two pairs), by Clopper and Pearson's exact interval for
     the shares of pairs that went half way and nine tenths. `share_suspicious`, of the attacks that `diagnose` flags,
     says how far to trust the rest, and has no bounds.
 
-    Attacks whose objective is not finite are left out of all this, and pairs that have no others; how many they are
-    is `share_non_finite`, of all `attacks`, without bounds. Left out of a median is also what is undefined; of nothing
-    it is NaN. Measures that need a target are missing for attacks that have none, and `median_auddc` where no pair
-    has one.
+    Attacks whose objective is not finite are left out, and so are pairs without any other attack. `share_non_finite` is
+    their share of all `attacks`, without bounds. Medians leave out undefined values, and are NaN where no value is
+    left. Measures that need a target are missing for untargeted attacks, and `median_auddc` where no pair has an
+    AUDDC.
 
     Args:
-      result: of a sweep.
+      result: the result of a sweep.
       level, resamples, seed: as `bootstrap_interval` takes them.
     """
     finite = np.isfinite(result.objective)
@@ -65,7 +65,7 @@ def summarise(result: AttackResult, *, level: float = 0.95, resamples: int = 200
 
 
 def _only(kept: Bool[np.ndarray, "pair budget"], result: AttackResult) -> AttackResult:
-    """The result with NaN, which every measure passes over, for what the other attacks found."""
+    """The result with NaN, which every measure leaves out, in place of the other attacks' values."""
     measured = ("objective", "distortion_norm", "negative_log_likelihood", "source_log_likelihood", "distance_left")
     masked: dict[str, Any] = {name: np.where(kept, getattr(result, name), np.nan) for name in measured}
     return dataclasses.replace(result, **masked)

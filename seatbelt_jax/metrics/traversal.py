@@ -18,19 +18,19 @@ _IMAGES_AT_ONCE = 256
 def traversal_noise(
     vae: VAE, layer: int, *, coordinates: Sequence[int] | None = None, values: Sequence[float] = VALUES
 ) -> tuple[Float[Array, "coordinate value latent"], ...]:
-    """The noise of every layer, for `VAE.generate`: 0 everywhere but in one coordinate of one layer.
+    """The noise of every layer for `VAE.generate`: 0 everywhere except in one coordinate of one layer.
 
-    Coordinates are moved in units of the prior's standard deviation, so that a value of the top layer is z_j itself,
-    and one of a layer below is how far z_j is from what the layers above, at their means, say of it. A class of
-    Concrete latents is chosen by a large positive value.
+    Values are in units of the prior's standard deviation. In the top layer a value is z_j itself. In a layer below
+    it is the distance of z_j from the prior's mean, given that the layers above are at their means. A large positive
+    value chooses a class of Concrete latents.
 
     Args:
-      layer: which is traversed, from 1.
-      coordinates: of that layer, from 0; all if None.
-      values: of the noise.
+      layer: the layer to traverse, from 1.
+      coordinates: the coordinates of that layer to traverse, from 0; all if None.
+      values: the values of the noise.
 
     Raises:
-      ValueError: for a layer or coordinate that there is not, or no values.
+      ValueError: for a layer or coordinate that does not exist, or no values.
     """
     if isinstance(layer, bool) or layer not in range(1, len(vae.latent_sizes) + 1):
         raise ValueError(f"layer must be from 1 to {len(vae.latent_sizes)}, got {layer!r}")

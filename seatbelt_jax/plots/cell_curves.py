@@ -40,7 +40,7 @@ class Curves:
 
 
 def curves(sweep: SweepData) -> Curves:
-    """Without charts where no axis of numbers has several values."""
+    """The charts; none where no numeric axis has several values."""
     varying = sweep.varying(list(_ALONG))
     if not varying:
         return Curves("", {})
@@ -63,13 +63,13 @@ def curves(sweep: SweepData) -> Curves:
 
 
 def described(drawn: Curves) -> str:
-    """What the bars are."""
+    """The caption of the charts."""
     if not drawn.charts:
-        return '<p class="note">No axis of numbers has several values yet: there is nothing to draw along.</p>'
+        return '<p class="note">No numeric axis of the sweep has several values yet, so there are no curves.</p>'
     return (
-        '<p class="note">Points: medians of the sweep&rsquo;s table. Bars: of attacks 95&nbsp;% intervals over pairs, '
-        "of margins the middle half of the images; lines of different models stand a little apart. Cells that are not "
-        "done, and distortions that most pairs never reach, leave gaps.</p>"
+        '<p class="note">Points: medians of the sweep&rsquo;s table. Bars: 95&nbsp;% intervals over pairs for attacks, '
+        "the middle half of the images for margins. Lines of different models are drawn slightly apart. Cells that are "
+        "not done leave gaps, and so do distortions that most pairs never reach.</p>"
     )
 
 
@@ -78,14 +78,14 @@ def _data(cell: CellData) -> str:
 
 
 def _name(cell: CellData, others: Sequence[str]) -> str:
-    """Of the line that a cell is a point of; those that differ in seed alone share it, and its colour."""
+    """The name of the line that has the cell for a point; cells that differ in seed alone share a line."""
     known = [(axis, cell.axes[axis]) for axis in others if axis in cell.axes]
     parts = (_NAMED[axis].format(value if isinstance(value, str) else f"{value:g}") for axis, value in known)
     return ", ".join(parts) or "all"
 
 
 def _measures(sweep: SweepData) -> dict[str, str]:
-    """Title -> the column in the sweep's table; of attacks, those of the one that stands for the others."""
+    """Title -> the column in the sweep's table; for attacks, the columns of the main one."""
     found = {}
     for attack, unit in list(sweep.attacks.items())[:1]:
         found = {

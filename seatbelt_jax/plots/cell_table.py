@@ -12,17 +12,17 @@ from seatbelt_jax.plots.cells import CellData, SweepData
 from seatbelt_jax.plots.certificates import NORMS, PREFERRED
 from seatbelt_jax.plots.text import escape, number
 
-# Of the grid, as the sweep's table has them, and what they are called.
+# Axes of the grid: their names in the sweep's table, and their labels.
 AXES = {"data": "data", "model": "model", "L": "<i>L</i>", "d_z": "<i>d<sub>z</sub></i>", "beta": "β", "tau": "τ",
         "seed": "seed"}  # fmt: skip
-# Of each attack: the end of the column's name, and what stands above it.
+# Columns of each attack: the end of the name in the sweep's table, and the label.
 _OF_ATTACKS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("median_delta_{unit}", "Δ, {unit}", number),
     ("median_distortion_half_way_l2", "‖<i>d</i>‖ half way ↑", number),
     ("median_distortion_nine_tenths_l2", "‖<i>d</i>‖ nine tenths ↑", number),
     ("share_suspicious", "suspicious", text.percent),
 )
-# Of each model; the margin is that of one of several columns.
+# Columns of each model; the margin is taken from one of several columns.
 _OF_MODELS = {
     "reconstruction_error_l2": "reconstruction error ↓",
     "elbo_nats": "ELBO, nats ↑",
@@ -64,7 +64,7 @@ def cell_table(sweep: SweepData, pictured: Sequence[bool]) -> str:
         for _, label, _ in _OF_ATTACKS:
             header.append(label.format(unit=escape(unit.replace("_", " "))))
             header_groups.append(name)
-    # What no cell has would be a column of dashes.
+    # A measure that no cell has would be a column of dashes.
     columns = [column for column in _OF_MODELS if any(not _is_absent(column, cell) for cell in sweep.cells)]
     header += [_OF_MODELS[column] for column in columns]
     header_groups += [None] * len(columns)
@@ -102,7 +102,7 @@ def not_done(sweep: SweepData) -> str:
         return '<p class="note">Every cell is done.</p>'
     command = "python launch/sweep.py --sweep=configs/sweeps/NAME.py"
     return text.table(["cell", "status", "why"], rows, kind="words sortable") + text.hint(
-        "What is not done is done, and what failed is tried again, by the command of the sweep:", [command]
+        "To finish what is not done and try again what failed, run the sweep:", [command]
     )
 
 
@@ -188,8 +188,8 @@ def _filters(sweep: SweepData, axes: Sequence[str]) -> str:
 
 def _notes(sweep: SweepData) -> str:
     return (
-        '<p class="note">A click on a column&rsquo;s head sorts by it, on a cell&rsquo;s name shows its attacks. '
-        "↑: higher is better, ↓: lower. Medians of the sweep&rsquo;s table, over pairs and, of Δ, budgets; distances, "
-        "errors and margins in pixel units; margins by different methods do not compare. ∞: most pairs never got "
+        '<p class="note">Click a column&rsquo;s head to sort by it, or a cell&rsquo;s name to see its attacks. '
+        "↑: higher is better, ↓: lower. Attacks: medians over pairs, for Δ also over budgets. Distances, errors and "
+        "margins are in pixel units. Margins by different methods do not compare. ∞: most pairs never got "
         "there; &ndash;: not measured yet.</p>"
     )

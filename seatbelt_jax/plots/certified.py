@@ -19,10 +19,10 @@ _SOUNDNESS = {
 }
 
 _NEVER_CERTIFIED = (
-    "An image on which the method abstained carries no claim; that does not show it to be fragile.",
+    "Where the method abstained there is no claim about the image; that does not show it to be fragile.",
     "Only distortions of small {norms} norm are covered: no rotations, shifts, changes of light, or other images.",
-    "That a reconstruction stays where it was does not say that it was good.",
-    "Attacks are no certificates: what they did not find may still exist.",
+    "A reconstruction that does not move may still be a poor one.",
+    "Attacks are no certificates: an attack that was not found may still exist.",
 )
 
 
@@ -88,8 +88,8 @@ def not_certified(certified: Sequence[CertificateData], without: Sequence[str]) 
     ]
     items += without
     items += [
-        f"Each image on its own holds with confidence {text.tick(100.0 * (1.0 - alpha))} %; among {count} images at "
-        f"most {number(alpha * count, digits=2)} bounds are expected to fail."
+        f"Each image&rsquo;s bound holds with confidence {text.tick(100.0 * (1.0 - alpha))} %; among {count} images "
+        f"at most {number(alpha * count, digits=2)} bounds are expected to fail."
         for alpha, count in dict.fromkeys((certificate.alpha, len(certificate.radius)) for certificate in certified)
     ]
     norms = " or ".join(dict.fromkeys(NORMS[certificate.norm] for certificate in certified)) or NORMS["l2"]

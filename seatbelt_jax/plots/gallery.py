@@ -18,7 +18,7 @@ _SAMPLED = 6
 
 
 class Level(NamedTuple):
-    """How much is shown of each cell.
+    """How many pictures of each cell are shown.
 
     Attributes:
       attacks: None for all.
@@ -129,18 +129,18 @@ def gallery(sweep: SweepData, done: Packed) -> str:
 
 
 def note(sweep: SweepData, done: Packed) -> str:
-    """Which of the pictures that there are the page shows."""
+    """Says which of the pictures the page shows."""
     found = [attack.gallery for cell in sweep.cells for attack in cell.attacks.values()]
     if not found:
         return ""
     pairs, budgets = max(one.pairs for one in found), max(one.budgets for one in found)
     level = done.level
-    shown = f"Of each attack {min(level.pairs, pairs)} of {pairs} pairs are shown, under at most "
-    shown += f"{min(level.budgets, budgets)} of {budgets} budgets, chosen so that ‖<i>d</i>‖ goes in even steps"
+    shown = f"Shown for each attack: {min(level.pairs, pairs)} of {pairs} pairs, under at most "
+    shown += f"{min(level.budgets, budgets)} of {budgets} budgets, chosen for even steps of ‖<i>d</i>‖"
     if level.attacks is not None and any(len(cell.attacks) > level.attacks for cell in sweep.cells):
-        shown += f"; of each cell the first attack, {escape(next(iter(sweep.attacks)))}, alone"
+        shown += f"; for each cell, only the first attack, {escape(next(iter(sweep.attacks)))}"
     if done.left_out:
-        shown += f"; of {done.left_out} {'cell' if done.left_out == 1 else 'cells'} none"
+        shown += f"; no pictures for {done.left_out} {'cell' if done.left_out == 1 else 'cells'}"
     smaller = " More would make this page larger than 10 MB." if level != LEVELS[0] or done.left_out else ""
     return (
         f'<p class="note">{shown}.{smaller} In <i>d</i>, mid-grey is no change. A run&rsquo;s own page has more: '

@@ -99,8 +99,8 @@ def _per_attack(models: Models, content: Callable[[Sweep], str]) -> str:
 
 def _attacked_images(models: Models) -> str:
     note = (
-        '<p class="note">One pair of images a row. In <i>d</i>, mid-grey is no change, black and white a change by '
-        "the whole range. Each pair is shown at the penalty or radius whose Δ is the largest below the "
+        '<p class="note">Each row is one pair of images. In <i>d</i>, mid-grey is no change; black and white are a '
+        "change by the whole range. Each pair is shown at the penalty or radius whose Δ is the largest below the "
         "pair&rsquo;s mean, as in Willetts et al. 2019.</p>"
     )
     galleries = sum(len(sweep.swept) for sweep in sweeps(models))
@@ -110,10 +110,10 @@ def _attacked_images(models: Models) -> str:
 
 def _attack_curves(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) -> str:
     note = (
-        '<p class="note">Lines: medians over pairs; bands: the middle half of the pairs. Dashed: what the code '
-        "of the target itself reaches; an attack that comes down to it deceives perfectly. Curves that lie higher are "
-        "more robust. Under a penalty, so are those that rise at a smaller λ; at the far right λ forbids any "
-        "distortion and nothing is attacked, as in a ball of radius 0.</p>"
+        '<p class="note">Lines: medians over pairs; bands: the middle half of the pairs. Dashed: the value for '
+        "the target&rsquo;s own code; an attack that reaches it deceives the model completely. Higher curves mean more "
+        "robust models. Under a penalty, so do curves that rise at a smaller λ. At the far right λ is too large for "
+        "any distortion, as in a ball of radius 0.</p>"
     )
     shown = _per_attack(models, lambda sweep: charts.grid(drawn[f"attack_{sweep.key}"], sweep.key))
     return (legend.key(models) + shown + note if shown else "") + _without_attacks(models)
@@ -130,8 +130,8 @@ def _certificates(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]
     note = (
         '<p class="note">The margin of an image is the distance within which no distortion can make its '
         "reconstruction move by more than <i>r</i> more often than the risk allows. Left: the share of all images "
-        "with at least that margin, an abstention counting as none. Right: the margins of the images that have one; "
-        "several methods in rows, each on a scale of its own. Larger is more robust; margins compare only at the same "
+        "with at least that margin; an abstention counts as no margin. Right: the margins of the images that have "
+        "one, with a row and a scale for each method. Larger is more robust. Margins compare only at the same "
         "<i>r</i>.</p>"
     )
     grid = charts.grid(drawn["certified_margins"], "certificates")
@@ -141,7 +141,7 @@ def _certificates(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]
 def _not_certified(models: Models) -> str:
     every = [certificate for model in models for certificate in model.certificates]
     without = [
-        f"<b>{escape(model.name)}</b> has no certificate: only attacks can speak about it."
+        f"<b>{escape(model.name)}</b> has no certificate: only attacks tell about it."
         for model in models
         if not model.certificates
     ]
@@ -177,7 +177,7 @@ def _looks(models: Models) -> str:
         generated = found.samples[:kept].reshape(-1, columns, *found.samples.shape[1:])
         parts.append(
             f'<h3>{legend.heading(index, model)}</h3><div class="looks">'
-            + _look(pairs, found.image_range, f"Validation images, below each its reconstruction; step {found.step}.")
+            + _look(pairs, found.image_range, f"Validation images, each above its reconstruction; step {found.step}.")
             + _look(generated, found.image_range, "Images generated from the prior.")
             + "</div>"
         )
@@ -195,10 +195,10 @@ def _learning(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]]) ->
     if not drawn["learning_curves"]:
         return without
     note = (
-        '<p class="note">Pale: training batches. Dots: validation images. The frame fits what comes after the first '
-        "tenth of the training. The ELBO is without β and without free bits. Total correlation depends on its "
-        "estimator: the minibatch-weighted one is off by the constant (D &minus; 1) log N, so only its changes mean "
-        "anything; the stratified one is not.</p>"
+        '<p class="note">Pale: training batches. Dots: validation images. Axes fit the steps after the first tenth '
+        "of training. The ELBO is without β and without free bits. Total correlation depends on its "
+        "estimator. The minibatch-weighted one is off by the constant (D &minus; 1) log N, so only its changes "
+        "count; the stratified one is not.</p>"
     )
     return legend.key(models) + charts.grid(drawn["learning_curves"], "learning") + note + without
 

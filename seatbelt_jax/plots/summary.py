@@ -12,7 +12,7 @@ from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps, title_html
 from seatbelt_jax.plots.text import escape, number
 
-# Of a sweep's summary: its name there, the measure, how it was taken, and what is better.
+# Entries of a sweep's summary: name, label, how it was measured, and which direction is better.
 _ATTACK_ROWS = (
     ("median_objective", "Attack objective Δ", "{unit}, median", "higher"),
     (
@@ -26,18 +26,18 @@ _ATTACK_ROWS = (
     ("median_distortion_nine_tenths_l2", "Distortion to go nine tenths", "pixel units, median over pairs", "higher"),
     ("share_reaching_half_way", "Pairs that went half way", "under any {budget}", "lower"),
     ("share_reaching_nine_tenths", "Pairs that went nine tenths", "under any {budget}", "lower"),
-    ("median_auddc", "AUDDC", "area under the curve of distortions up to that of the images; median", "higher"),
+    ("median_auddc", "AUDDC", "area under the distortion-distortion curve; median over pairs", "higher"),
     (
         "median_relative_likelihood_degradation",
         "Degradation of log <i>p</i>(<i>x</i>|<i>z</i>*)",
         "change relative to log <i>p</i>(<i>x</i>|<i>z</i>), median",
         "lower",
     ),
-    ("share_suspicious", "Suspicious attacks", "the fewer, the more the rows above say", ""),
+    ("share_suspicious", "Suspicious attacks", "the fewer, the more reliable the rows above", ""),
 )
-# In a ball the attacker pays nothing for distortion: how long it is says nothing.
+# In a ball the attacker pays nothing for distortion, so its length says nothing.
 _FREE = "median_distortion_l2"
-# Of several models no best one: how large it is depends on how a model scales its codes.
+# No best value is marked: its size depends on how a model scales its codes.
 _OF_ITS_OWN_SCALE = "median_objective"
 _NO_BREAK = "\u00a0"
 _ARROWS = {
@@ -71,7 +71,7 @@ class _Measure:
     def cells(self) -> list[text.Cell]:
         known = [value for value in self.values if value is not None and not np.isnan(value)]
         best = None
-        # What reads alike is alike.
+        # Values that print alike count as equal.
         if self.comparable and self.direction and len({self.show(value) for value in known}) > 1:
             best = self.show(max(known) if self.direction == "higher" else min(known))
         intervals = self.intervals or [""] * len(self.values)
@@ -97,9 +97,9 @@ def summary(models: Models) -> str:
         rows += [[title]] if title else []
         rows += [measure.row for measure in measures]
     header = ["measure", "", *(heading(index, model) for index, model in enumerate(models))]
-    best = "; the best in bold, where the models were asked the same." if len(models) > 1 else "."
+    best = "; bold: the best value, where the models answer the same question." if len(models) > 1 else "."
     notes = [f"↑: higher is better, ↓: lower{best}"]
-    notes += ["Of attacks: over all pairs and budgets, in brackets 95&nbsp;% intervals over pairs." if swept else ""]
+    notes += ["Attacks: over all pairs and budgets; in brackets, 95&nbsp;% intervals over pairs." if swept else ""]
     methods = {f"{c.method} ({NORMS[c.norm]}, {c.split} images)" for c in certified if c is not None}
     notes += [f"Certificates: method {escape(', '.join(sorted(methods)))}." if methods else ""]
     notes += ["∞: no attack of the sweep got there." if swept else "", "&ndash;: not measured yet."]
@@ -121,7 +121,7 @@ def _turned(models: Models, groups: Sequence[tuple[str, Sequence[_Measure]]]) ->
         )
         header = ["model", *(f"{measure.label} {_ARROWS[measure.direction]}" for measure in measures)]
         parts.append((f"<h4>{title}</h4>" if title else "") + text.table(header, rows, kind="numbers sortable"))
-    return f"<details><summary>The same, a model in each row, to sort</summary>{''.join(parts)}</details>"
+    return f"<details><summary>The same table with a model in each row, to sort</summary>{''.join(parts)}</details>"
 
 
 def _attack_measures(sweep: Sweep, models: Models) -> list[_Measure]:
@@ -176,7 +176,7 @@ def _interval(found: Mapping[str, float], entry: str, show: Callable[[float | No
     bounds = [found.get(f"{entry}_{bound}", np.nan) for bound in ("low", "high")]
     if np.isnan(bounds).any():
         return ""
-    # On a narrow screen it breaks between the two alone.
+    # On a narrow screen the line may break only between the two bounds.
     low, high = (show(bound).replace(" ", _NO_BREAK) for bound in bounds)
     return f"<small>[{low}, {high}]</small>"
 

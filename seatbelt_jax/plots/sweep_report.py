@@ -10,7 +10,7 @@ from seatbelt_jax.plots.page import page
 from seatbelt_jax.plots.report import Report
 from seatbelt_jax.plots.text import escape, number
 
-# Of the page, in bytes; what the pictures may not take is for the rest, and for counting a little wrong.
+# Bytes of the page. The pictures may not take all: some are for the rest, and for a size that is guessed too low.
 LARGEST = 10_000_000
 _RESERVE = 200_000
 # Attacks that are suspicious, beyond which the page warns.
@@ -109,7 +109,7 @@ def _trust(sweep: SweepData) -> str:
     clean = [name for name in meanings if name not in raised and name not in untested]
     notes = [f"{name}: {meanings[name]}" for name in raised]
     told = f"Signs: {'; '.join(notes)}. " if notes else ""
-    told += f"Looked for and found nowhere: {', '.join(clean)}. " if clean else ""
+    told += f"Looked for and not found: {', '.join(clean)}. " if clean else ""
     unchecked = {flag.name: flag.unchecked for _, _, attack in found for flag in attack.flags}
     told += f"Not checked: {'; '.join(unchecked[name] for name in untested)}." if untested else ""
     header = ["cell", "attack", "suspicious", *map(escape, raised)]
@@ -162,13 +162,14 @@ def _asked_differently(asked: Mapping[Question, int]) -> str:
         f"r = {number(one.radius)}, {one.norm}, risk {number(one.risk)}, {one.split} images ({count})"
         for one, count in asked.items()
     )
-    return f'<p class="flag">Certificates of different questions, whose margins do not compare: {escape(listed)}.</p>'
+    question = "These certificates answer different questions, so their margins do not compare"
+    return f'<p class="flag">{question}: {escape(listed)}.</p>'
 
 
 def _not_certified(sweep: SweepData) -> str:
     every = [certificate for cell in sweep.cells for certificate in cell.certificates]
     without = sum(not cell.certificates for cell in sweep.cells)
-    told = f"<b>{without} of {len(sweep.cells)} cells</b> without a certificate: only attacks can speak about them."
+    told = f"<b>{without} of {len(sweep.cells)} cells</b> have no certificate: only attacks tell about them."
     return certified.not_certified(every, [told] * (without > 0))
 
 
@@ -187,7 +188,7 @@ def _values(head: str, of_cells: Mapping[str, Mapping[str, str]]) -> str:
     parts = [text.table([head, "values, and how many cells have them"], differing, kind="words")] if differing else []
     if same:
         table = text.table([head, "in all cells that have it"], same, kind="words")
-        parts.append(f"<details><summary>{len(same)} that no two cells differ in</summary>{table}</details>")
+        parts.append(f"<details><summary>{len(same)} entries that are the same in all cells</summary>{table}</details>")
     return "".join(parts)
 
 
