@@ -1,4 +1,4 @@
-"""A search without gradients: whatever it finds that an attack did not, the attack missed."""
+"""A search without gradients: an attack that does worse than it has missed something."""
 
 from typing import Any
 
@@ -27,8 +27,8 @@ def random_search(
 ) -> tuple[Float[np.ndarray, "pair budget height width channels"], Float[np.ndarray, "pair budget"]]:
     """The best of 64 images, and its objective: blends of source and target, and the source with noise of every size.
 
-    Each is projected onto the threat's region. A blend is what an attacker makes who knows nothing of the model;
-    without a target there is noise alone.
+    Each is projected onto the threat's region. Blends need no knowledge of the model. Without a target there is
+    only noise.
     """
     low, high = box
     # The first blend is the source itself: an attack may find less than doing nothing.

@@ -1,4 +1,4 @@
-"""Where an attacked image may be: a box, or an L2 ball within a box; and the nearest point of either."""
+"""Regions for an attacked image, a box or an L2 ball within a box, and the projection onto them."""
 
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ def project(region: Region, x: Float[Array, "*image"]) -> Float[Array, "*image"]
     below, above = lower - centre, upper - centre
     step = jnp.clip(_scale_to_ball(x - centre, inside, unit, below, above), below, above)
     moved = centre + jnp.where(radius > 0.0, step, 0.0)
-    # Rounded to the side of the centre, lest many pixels' rounding adds up to leave a small ball.
+    # Rounded towards the centre: otherwise the rounding of many pixels could add up and leave a small ball.
     moved = jnp.where(jnp.abs(moved - centre) > jnp.abs(step), jnp.nextafter(moved, centre), moved)
     return jnp.where(inside, clipped, jnp.clip(moved, lower, upper))
 

@@ -1,4 +1,4 @@
-"""What a sweep of attacks found: arrays over [pair, budget], every lane with how it ended."""
+"""The result of a sweep of attacks: arrays over [pair, budget], with the status of every attack."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,19 +17,20 @@ class AttackResult:
 
     Distances between images are L2 over the whole image in pixel units; log densities in nats. Codes z*, z and z^t
     follow the mean path of the adversarial input x* = x + d, of the source x and of the target x^t. An untargeted
-    attack has its source for a target.
+    attack uses its source as target.
 
     Attributes:
-      name: of the attacker's objective.
-      unit: of the objective and the distance.
+      name: the name of the attacker's objective.
+      unit: the unit of the objective and the distance.
       targeted: whether the attacker has a target.
       threat: "penalty", "squared_penalty", "l2_ball" or "linf_ball".
       budgets: lambda, per pixel unit or its square, or the radii of balls.
-      sources, targets: x and x^t; beside them their reconstructions.
-      adversarial, adversarial_reconstructions: x* and what the model makes of it.
+      sources, targets: x and x^t.
+      source_reconstructions, target_reconstructions: recon(x) and recon(x^t).
+      adversarial, adversarial_reconstructions: x* and recon(x*).
       objective: Delta = distance + cost.
       objective_at_source: Delta at d = 0, what no attack should exceed.
-      distance: what the attacker wants small, without the cost.
+      distance: what the attacker minimises, without the cost.
       cost: lambda ||d|| or lambda ||d||^2; 0 in balls.
       distortion_norm: ||d||.
       distortion_max: the largest change of a pixel.
@@ -44,14 +45,14 @@ class AttackResult:
       distance_left: ||recon(x*) - recon(x^t)||.
       distance_at_start: ||recon(x) - recon(x^t)||.
       status: a `Status` per lane, of the search that improved it last or confirmed that it cannot be improved.
-      iterations, evaluations: what each lane took, over all its starts.
+      iterations, evaluations: counts per lane, summed over all its starts.
       start_objectives: the objective that each start led to; infinite where a start was not made.
-      exchanged: whether the lane ended best when started from what the pair's attack under another budget, or the
-        random search, had found.
-      gradient_norm: of the distance where the first start is, of its part that the box allows; at x, unless that start
-        has noise.
+      exchanged: whether the lane's best start was an image found by the pair's attack under another budget, or by
+        the random search.
+      gradient_norm: the norm of the distance's gradient at the first start, without the part that would leave the box.
+        The first start is x, unless it has noise.
       repeated_objective: a second evaluation at x*, compiled anew.
-      random_search_objective: the least that a search without gradients found.
+      random_search_objective: the least objective that a search without gradients found.
     """
 
     name: str
@@ -92,7 +93,7 @@ class AttackResult:
 
     @property
     def excess_negative_log_likelihood(self) -> Float[np.ndarray, "pair budget"]:
-        """How much worse than the target's own code the attacked one explains the target, in nats."""
+        """-log p(x^t|z*) + log p(x^t|z^t): how much worse the attacked code explains the target, in nats."""
         return self.negative_log_likelihood - self.clean_negative_log_likelihood[:, None]
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The attacks of one sweep: their starts, and the best that has been found for each."""
+"""The attacks of one sweep: their starts, and the best image found for each."""
 
 import functools
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from seatbelt_jax.attacks.threat import Threat, least_gain, scores_of_all
 from seatbelt_jax.unfinished import Labelled, Store, describe
 from seatbelt_jax.vae import VAE
 
-# An exchange that promises less than this share of Delta, or of its way from the source, is not worth the evaluations.
+# An exchange that gains less than this share of Delta, or of its gain over the source, is not worth the evaluations.
 _LEAST_GAIN = 1e-3
 
 
 class Problem(NamedTuple):
-    """One attack: what is distorted, where it shall go, and what it may cost.
+    """One attack: its source, its goal and its budget.
 
     Attributes:
       source: the image that is distorted.
-      goal: what the objective has prepared for the pair.
+      goal: what the objective prepares for the pair.
       budget: lambda, or the radius of a ball.
     """
 
@@ -41,12 +41,12 @@ class Search:
     """All pairs under all budgets, as lanes, pair by pair.
 
     Args:
-      vae, objective, threat: what is attacked, what for, and at what price.
-      make_solver: of the searches.
+      vae, objective, threat: the attacked model, the attacker's objective, and the allowed distortions.
+      make_solver: makes the solver.
       sources, targets: float32 images in the model's range.
-      noise_stds: of every start, the first one's and the restarts'.
-      seed: of all noise.
-      lanes_at_once: on each device.
+      noise_stds: standard deviation of the noise of every start: the first, then the restarts.
+      seed: seed of all noise.
+      lanes_at_once: how many lanes each device holds.
       store: keeps unfinished work.
       progress: whether to show bars.
     """
@@ -109,7 +109,7 @@ class Search:
         """Which attacks are stationary at d = 0, where lambda ||d|| has a kink.
 
         No feasible direction u descends when <-grad r, u> <= lambda ||u||, that is when the part of -grad r that the
-        box allows is no longer than lambda. Where the model fails at the source, the solver shall say so.
+        box allows is no longer than lambda. Where the model is not finite at the source, the solver reports it.
         """
         if self._threat.name != "penalty":
             return np.zeros(self._grid, bool)
@@ -123,7 +123,7 @@ class Search:
         return measure.allowed_descent(self._objective, self._sources, self._goals, self._box)
 
     def _starts(self, lane: np.ndarray, start: int) -> np.ndarray:
-        """The sources of lanes, with noise; each lane has its own, whichever block it runs in."""
+        """The sources of lanes, with noise that depends on the lane, not on the block it runs in."""
         images = self._sources[lane // self._threat.budgets.size]
         noise_std = self._noise_stds[start]
         if noise_std == 0.0:
@@ -132,7 +132,7 @@ class Search:
         return (images + noise_std * np.asarray(noise)).astype(np.float32)
 
     def from_sources(self) -> None:
-        """Runs the attacks from their sources, but for those that are at rest there; then all of them from restarts."""
+        """Runs the attacks from their sources, except those at rest there; then all attacks from restarts."""
         at_rest = self._at_rest() if self._noise_stds[0] == 0.0 else np.zeros(self._grid, bool)
         self._from("attacks", np.flatnonzero(~at_rest), 0)
         for start in range(1, len(self._noise_stds)):
@@ -147,9 +147,9 @@ class Search:
         self._start_objectives.append(objectives.reshape(self._grid))
 
     def exchange(self, number: int) -> None:
-        """Goes on from what the same pair's attacks under other budgets, or the random search, have found better."""
+        """Continues attacks from a better image that the pair's other attacks, or the random search, have found."""
         numbers, starts, values = self._offers()
-        # Whatever the solver makes of it, what it was handed is better than what there was.
+        # Even if the solver improves nothing, the image it starts from is better than the former one.
         self._images[numbers], self._value[numbers], self._exchanged[numbers] = starts, values, True
         # A solver does not see the kink of lambda ||d|| at the source, and would call its line search failed there.
         pair, column = np.divmod(numbers, self._grid[1])
@@ -199,7 +199,7 @@ class Search:
         return lanes.solve(self._block, setup, numbers, store=self._store, name=name, progress=self._progress)
 
     def _keep(self, numbers: np.ndarray, found: lanes.Solutions, *, first: bool = False) -> None:
-        """Takes what is better than before, and from the first start whatever there is."""
+        """Keeps what is better than before; from the first start everything."""
         value = _or_infinite(found.value)
         better = (value < self._value[numbers]) | first
         taken = numbers[better]
@@ -210,7 +210,7 @@ class Search:
         self._evaluations[numbers] += found.evaluations - int(first)
 
     def result(self) -> AttackResult:
-        """Everything measured anew, from the images."""
+        """The result, with every measure computed anew from the images."""
         images = self._images.reshape(*self._grid, *self._images.shape[1:])
         again = measure.make_distances(self._objective, self._goals)
         found = measure.measures(self._vae, self._threat, self._sources, self._targets, self._distances, again, images)
@@ -236,5 +236,5 @@ class Search:
 
 
 def _or_infinite(values: np.ndarray) -> Float[np.ndarray, "*lanes"]:
-    """What is not finite as infinitely bad."""
+    """The values, with infinity for those that are not finite."""
     return np.where(np.isfinite(values), values, np.inf).astype(np.float64)

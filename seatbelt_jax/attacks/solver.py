@@ -1,4 +1,4 @@
-"""What the attacks' solvers share: their interface, an evaluated point, and the loop that runs one to its end."""
+"""The interface of the attacks' solvers, and what they share: an evaluated point, and the loop that runs them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -16,9 +16,9 @@ from seatbelt_jax.attacks.region import Region, check, optimality_error
 class Solver(Protocol):
     """Minimises `fun(params, *args)` over a region, one evaluation of value and gradient at a time.
 
-    A state has `iter_num`, `value`, `error`, `status` and `num_fun_eval`, scalars that speak of the iterate that is
-    `params`. The methods are pure, and made to be vmapped over problems. `update` returns a finished problem as it
-    is, and no params that it returns leave the region.
+    A state has `iter_num`, `value`, `error`, `status` and `num_fun_eval`, scalars that describe the iterate
+    `params`. The methods are pure, and can be vmapped over problems. `update` returns a finished problem as it is, and
+    the params that it returns lie in the region.
     """
 
     @property

@@ -21,14 +21,15 @@ def lbfgsb(*, maxiter: int = 200, history_size: int = 10, tol: float = 1e-5) -> 
 
     Args:
       maxiter: accepted iterations per attack.
-      history_size: pairs kept.
-      tol: of the projected gradient's largest entry; 1e-5 nats per pixel unit is noise in float32 and a box of width 2.
+      history_size: quasi-Newton pairs kept.
+      tol: an attack has converged when the projected gradient's largest entry is at most this. In float32 and a box of
+        width 2, 1e-5 nats per pixel unit is below the noise.
     """
     return _maker(LBFGSB, maxiter=maxiter, history_size=history_size, tol=tol)
 
 
 def projected_gradient(*, maxiter: int = 200, tol: float = 1e-5) -> MakeSolver:
-    """Projected gradient descent with spectral step lengths, in any region; the one for L2 balls."""
+    """Projected gradient descent with spectral step lengths, in any region; the default in L2 balls."""
     return _maker(ProjectedGradient, maxiter=maxiter, tol=tol)
 
 
@@ -39,13 +40,13 @@ def adam(
     keep_best: bool = True,
     accumulate_gradients: bool = False,
 ) -> MakeSolver:
-    """Adam, projected onto the region after every step; the settings of Sootla 2018, Sec. 3.3, but for `keep_best`.
+    """Adam, projected onto the region after every step; the settings of Sootla 2018, Sec. 3.3, except `keep_best`.
 
     Args:
       maxiter: steps.
       learning_rate: in pixel units, or a schedule.
-      keep_best: give the best iterate, not the last.
-      accumulate_gradients: hand Adam the sum of all gradients so far, as the code of Sootla 2018 did by mistake.
+      keep_best: return the best iterate, not the last.
+      accumulate_gradients: pass Adam the sum of all gradients so far, as the code of Sootla 2018 did by mistake.
     """
     return _maker(
         Adam,

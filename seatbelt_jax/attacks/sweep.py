@@ -16,8 +16,8 @@ from seatbelt_jax.vae import VAE
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 
-# What a block of lanes may take of an accelerator, and how many images' worth of arrays a lane needs: the solver's
-# pairs, and the network's activations.
+# How much memory of an accelerator a block of lanes may use, and how many arrays of an image's size a lane needs: the
+# solver's pairs, and the network's activations.
 _BLOCK_BYTES = 4 * 2**30
 _ARRAYS_PER_LANE = 100
 _CPU_LANES = 16
@@ -50,23 +50,24 @@ def sweep(
       vae: the attacked model.
       sources, targets: images in the likelihood's range; row k of each is pair k. No targets for an untargeted
         objective.
-      objective: what the attacker wants small; `latent(vae)` by default.
+      objective: what the attacker minimises; `latent(vae)` by default.
       threat: `Penalty` or `Ball` with its budgets; the penalties of `penalty_grid()` by default.
       solver: `lbfgsb()`, `adam()`, `projected_gradient()` or `sigmoid_lbfgs()`; by default `projected_gradient()` in an
         L2 ball and else `lbfgsb()`.
       start_std: standard deviation of the noise added to the source at the first start, in pixel units.
-      restarts: further starts, from the source with noise of `restart_std`; the best of all is kept.
-      restart_std: of the noise of restarts, and of the first start where the objective is flat at the source.
-      exchanges: rounds in which each attack that is outdone, by the pair's attack under another budget or by the
-        random search, goes on from there.
-      seed: of the noise and of the random search.
+      restarts: how many further starts, from the source with noise of `restart_std`; the best result is kept.
+      restart_std: standard deviation of the noise of restarts, and of the first start where the objective is flat at
+        the source.
+      exchanges: rounds of exchange. In each, an attack continues from a better image if the pair's attack under another
+        budget, or the random search, has found one.
+      seed: seed of the noise and of the random search.
       lanes_at_once: attacks held on each device together; by default chosen from the image size.
       store: keeps unfinished work, so that the same call goes on after an interruption.
       progress: whether to show bars over attacks.
 
     Raises:
-      ValueError: for images of other shapes than the model's or out of range, targets that are missing, settings
-        that make no sense, or a model whose answer for an image changes with the images beside it.
+      ValueError: for images of other shapes than the model's or out of range, targets that are missing, settings out
+        of range, or a model whose output for an image depends on the other images of the batch.
       TypeError: for a solver that cannot keep to the threat's region.
     """
     objective = latent(vae) if objective is None else objective

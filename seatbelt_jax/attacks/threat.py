@@ -1,4 +1,4 @@
-"""What an attacker may do to an image, and what it is charged for it."""
+"""Threat models: which distortions are allowed, and what they cost the attacker."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ def penalty_grid(number: int = 50) -> Float[np.ndarray, " penalty"]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Penalty:
-    """Any distortion, at the price lambda ||d||_2 (Willetts et al. 2021, Eq. 1, 2 and 10).
+    """Any distortion, at a cost of lambda ||d||_2 (Willetts et al. 2021, Eq. 1, 2 and 10).
 
     Attributes:
       budgets: lambda, in the objective's unit per pixel unit (per its square if squared); all >= 0.
@@ -96,10 +96,10 @@ Threat = Penalty | Ball
 
 
 def cost(threat: str, norm: np.ndarray, budgets: np.ndarray) -> np.ndarray:
-    """What distortions of these L2 norms cost, on the host; 0 in balls.
+    """The cost of distortions of these L2 norms, computed on the host; 0 in balls.
 
     Raises:
-      ValueError: for a threat's name that is none.
+      ValueError: for a name that is not a threat's.
     """
     check_choice("threat", threat, ("penalty", "squared_penalty", "l2_ball", "linf_ball"))
     if threat.endswith("ball"):
@@ -114,10 +114,10 @@ def scores_of_all(
     norm: Float[np.ndarray, "pair budget"],
     largest: Float[np.ndarray, "pair budget"],
 ) -> Float[np.ndarray, "pair budget found"]:
-    """Delta, under each budget, of what a pair's attacks have found under all of them.
+    """Delta under each budget of the distortions that a pair's attacks have found under all budgets.
 
-    A distortion found at lambda' scores distance' + cost' at lambda; one found in another ball counts where it lies in
-    this one too, and is infinite elsewhere. What is not finite is infinitely bad.
+    A distortion found at lambda' has the score distance' + cost' at lambda. One found in another ball has a finite
+    score only if it lies in this ball too. A score that is not finite counts as infinite.
     """
     here, distance, norm = budgets[:, None], distance[:, None, :], norm[:, None, :]
     scores = distance + cost(threat, norm, here)
@@ -133,10 +133,10 @@ def least_gain(
     at_source: Float[np.ndarray, " pair"],
     better: Float[np.ndarray, "pair budget"],
 ) -> Float[np.ndarray, "pair budget"]:
-    """How much lower than Delta something better has to be: a share of Delta, or of the way from the source to it.
+    """The least decrease of Delta that counts: a share of Delta, or of the gain over Delta at the source if less.
 
-    The smaller of both. An ELBO's 0 has no meaning, and there the second tells; near a divergence's 0 the first does.
-    Anything improves a Delta that is not finite.
+    An ELBO's 0 has no meaning, so there the second matters; near a divergence's 0 the first does. Any finite value
+    improves a Delta that is not finite.
     """
     at_source = np.where(np.isfinite(at_source), at_source, np.inf)[:, None]
     with np.errstate(invalid="ignore"):

@@ -14,7 +14,7 @@ from seatbelt_jax.plots.results import AttackData
 from seatbelt_jax.plots.sweeps import Sweep, budget_label, is_ball, objective_label
 from seatbelt_jax.plots.text import MINUS
 
-# What the frames of one model's slider may weigh together, before compression.
+# The most bytes of all frames of one model's slider, before compression.
 _FRAME_BUDGET = 1_200_000
 # And all sliders of a page: as base64 of PNG that compress badly, less than 10 MB.
 _ALL_FRAMES = 6_000_000
@@ -44,7 +44,7 @@ class Frame:
 
 
 def shown_pairs(attack: AttackData, galleries: int = 1) -> range:
-    """The pairs that the page shows, of this one of so many galleries."""
+    """The pairs that the page shows in each of so many galleries."""
     most = _frame_room(galleries) // (_LEAST_STEPS * _TILES * attack.sources[0].size)
     return range(min(int(np.clip(most, 1, _MOST_PAIRS)), len(attack.sources)))
 
@@ -73,7 +73,7 @@ def target_row(attack: AttackData, pair: int) -> bytes:
 
 
 def attacked_images(attack: AttackData) -> bytes:
-    """All shown pairs, each at its shown budget, as one picture of seven columns; of five without targets."""
+    """All shown pairs, each at its shown budget, as one picture of seven columns, or five without targets."""
     columns = 7 if attack.targeted else 5
     rows = [_tiles(attack, pair, int(attack.shown[pair]))[:columns] for pair in shown_pairs(attack)]
     return image_grid(np.array(rows), attack.image_range)
@@ -101,7 +101,7 @@ def _objective(sweep: Sweep) -> Draw:
 
 
 def _likelihood(sweep: Sweep) -> Draw:
-    """-log p(x^t|z*) against the budget, dashed what the target's own code reaches."""
+    """-log p(x^t|z*) against the budget; dashed, the value for the target's own code."""
 
     def draw(axes: Axes) -> None:
         cleans = [float(np.median(attack.clean_negative_log_likelihood)) for _, _, attack in sweep.swept]

@@ -14,13 +14,13 @@ class Gallery:
     """Pictures of one attack: a few pairs under a few budgets, as bytes.
 
     Attributes:
-      title: of the attack, in words.
+      title: the attack's title, in words.
       kind: what a budget is called.
-      given: each pair's x and what is drawn of it.
-      target: each pair's x^t and what is drawn of it; None for an attack without targets.
-      moving: x + d, d, and what is drawn of x + d.
-      labels: of the budgets, which rise.
-      captions: of each budget's attacks.
+      given: each pair's x and its reconstruction.
+      target: each pair's x^t and its reconstruction; None for an attack without targets.
+      moving: x + d, d, and the reconstruction of x + d.
+      labels: the labels of the budgets, which rise.
+      captions: the captions of each budget's attacks.
       pairs, budgets: how many there were to choose from.
     """
 
@@ -40,7 +40,7 @@ class CellAttack:
     """One attack on the model of a cell.
 
     Attributes:
-      flags: every sign of weakness that was looked for, and those that were not.
+      flags: every sign of weakness, checked or not.
     """
 
     gallery: Gallery
@@ -52,8 +52,8 @@ class CellData:
     """A cell of a sweep; what is absent is empty.
 
     Attributes:
-      name: of its run.
-      status: "done", "unfinished", "failed" or another word; why is in `reason`.
+      name: the name of its run.
+      status: "done", "unfinished", "failed" or another word; `reason` says why.
       axes: its place in the grid.
       numbers: its row of the sweep's table, by column.
       attacks: by their names in the sweep.
@@ -77,8 +77,8 @@ class SweepData:
     """A sweep over models.
 
     Attributes:
-      path: of its folder.
-      attacks: the unit of each attack's Delta, by its name; the first stands for the others.
+      path: its folder.
+      attacks: the unit of each attack's Delta, by its name; the first is the main one.
     """
 
     name: str
@@ -87,5 +87,5 @@ class SweepData:
     attacks: Mapping[str, str]
 
     def varying(self, axes: Sequence[str]) -> list[str]:
-        """Those of the axes along which cells differ."""
+        """The axes along which cells differ."""
         return [axis for axis in axes if len({cell.axes.get(axis, "") for cell in self.cells}) > 1]

@@ -31,7 +31,7 @@ Certified = Sequence[tuple[int, str, CertificateData]]
 
 Model = ModelResults | CertifiedModel
 
-# Of the methods of one model the strongest comes first.
+# The methods of one model, the strongest first.
 PREFERRED = ("hierarchical", "spectral", "camuto")
 NORMS = {"l2": "L2", "linf": "L-infinity"}
 _BINS = 24
@@ -40,12 +40,12 @@ _POINTS = 400
 _ROW = 0.86
 # Width of a letter, of the axis.
 _LETTER = 0.02
-# Of typical margins, the ratio from which on they share no linear axis.
+# Typical margins that differ by more than this ratio share no linear axis.
 _WIDE = 20.0
 
 
 class Question(NamedTuple):
-    """What certificates have in common that compare; r in pixel units."""
+    """What certificates must have in common to be compared; r in pixel units."""
 
     norm: str
     split: str
@@ -59,7 +59,7 @@ def question(data: CertificateData | EmpiricalData) -> Question:
 
 
 def main_of(certificates: Sequence[CertificateData]) -> CertificateData | None:
-    """The one that stands for the others where there is room for one: of L2 margins, of validation images."""
+    """The main certificate, for places with room for one: of L2 margins and validation images if there is any."""
     ranks = {method: rank for rank, method in enumerate(PREFERRED)}
     return min(
         certificates,
@@ -69,12 +69,12 @@ def main_of(certificates: Sequence[CertificateData]) -> CertificateData | None:
 
 
 def main_certificate(model: Model) -> CertificateData | None:
-    """The certificate that stands for the model where there is room for one."""
+    """The model's main certificate, for places with room for one."""
     return main_of(model.certificates)
 
 
 def margin_histogram(certified: Certified, what: str) -> Draw:
-    """Images per bin of the certified margin, abstentions left out; of more than two, each in a row of its own."""
+    """Images per bin of the certified margin without abstentions; more than two certificates have a row each."""
 
     def draw(axes: Axes) -> None:
         edges, logarithmic = _axis(certified, _BINS + 1)
@@ -153,7 +153,7 @@ def margin_against(certified: Sequence[tuple[int, str, CertificateData, float]],
 
 
 def minimal_radii(found: Sequence[tuple[int, str, MinimalRadiusData]], radius: float) -> Draw:
-    """The share of images whose minimal r is at most that on the axis; the band is the share for the intervals' ends.
+    """The share of images whose minimal r is at most r; the band is that share for the ends of their intervals.
 
     Args:
       found: (number of the model, its name, data).

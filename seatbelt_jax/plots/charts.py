@@ -19,8 +19,8 @@ from seatbelt_jax.plots.text import escape, power, tick
 
 Draw = Callable[[Axes], None]
 
-# Told apart by readers with any colour vision and legible as text on white; the page's style sheet has
-# brighter twins of the same names for a dark background.
+# Distinct for readers with any colour vision, and legible as text on white. The page's style sheet has brighter
+# colours of the same names for a dark background.
 SERIES = ("#0067a5", "#c2500a", "#00805e", "#9e4a86", "#8a6500", "#2a86b8", "#5a5f66")
 INK, MUTED, RULE, PAPER = "#1d2127", "#5c636e", "#dfe2e6", "#ffffff"
 _VARIABLES = {

@@ -1,4 +1,4 @@
-"""Certified margins beside what attacks showed: Camuto et al. 2021, Fig. 5 and 6."""
+"""Certified margins against upper bounds by attacks (Camuto et al. 2021, Fig. 5 and 6)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.plots.text import number
 
 _POINTS = 200
-# How many times the certified margins those that attacks leave are, from which on axes are logarithmic.
+# Axes are logarithmic where the upper bounds are more than so many times the certified margins.
 _FAR = 4.0
 
 
@@ -29,7 +29,7 @@ class Compared:
 
     @property
     def margins(self) -> tuple[Float[np.ndarray, " image"], Float[np.ndarray, " image"]]:
-        """Of the images that both speak of: certified, 0 where abstained, and at most."""
+        """The certified margin, 0 where abstained, and the upper bound of the images that have both."""
         images = min(len(self.certificate.radius), len(self.empirical.upper))
         return self.certificate.radius[:images], self.empirical.upper[:images]
 
@@ -40,7 +40,7 @@ class Compared:
 
 
 def compare(index: int, model: Model, certificate: CertificateData | None) -> Compared | None:
-    """The certificate beside the model's attacks; None where there are none on the same question."""
+    """The certificate with the model's attacks; None where no attack has the same r, risk, norm and split."""
     for empirical in model.empirical:
         if certificate is not None and question(empirical) == question(certificate):
             return Compared(index, model.name, certificate, empirical)
@@ -140,6 +140,6 @@ def _norms(compared: Sequence[Compared]) -> str:
 
 
 def _legend(axes: Axes, **where: Any) -> None:
-    """Where there is most room; a directory may be called $x$, which is not a formula."""
+    """A legend where there is most room; a directory may be called $x$, which is not a formula."""
     for words in axes.legend(frameon=False, fontsize=8.0, labelcolor=MUTED, handlelength=1.6, **where).get_texts():
         words.set_parse_math(False)

@@ -1,4 +1,4 @@
-"""Which charts certified margins are shown in: in the report, and as files of their own."""
+"""The charts of certified margins, for the report and as files."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ def certification_figures(models: Sequence[CertifiedModel]) -> dict[str, bytes]:
         draws["probability_against_norm"] = [probability_against_norm(attacked)]
     groups = {method: _by(models, method) for method in methods}
     mains = _by(models, None)
-    # Of models of different depth these are different methods: a group of its own.
+    # Methods differ between models of different depth, so these are a group of their own.
     groups.setdefault(", ".join(dict.fromkeys(certificate.method for _, _, certificate in mains)), mains)
     for field, label, name in _SETTINGS:
         draws[f"margin_against_{name}"] = [
@@ -134,6 +134,6 @@ def _pair(certified: Certified, what: str) -> dict[str, Draw]:
 
 
 def _compared(models: Sequence[Model], norm: str, method: str | None) -> list[Compared]:
-    """Of the models that have both, certificates as `_certificate` has them beside attacks."""
+    """Certificates, as `_certificate` chooses them, beside attacks, for the models that have both."""
     pairs = (compare(index, model, _certificate(model, method)) for index, model in enumerate(models))
     return [pair for pair in pairs if pair is not None and pair.certificate.norm == norm]

@@ -39,12 +39,12 @@ class Line:
     """A curve, or points that stand alone.
 
     Attributes:
-      name: said where it ends, or in a legend; empty where another line says it.
+      name: written where the line ends, or in a legend; empty where another line has it.
       x, y: where y is infinite or undefined, the line has a gap.
-      low, high: of a band.
-      bar_low, bar_high: of bars at the points; one without an upper end has an arrow.
-      series: which of the house's colours and dashes; negative for none.
-      shade: in [0, 1], pale to deep, in place of a colour, for lines that are in an order.
+      low, high: the bounds of a band.
+      bar_low, bar_high: the ends of bars at the points; a bar without an upper end has an arrow.
+      series: the number of its colour and dashes; negative for none.
+      shade: in [0, 1], pale to deep, in place of a colour, for lines that have an order.
       joined: whether the points are joined.
     """
 
@@ -66,10 +66,10 @@ class Curves:
 
     Attributes:
       title: above, with what is on the vertical axis and its unit.
-      x_label: of the horizontal axis, with its unit.
+      x_label: the label of the horizontal axis, with its unit.
       lines: at least one.
-      logarithmic: the vertical axis.
-      marked: whether lines have a dot at each point and say their names where they end; otherwise there is a legend.
+      logarithmic: whether the vertical axis is logarithmic.
+      marked: whether lines have a dot at each point and their names at their ends; otherwise there is a legend.
     """
 
     title: str
@@ -88,9 +88,8 @@ class NumberMap:
       x_label, columns: what the columns are, and each one's value.
       y_label, rows: the same of the rows, from the bottom up.
       values: [row, column]; NaN is an empty field.
-      logarithmic: the shades.
-      scale: numbers from the least to the largest of which the shades go, of all maps to be compared; by default the
-        values.
+      logarithmic: whether the shades are logarithmic.
+      scale: numbers whose range the shades cover, from all maps to be compared; by default the values.
     """
 
     title: str
@@ -207,7 +206,7 @@ def _draw_curves(axes: Axes, panel: Curves) -> None:
 
 
 def _offsets(lines: Sequence[Line]) -> list[float]:
-    """How far each line stands aside, so that no bar hides another's."""
+    """How far each line is moved sideways, so that bars do not hide each other."""
     barred = [line.bar_low is not None and line.joined for line in lines]
     if not any(barred):
         return [0.0] * len(lines)
@@ -217,7 +216,7 @@ def _offsets(lines: Sequence[Line]) -> list[float]:
 
 
 def _draw_bars(axes: Axes, bars: Sequence[_Bars]) -> None:
-    """One without an upper end goes up to the frame, with an arrow."""
+    """Draws the bars; one without an upper end goes up to the frame, with an arrow."""
     for x, low, high, colour in bars:
         ends = np.isfinite(high)
         axes.vlines(x[ends], low[ends], high[ends], color=colour, lw=0.9, alpha=0.8)

@@ -15,7 +15,7 @@ class Samples:
     Attributes:
       images, reconstructions: validation images and what the model makes of them, in the same order.
       samples: images generated from the prior.
-      step: of training.
+      step: the training step.
       image_range: (low, high), the grey levels shown black and white.
     """
 
@@ -33,8 +33,8 @@ class Flag:
     Attributes:
       name: in words.
       meaning: what was seen, part of a sentence.
-      share: of the sweep's attacks that have it; None where the sweep did not test it.
-      unchecked: what a sweep that did not test it leaves open, part of a sentence.
+      share: the share of the sweep's attacks that have it; None where the sweep did not test it.
+      unchecked: what stays open where the sweep did not test it, part of a sentence.
     """
 
     name: str
@@ -45,18 +45,19 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class AttackData:
-    """One sweep of attacks over pairs x budgets, and what was concluded from it.
+    """One sweep of attacks over pairs x budgets, with its summary and flags.
 
     Distances between images are L2 over the whole image in pixel units; log densities in nats.
 
     Attributes:
-      name: of the attacker's objective, such as "latent_kl_all".
-      unit: of the objective.
-      targeted: whether the attacker has a target; if not, what is said of targets below means nothing.
+      name: the name of the attacker's objective, such as "latent_kl_all".
+      unit: the unit of the objective.
+      targeted: whether the attacker has a target; if not, the fields about targets are meaningless.
       threat: "penalty", "squared_penalty", "l2_ball" or "linf_ball".
       budgets: lambda, or the radii of balls, in any order.
-      sources, targets: x and x^t; beside them their reconstructions.
-      adversarial, adversarial_reconstructions: x + d and what the model makes of it.
+      sources, targets: x and x^t.
+      source_reconstructions, target_reconstructions: recon(x) and recon(x^t).
+      adversarial, adversarial_reconstructions: x + d and recon(x + d).
       objective: Delta.
       distortion_norm: ||d||.
       negative_log_likelihood: -log p(x^t|z*); clean: the same for the target's own code.
@@ -106,8 +107,8 @@ class CertificateData:
       risk: the probability that must be exceeded.
       reconstruction_radius: r, how far a reconstruction may move, L2 in pixel units.
       num_samples: draws for each image.
-      norm: of distortions, "l2" or "linf".
-      split: whose images, "validation" or "test".
+      norm: the norm of distortions, "l2" or "linf".
+      split: the split of the images, "validation" or "test".
     """
 
     method: str
@@ -125,14 +126,14 @@ class CertificateData:
 
 @dataclasses.dataclass(frozen=True)
 class EmpiricalData:
-    """What attacks showed of the margins of the first images of a set: how large they are at most.
+    """Upper bounds, found by attacks, of the margins of the first images of a set.
 
     Attributes:
       upper: the upper bound per image, in pixel units of the norm; infinite where no attack was confirmed.
       curve_norms, curve_probability: norms along the direction found, and the estimated probabilities there that the
         reconstruction stays within r.
       alpha: probability, for each image, that its bound fails.
-      risk, reconstruction_radius, num_samples, norm, split: as of a certificate.
+      risk, reconstruction_radius, num_samples, norm, split: as in `CertificateData`.
     """
 
     upper: Float[np.ndarray, " image"]
@@ -151,7 +152,7 @@ class MinimalRadiusData:
     """The least r for which each unperturbed image is r-robust, L2 in pixel units.
 
     Attributes:
-      estimate: per image.
+      estimate: the estimate per image.
       lower, upper: its confidence interval.
     """
 
@@ -162,13 +163,13 @@ class MinimalRadiusData:
 
 @dataclasses.dataclass(frozen=True)
 class CertifiedModel:
-    """What certification found of one model; what is absent is None or empty.
+    """The certificates of one model and what belongs to them; what is absent is None or empty.
 
     Attributes:
-      name: short and unlike the other models'.
+      name: short, and different from the other models' names.
       certificates: one per method.
-      empirical: of attacks.
-      minimal_radius: of the same images.
+      empirical: upper bounds of margins, found by attacks.
+      minimal_radius: the least r of the same images.
       beta, tau: the weight in its objective and the offset of its encoder's sigma.
     """
 
@@ -185,17 +186,17 @@ class ModelResults:
     """Everything a report shows of one model; what is absent is None or empty.
 
     Attributes:
-      name: short and unlike the other models'.
+      name: short, and different from the other models' names.
       kind: in words, for example "VAE, one latent layer of 16".
-      path: of its run, for the commands that make what is absent.
-      num_layers: of latents.
+      path: its run's directory, for the commands that make what is absent.
+      num_layers: how many latent layers it has.
       metrics: rows of learning curves, each with its "step" and "split".
-      samples: the newest look at it.
+      samples: its newest reconstructions and samples.
       attacks: by the names of their files.
       certificates: one per method, norm and split.
-      empirical: what attacks showed of margins, one per norm and split.
+      empirical: upper bounds of margins, found by attacks, one per norm and split.
       settings, provenance: by name, ready to print.
-      measures: of its evaluation, by the split they were taken on and then by name.
+      measures: measures of its evaluation, by split and then by name.
     """
 
     name: str

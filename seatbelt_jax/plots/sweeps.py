@@ -10,7 +10,7 @@ from seatbelt_jax.plots.legend import Models
 from seatbelt_jax.plots.results import AttackData, ModelResults
 from seatbelt_jax.plots.text import escape
 
-# The attack that stands for the others where one has to come first.
+# The attack that comes first.
 _USUAL = ("latent_kl_all", "penalty")
 
 _DIVERGENCES = {
@@ -41,7 +41,7 @@ class Sweep:
     """One kind of attack on all the models that have results of it.
 
     Attributes:
-      key: for the names of files and elements, unlike every other's.
+      key: a unique name, for files and elements.
       title: objective and threat in words.
       swept: (number of the model, the model, its results), at least one.
     """
@@ -52,7 +52,7 @@ class Sweep:
 
     @property
     def first(self) -> AttackData:
-        """Of the first model; all share objective, unit, threat and whether there are targets."""
+        """The first model's results; all models share objective, unit, threat and whether there are targets."""
         return self.swept[0][2]
 
 
