@@ -3,10 +3,12 @@
 import dataclasses
 import math
 import numbers
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import GetAttrKey
 from jaxtyping import Array, Float
 
 from seatbelt_jax.arithmetic import finite, in_common_type
@@ -32,30 +34,54 @@ def _sum_pixels(values: Float[Array, "batch *image"]) -> Float[Array, " batch"]:
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class GaussianLikelihood:
-    """N(x; parameters, std^2 I) on images in [-1, 1] (Willetts et al. 2021, App. G: std = 0.1)."""
+    """N(x; parameters, std^2 I) on images in [-1, 1] (Willetts et al. 2021, App. G: std = 0.1).
 
-    std: float = 0.1
+    A pytree of std, which may be traced.
+
+    Raises:
+      TypeError: for a std that is neither a number nor a floating-point array of one.
+      ValueError: for a std that is not positive and finite, where its value is known.
+    """
+
+    std: float | Float[Array, ""] = 0.1
     image_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __post_init__(self):
-        if isinstance(self.std, bool) or not isinstance(self.std, numbers.Real):
+        if isinstance(self.std, jax.Array | np.ndarray):
+            number = self.std.ndim == 0 and jnp.issubdtype(self.std.dtype, jnp.floating)
+        else:
+            number = isinstance(self.std, numbers.Real) and not isinstance(self.std, bool)
+        if not number:
             raise TypeError(f"likelihood std must be a number, got {self.std!r}")
-        if not 0.0 < self.std < math.inf:
+        if not isinstance(self.std, jax.core.Tracer) and not 0.0 < self.std < math.inf:
             raise ValueError(f"likelihood std must be positive and finite, got {self.std}")
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[GetAttrKey, Any]], None]:
+        return ((GetAttrKey("std"), self.std),), None
+
+    @classmethod
+    def tree_unflatten(cls, static: None, children: tuple[Any]) -> "GaussianLikelihood":
+        # Leaves may be anything while JAX transforms a tree: they are checked where users make them.
+        likelihood = object.__new__(cls)
+        object.__setattr__(likelihood, "std", children[0])
+        return likelihood
 
     def log_prob(
         self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]
     ) -> Float[Array, " batch"]:
         parameters, images = in_common_type(parameters, images)
-        log_normaliser = math.log(self.std) + 0.5 * math.log(2.0 * math.pi)
+        log_std = math.log(self.std) if isinstance(self.std, numbers.Real) else jnp.log(self.std)
+        log_normaliser = log_std + 0.5 * math.log(2.0 * math.pi)
         return _sum_pixels(-0.5 * jnp.square((images - parameters) / self.std) - log_normaliser)
 
     def mean(self, parameters: Float[Array, "batch *image"]) -> Float[Array, "batch *image"]:
         return parameters
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class BernoulliLikelihood:
     """Bernoulli(x; sigmoid(parameters)) on images in [0, 1]; grey values count as soft labels."""

@@ -76,7 +76,8 @@ def test_classes_of_concrete_latents_are_units():
         q = Concrete(images.reshape(-1, 1) * jnp.array([4.0, 0.0, 0.0]), (3,), 0.5)
         return Encoding((q,), (concrete.sample(q, noise[0]),))
 
-    vae = dataclasses.replace(two_layers(0.0, 0.0), encode=encode, latent_sizes=(3,))
+    other = two_layers(0.0, 0.0)
+    vae = VAE(encode, other.decode, other.prior, other.likelihood, (3,), other.image_shape)
     images = pixels(200)
     probabilities = np.exp(4.0 * images[:, 0, 0, 0].astype(np.float64))
     expected = np.var(probabilities / (probabilities + 2.0), ddof=1)
@@ -106,7 +107,8 @@ def test_the_norms_of_sigma_per_layer():
         q = DiagonalGaussian(jnp.zeros((len(images), 2)), images[:, 0, 0] + noise[0])
         return Encoding((q, q), (q.mean, q.mean))
 
-    moving = dataclasses.replace(two_layers(0.0, 0.0), encode=encode, latent_sizes=(2, 2))
+    other = two_layers(0.0, 0.0)
+    moving = VAE(encode, other.decode, other.prior, other.likelihood, (2, 2), other.image_shape)
     np.testing.assert_allclose(
         metrics.posterior_std_norms(moving, pixels(4))[1], np.sqrt(2.0) * np.exp(pixels(4).ravel()), rtol=1e-5
     )
@@ -171,7 +173,8 @@ def test_noise_does_not_depend_on_how_images_are_batched():
 
 
 def test_a_traversal_moves_one_unit_and_what_lies_below_it():
-    vae = dataclasses.replace(two_layers(0.0, 0.0), image_shape=(3, 1, 1))
+    other = two_layers(0.0, 0.0)
+    vae = VAE(other.encode, other.decode, other.prior, other.likelihood, other.latent_sizes, (3, 1, 1))
     top = metrics.latent_traversal(vae, 2, values=(-1.0, 0.0, 2.0))
     # z^2 moves; z^1 follows its mean (2, -1) z^2.
     np.testing.assert_allclose(top[0, :, :, 0, 0], [[-2.0, 1.0, -1.0], [0.0] * 3, [4.0, -2.0, 2.0]], atol=1e-6)

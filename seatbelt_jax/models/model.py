@@ -13,7 +13,7 @@ from seatbelt_jax.likelihood import Likelihood
 from seatbelt_jax.models.hierarchy import HierarchicalVAE
 from seatbelt_jax.models.joint import JointVAE
 from seatbelt_jax.posterior import Posterior
-from seatbelt_jax.vae import VAE, Encoding, Inference, Latents
+from seatbelt_jax.vae import VAE, Encoding, Functions, Latents
 
 Variables = Mapping[str, Any]
 Module = HierarchicalVAE | JointVAE
@@ -74,21 +74,20 @@ class Model:
         return forward, updated
 
     def bind(self, variables: Variables) -> VAE:
-        """The pure functions of the model with these parameters, in evaluation mode."""
-
-        def call(method: str, *arguments: Any) -> Any:
-            return self.module.apply(variables, *arguments, method=method)
-
-        def encode(images: Array, noise: Latents) -> Encoding:
-            return call("encode", images, noise)
-
-        def decode(latents: Latents) -> Array:
-            return call("decode", latents)
-
-        def prior(latents: Latents) -> tuple[Posterior, ...]:
-            return call("prior", latents)
-
-        inference = None
+        """The VAE of the model with these parameters, in evaluation mode."""
+        methods = ["encode", "decode", "prior"]
         if isinstance(self.module, HierarchicalVAE):
-            inference = Inference(lambda images: call("features", images), lambda *given: call("posterior", *given))
-        return VAE(encode, decode, prior, self.likelihood, self.latent_sizes, self.image_shape, inference)
+            methods += ["features", "posterior"]
+        functions = Functions(*(_Apply(self.module, method) for method in methods))
+        return VAE.of(functions, variables, self.likelihood, self.latent_sizes, self.image_shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+    """A method of a module as a function of its variables; equal for equal architectures."""
+
+    module: Module
+    method: str
+
+    def __call__(self, variables: Variables, *arguments: Any) -> Any:
+        return self.module.apply(variables, *arguments, method=self.method)

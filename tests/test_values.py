@@ -1,0 +1,173 @@
+"""Models and functions as values: pytrees whose code is compared, so that what is compiled for one serves all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seatbelt_jax import models, program
+from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.vae import VAE
+from tests.compilations import counted
+
+SHAPE = (8, 8, 1)
+IMAGES = np.linspace(-1.0, 1.0, 128, dtype=np.float32).reshape(2, *SHAPE)
+
+
+@jax.jit
+def reconstruct(vae, images):
+    return vae.reconstruct(images)
+
+
+@jax.jit
+def call(function, *arguments):
+    return function(*arguments)
+
+
+def hierarchy(seed, batch_norm=True):
+    config = {"latent_sizes": (3, 2), "network": "mlp", "widths": (6,), "hidden_sizes": (5,), "batch_norm": batch_norm}
+    model = models.build(config, SHAPE)
+    return model.bind(model.init(jax.random.key(seed)))
+
+
+def closures_of(vae):
+    return VAE(vae.encode, vae.decode, vae.prior, vae.likelihood, vae.latent_sizes, vae.image_shape, vae.inference)
+
+
+def linear(seed, scale=1.0):
+    """Functions of one example that close over their weights, one of them jitted by its user."""
+    weights = jax.random.normal(jax.random.key(seed), (4, 2))
+    std = jnp.float32(seed + 1)
+    project = jax.jit(lambda x: scale * (jax.nn.relu(x.ravel()) @ weights) / std)
+    return lambda x: DiagonalGaussian(project(x), project(x) - 1.0), lambda z: jnp.tanh(weights @ z).reshape(2, 2, 1)
+
+
+def test_models_of_one_architecture_share_what_is_compiled():
+    reconstruct(hierarchy(0), IMAGES)
+    other = hierarchy(1)
+    expected = other.reconstruct(IMAGES)
+    with counted() as programs:
+        found = reconstruct(other, IMAGES)
+    assert not programs
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    another = hierarchy(1, batch_norm=False)
+    with counted() as programs:
+        reconstruct(another, IMAGES)
+    assert len(programs) == 1
+
+
+def test_a_model_is_differentiated_like_its_parameters():
+    vae = hierarchy(0)
+    gradient = jax.grad(lambda vae: jnp.sum(vae.reconstruct(IMAGES)))(vae)
+    assert jax.tree.structure(gradient) == jax.tree.structure(vae)
+    assert any(np.any(np.asarray(leaf) != 0.0) for leaf in jax.tree.leaves(gradient.params))
+
+
+def test_a_model_of_closures_becomes_a_value():
+    for seed in range(2):
+        vae = hierarchy(seed)
+        value = closures_of(vae).traced()
+        noise = vae.sample_noise(jax.random.key(7), 2)
+        latents = vae.encode(IMAGES, noise).latents
+        for method, arguments in (
+            ("encode", (IMAGES, noise)),
+            ("decode", (latents,)),
+            ("prior", (latents,)),
+            ("posterior", (IMAGES, ())),
+            ("posterior", (IMAGES, latents[:1])),
+        ):
+            jax.tree.map(
+                lambda found, expected: np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6),
+                getattr(value, method)(*arguments),
+                getattr(vae, method)(*arguments),
+            )
+        with counted() as programs:
+            reconstruct(value, IMAGES)
+        assert len(programs) == (0 if seed else 1)
+
+
+def test_a_value_stays_what_it_is():
+    vae = hierarchy(0)
+    assert vae.traced() is vae
+    function = jax.tree_util.Partial(jnp.add, jnp.ones(2))
+    assert program.as_value(function, jnp.ones(2)) is function
+
+
+def test_functions_with_parameters_share_what_is_compiled():
+    def encode(weights, image):
+        return DiagonalGaussian(image.ravel() @ weights, image.ravel() @ weights - 1.0)
+
+    def decode(weights, latent):
+        return (weights @ latent).reshape(2, 2, 1)
+
+    for seed in range(2):
+        weights = jax.random.normal(jax.random.key(seed), (4, 2))
+        vae = VAE.from_functions(encode, decode, params=weights, image_shape=(2, 2, 1))
+        with counted() as programs:
+            found = reconstruct(vae, np.ones((3, 2, 2, 1), np.float32))
+        assert len(programs) == (0 if seed else 1)
+        expected = (weights @ (np.ones(4, np.float32) @ weights)).reshape(2, 2, 1)
+        np.testing.assert_allclose(found, np.broadcast_to(expected, (3, 2, 2, 1)), rtol=1e-5)
+
+
+def test_traced_closures_of_the_same_code_share_what_is_compiled():
+    image = np.ones((2, 2, 1), np.float32)
+    for seed in range(3):
+        encode, _ = linear(seed)
+        value = program.trace(encode, image)
+        with counted() as programs:
+            found = call(value, image)
+        np.testing.assert_allclose(found.mean, encode(image).mean, rtol=1e-6)
+        assert len(programs) == (0 if seed else 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: 2.0 * jnp.tanh(x),  # another number in the code
+        lambda x: 3.0 * jnp.sin(x),  # another step
+        lambda x: 3.0 * jnp.tanh(x)[::-1],  # another order
+        lambda x: (3.0 * jnp.tanh(x),),  # another structure of the results
+        lambda x: jnp.tanh(x) * jax.lax.fori_loop(0, 3, lambda i, v: v + 1.0, 0.0),
+    ],
+)
+def test_other_code_is_another_value(other):
+    code = program.trace(lambda x: 3.0 * jnp.tanh(x), np.ones(2, np.float32)).code
+    assert code == program.trace(lambda x: 3.0 * jnp.tanh(x), np.ones(2, np.float32)).code
+    assert code != program.trace(other, np.ones(2, np.float32)).code
+    assert code != program.trace(lambda x: 3.0 * jnp.tanh(x), np.ones(3, np.float32)).code
+
+
+def test_functions_with_other_rules_of_derivation_are_other_code():
+    def with_rule(slope):
+        function = jax.custom_jvp(jnp.tanh)
+        function.defjvp(lambda primals, tangents: (function(primals[0]), slope * tangents[0]))
+        return program.trace(lambda x: function(x), np.ones(2, np.float32))
+
+    assert with_rule(2.0).code == with_rule(2.0).code
+    assert with_rule(2.0).code != with_rule(3.0).code
+    np.testing.assert_allclose(jax.jacfwd(with_rule(3.0))(jnp.ones(2)), 3.0 * np.eye(2))
+
+
+def test_arrays_within_loops_and_branches_are_found_or_compared():
+    def looped(seed):
+        weights = jax.random.normal(jax.random.key(seed), (2, 2))
+        step = jax.jit(lambda i, x: jnp.tanh(weights @ x))
+        return lambda x: jax.lax.cond(x[0] > 5.0, lambda: x, lambda: jax.lax.fori_loop(0, 3, step, x))
+
+    for seed in range(2):
+        value = program.trace(looped(seed), np.ones(2, np.float32))
+        np.testing.assert_allclose(call(value, np.ones(2, np.float32)), looped(seed)(jnp.ones(2)), rtol=1e-6)
+
+
+def test_what_a_function_closes_over_is_read_when_it_is_traced():
+    weights = np.ones(2, np.float32)
+    value = program.trace(lambda x: jnp.asarray(weights) * x, np.ones(2, np.float32))
+    assert float(jnp.sum(call(value, np.ones(2, np.float32)))) == 2.0
+    assert float(jnp.sum(call(program.trace(lambda x: 3.0 * x, np.ones(2, np.float32)), np.ones(2)))) == 6.0
+
+
+def test_a_value_refuses_other_shapes():
+    value = program.trace(lambda x: 2.0 * x, np.ones(2, np.float32))
+    with pytest.raises(ValueError, match=r"traced for arguments of shapes \[\(2,\)\], got \[\(3,\)\]"):
+        value(np.ones(3, np.float32))
