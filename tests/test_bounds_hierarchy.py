@@ -392,10 +392,15 @@ def test_abstains_and_says_what_it_is():
 
 def test_a_model_that_ignores_the_image_has_no_limit():
     still = [lambda x, below: DiagonalGaussian(jnp.zeros(2), jnp.zeros(2))] * 2
-    certificate = bounds.hierarchical_margin(
-        still, lambda latents: picture(*latents[0]), ZERO, radius=9.0, key=KEY, num_samples=50
-    )
+    with pytest.warns(UserWarning, match=r"every layer does not depend on the image at 1 of 1 .*\.eval\(\)") as warned:
+        certificate = bounds.hierarchical_margin(
+            still, lambda latents: picture(*latents[0]), ZERO, radius=9.0, key=KEY, num_samples=50
+        )
+    assert warned[0].filename == __file__
     assert certificate.radius[0] == np.inf and certificate.norm_bound[0] == 0.0
+
+
+STREAM = iter(range(100))
 
 
 def constant(mean, log_std, size=2):
@@ -441,6 +446,13 @@ def constant(mean, log_std, size=2):
         ({"level_norms": [1.0, 2.0], "mode": "sup"}, ValueError, "level_norms must be 1 numbers"),
         ({"level_norms": [-1.0], "mode": "sup"}, ValueError, "none negative"),
         ({"features": lambda x: x}, TypeError, r"features must map one image to one array \[feature\]"),
+        ({"features": "relu"}, TypeError, r"features must be a function .*got 'relu'"),
+        ({"features": lambda x: x @ jnp.ones(9)}, ValueError, r"features fails on one example of shape \("),
+        ({"features": lambda x: x.ravel() + next(STREAM)}, ValueError, "features is not deterministic"),
+        ({"levels": [lambda x: constant(x, 0.0)]}, ValueError, r"levels\[0\] fails .*\(image or features, latents"),
+        ({"decode": lambda one, two: one}, ValueError, r"decode fails .*called with \(latents of all layers\)"),
+        ({"level_norms": ["a"], "mode": "sup"}, TypeError, r"level_norms must be numbers.*got \['a'\]"),
+        ({"level_norms": [np.nan], "mode": "sup"}, ValueError, "none negative"),
     ],
 )
 def test_bad_input_is_named(changes, error, message):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from seatbelt_jax import bounds
 from seatbelt_jax.gaussian import DiagonalGaussian
@@ -144,6 +145,46 @@ def test_functions_that_fail_are_named_with_the_likely_reason():
 
     with pytest.raises(ValueError, match="encode is not deterministic"):
         certify(encode=split_inside)
+
+
+class InTraining(nnx.Module):
+    """A VAE whose hidden layer has what behaves otherwise in training."""
+
+    def __init__(self, layer):
+        rngs = nnx.Rngs(0)
+        self.encoder, self.layer = nnx.Linear(24, 2 * LATENT, rngs=rngs), layer(rngs)
+        self.decoder = nnx.Linear(LATENT, 24, rngs=rngs)
+
+    def encode(self, x):
+        return DiagonalGaussian(*jnp.split(self.layer(self.encoder(x.ravel()[None]))[0], 2))
+
+    def decode(self, z):
+        return self.decoder(z).reshape(SHAPE)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda rngs: nnx.BatchNorm(2 * LATENT, rngs=rngs), lambda rngs: nnx.Dropout(0.5, rngs=rngs)],
+    ids=["BatchNorm", "Dropout"],
+)
+def test_a_module_of_nnx_must_be_in_inference_mode(layer):
+    model = InTraining(layer)
+    settings = {"images": BATCH, "key": KEY, "num_samples": 20}
+    doors = {
+        "certify": lambda: bounds.certify(model.encode, model.decode, radius=4.0, **settings),
+        "certify_dataset": lambda: bounds.certify_dataset(model.encode, model.decode, radius=4.0, **settings),
+        "hierarchical_margin": lambda: bounds.hierarchical_margin(
+            [lambda x, below: model.encode(x)], lambda path: model.decode(path[0]), radius=4.0, **settings
+        ),
+    }
+    for door in doors.values():
+        with pytest.raises(
+            ValueError, match=r"(encode|levels\[0\]) changes the state .*\.eval\(\) on the module first"
+        ):
+            door()
+    model.eval()
+    for name, door in doors.items():
+        assert door(), name
 
 
 def test_half_precision_images_are_taken_and_a_bad_pixel_is_named():

@@ -2,8 +2,7 @@
 
 import dataclasses
 import hashlib
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from seatbelt_jax.bounds.checks import (
     check_images,
     check_key,
     check_model,
+    warn_of_constant_means,
 )
 from seatbelt_jax.bounds.evidence import Evidence, gather
 from seatbelt_jax.bounds.methods import METHODS, Question
@@ -88,20 +88,8 @@ def certify_batches(
         constant += [evidence.first + int(row) for row in np.flatnonzero(evidence.norms.frobenius == 0.0)]
         answers = {name: _certificate(question, evidence) for name, question in questions.items()}
         made.add(evidence.first, evidence.images, answers)
-    _warn_of_constant_means(constant, count)
+    warn_of_constant_means("encode's mean", constant, count, stacklevel=4)
     return made.joined()
-
-
-def _warn_of_constant_means(constant: Sequence[int], count: int) -> None:
-    """Says where the mean does not depend on the image: such a margin may be infinite and mean nothing."""
-    if constant:
-        warnings.warn(
-            f"encode's mean does not depend on the image at {len(constant)} of {count} images (first: image "
-            f"{constant[0]}): a margin there may be infinite. If encode has BatchNorm, it may be in training mode, "
-            "where one image is its own batch: use running averages (.eval() in flax.nnx, use_running_average=True in "
-            "flax.linen)",
-            stacklevel=4,
-        )
 
 
 def _certificate(question: Question, evidence: Evidence) -> Certificate:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -127,9 +128,17 @@ def traced(name: str, trace: Callable[[], Any], given: Any) -> Any:
                 f"{name} changes the state of its module while it is traced, as dropout and BatchNorm of flax.nnx do "
                 "in training mode: call .eval() on the module first"
             ) from error
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if isinstance(given, tuple):
+            shapes = ", ".join(str(array.shape) for array in jax.tree.leaves(given))
+            arguments = "(image or features, latents below)" if name.startswith("levels") else "(latents of all layers)"
+            raise ValueError(
+                f"{name} fails on one example with arrays of shapes {shapes}: {reason}; it is called with {arguments}, "
+                "latents as a tuple, layer 1 first, and no array has a batch axis"
+            ) from error
         shape = f"one example of shape {given.shape}" if hasattr(given, "shape") else "one example"
         raise ValueError(
-            f"{name} fails on {shape}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; "
+            f"{name} fails on {shape}: {reason}; "
             "images are given as [n, ...] (one image as images[None]), and functions take single examples without a "
             "batch axis; for an encoder of batches pass "
             "lambda x: jax.tree.map(lambda a: a[0], encode(x[None]))"
@@ -192,13 +201,15 @@ def check_hierarchy(
             f"layer 1 first, got {_describe(levels)}"
         )
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-    read = image if features is None else _check_features(jax.eval_shape(features, image))
+    read = image if features is None else _check_features(features, image)
     path: tuple[Any, ...] = ()
     for index, level in enumerate(levels):
-        layer = _check_layer(f"levels[{index}]", jax.eval_shape(level, read, path), image)
-        path = (*path, layer.mean)
+        name = f"levels[{index}]"
+        layer = traced(name, functools.partial(jax.eval_shape, level, read, path), (read, path))
+        path = (*path, _check_layer(name, layer, image).mean)
     shapes = ", ".join(str(latent.shape) for latent in path)
-    _check_decoded(jax.eval_shape(decode, path), f"a tuple of latents of shapes {shapes}", image)
+    decoded = traced("decode", lambda: jax.eval_shape(decode, path), path)
+    _check_decoded(decoded, f"a tuple of latents of shapes {shapes}", image)
     for index, level in enumerate(levels):
         below = path[:index]
         check_deterministic(**{f"levels[{index}]": (lambda given, level=level: level(*given), (read, below))})
@@ -235,10 +246,14 @@ def _bytes(constant: Any) -> bytes:
     return np.ascontiguousarray(constant).tobytes()
 
 
-def _check_features(output: Any) -> jax.ShapeDtypeStruct:
+def _check_features(features: Features, image: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    if not callable(features):
+        raise TypeError(f"features must be a function from one image to one array [feature], got {_describe(features)}")
+    output = traced("features", lambda: jax.eval_shape(features, image), image)
     if not isinstance(output, jax.ShapeDtypeStruct) or len(output.shape) != 1:
         raise TypeError(f"features must map one image to one array [feature], got {_describe(output)}")
     _check_precision("the array that features returns", output.dtype)
+    check_deterministic(features=(features, image))
     return output
 
 
@@ -305,6 +320,24 @@ def check_centres(finite: Bool[ndarray, "batch"], first: int) -> None:
     if not finite.all():
         raise ValueError(
             f"decode gives NaN or infinite pixels at the latent mean of image {first + _first_false(finite)}"
+        )
+
+
+def warn_of_constant_means(source: str, constant: Sequence[int], count: int, stacklevel: int) -> None:
+    """Warns where means do not depend on the image: such a margin may be infinite and mean nothing.
+
+    Args:
+      source: what gives the mean.
+      constant: indices of these images.
+      count: of all images.
+      stacklevel: of the warning, so that it names the caller's line.
+    """
+    if constant:
+        warnings.warn(
+            f"{source} does not depend on the image at {len(constant)} of {count} images (first: image {constant[0]}): "
+            "a margin there may be infinite. If there is BatchNorm, it may be in training mode, where one image is its "
+            "own batch: use running averages (.eval() in flax.nnx, use_running_average=True in flax.linen)",
+            stacklevel=stacklevel + 1,
         )
 
 

@@ -60,6 +60,7 @@ from seatbelt_jax.bounds.checks import (
     check_key,
     check_norm,
     check_radius,
+    warn_of_constant_means,
 )
 from seatbelt_jax.bounds.confidence import check_sufficient_samples, lower_confidence_bound
 from seatbelt_jax.bounds.margin import margin
@@ -166,7 +167,8 @@ def hierarchical_margin(
     ends = np.cumsum(latent_sizes)
     by_level = [slice(int(end - size), int(end)) for end, size in zip(ends, latent_sizes, strict=True)]
 
-    rows = []
+    rows: list[tuple[Float[ndarray, ""], np.signedinteger]] = []
+    constant: list[int] = []
     with progress_bar(len(array), progress, "hierarchical margin") as bar:
         draws = path_draws(
             levels,
@@ -181,6 +183,8 @@ def hierarchical_margin(
             chunk_size=chunk_size,
         )
         for norms, distances in draws:
+            if not norms.any():
+                constant.append(len(rows))
             near = distances <= radius
             pilot = slice(num_samples, None)
             if given is not None:
@@ -195,6 +199,7 @@ def hierarchical_margin(
             rows.append((gdp_compose(kappas), np.count_nonzero((near & within)[:num_samples])))
             bar.update(1)
 
+    warn_of_constant_means("the mean of every layer", constant, len(array), stacklevel=2)
     norm_bound, hits = (np.array(column) for column in zip(*rows, strict=True))
     p_lower = lower_confidence_bound(hits, num_samples, alpha)
     radii = margin(p_lower, norm_bound, risk=risk)
@@ -221,7 +226,10 @@ def _check_level_norms(level_norms: Sequence[float] | None, mode: Mode, layers: 
         return None
     if mode != "sup":
         raise ValueError(f"level_norms are for mode='sup', not {mode!r}")
-    norms = np.asarray(level_norms, np.float64)
+    try:
+        norms = np.asarray(level_norms, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"level_norms must be numbers, one for each layer; got {level_norms!r}") from error
     if norms.shape != (layers,) or not (norms >= 0.0).all():
         raise ValueError(f"level_norms must be {layers} numbers, one for each layer, none negative; got {level_norms}")
     return norms
