@@ -14,8 +14,9 @@ Called kl for their place in the bound, the terms i < L are therefore not diverg
 above tells much about z^i even their mean can be negative.
 
 A JointVAE's layers, the Concrete latents c and the Gaussian z, are independent given x, and so are their
-priors: both terms are closed forms, and the aggregate posterior is that of z. The sum is then no bound, because
-the decoder reads relaxed samples and the divergence is that of the categorical ones (Sootla 2018, Sec. 2.2.3).
+priors: both terms are closed forms, and the aggregate posterior is that of z. The divergence is that of the
+categorical distributions. The sum is therefore no bound where the decoder reads relaxed samples (Sootla 2018,
+Sec. 2.2.3); it is one where the decoder reads hard samples (`concrete.Concrete.hard`).
 """
 
 import dataclasses
