@@ -35,7 +35,7 @@ class Concrete:
 
 
 def uniform(like: Concrete) -> Concrete:
-    """Equal probabilities, in the shape of `like`: JointVAE's prior."""
+    """The uniform distribution with the shape of `like`: JointVAE's prior."""
     return dataclasses.replace(like, logits=jnp.zeros_like(like.logits))
 
 
@@ -66,9 +66,9 @@ def sample(q: Concrete, noise: Float[Array, "*batch classes"]) -> Float[Array, "
 def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     """KL between the categorical distributions behind q and p, in nats, summed over variables.
 
-    A class that q makes impossible, of logit -inf, contributes 0; one that p alone does makes it infinite.
+    A class with logit -inf in q contributes 0. A class with logit -inf in p alone makes the divergence infinite.
 
-    Not that of the relaxed densities: JointVAE's objective takes this closed form (Dupont 2018;
+    This is not the KL between the relaxed densities. JointVAE's objective uses this closed form (Dupont 2018;
     Sootla 2018, Eq. 2.10).
     """
     q, p = in_common_type(q, p)
@@ -81,7 +81,7 @@ def kl_divergence(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
 def symmetric_kl(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     """KL(q || p) + KL(p || q) of the categorical distributions, in nats, summed over variables.
 
-    sum_k (q_k - p_k) (log q_k - log p_k), of which no term is negative.
+    sum_k (q_k - p_k) (log q_k - log p_k); no term is negative.
     """
     q, p = in_common_type(q, p)
     log_q, log_p = log_probabilities(q), log_probabilities(p)
@@ -94,9 +94,9 @@ def symmetric_kl(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
 def wasserstein2(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
     """The 2-Wasserstein distance between the categorical distributions over one-hot vectors, gradient 0 where it is 0.
 
-    Between two one-hot vectors lies a squared distance of 2, and the total variation ||q_v - p_v||_1 / 2 of each
-    variable v has to be moved; for products of independent variables the squares add up: sqrt(sum_v ||q_v - p_v||_1).
-    So it grows as the square root of a small change, with a slope that has no bound near 0.
+    The squared distance of two one-hot vectors is 2, and the mass to move for variable v is the total variation
+    ||q_v - p_v||_1 / 2. The squares of independent variables add up, which gives sqrt(sum_v ||q_v - p_v||_1). The
+    distance grows as the square root of a small change, so its slope is unbounded near 0.
     """
     q, p = in_common_type(q, p)
     moved = jnp.abs(jnp.exp(log_probabilities(q)) - jnp.exp(log_probabilities(p)))
@@ -104,18 +104,18 @@ def wasserstein2(q: Concrete, p: Concrete) -> Float[Array, "*batch"]:
 
 
 def largest_kl_to_uniform(sizes: Sequence[int]) -> float:
-    """sum log K, the most nats that variables of these numbers of classes can hold."""
+    """sum log K: the largest KL to the uniform prior, in nats, of variables with K classes each."""
     return sum(math.log(size) for size in sizes)
 
 
 def log_probabilities(q: Concrete) -> Float[Array, "*batch classes"]:
-    """The logarithms of the classes' probabilities, variable by variable; -inf for a logit of -inf."""
+    """Log probabilities of the classes of each variable; -inf for a logit of -inf."""
     parts = _split(in_common_type(q.logits), q.sizes)
     return jnp.concatenate([jax.nn.log_softmax(part, axis=-1) for part in parts], axis=-1)
 
 
 def _below_largest(logits: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
-    """The logits less the largest: so are those of any size that a small temperature divides, where logits overflow."""
+    """The logits minus the largest, so that division by a small temperature does not overflow upwards."""
     return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
 
 
@@ -127,7 +127,7 @@ def _one_hot(logits: Float[Array, "*batch size"], relaxed: Float[Array, "*batch 
 
 
 def _infinite(where: Bool[Array, "*shape"], like: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Infinity there and 0 elsewhere: for the value alone, the gradient is that of the terms it is added to."""
+    """Infinity where `where`, 0 elsewhere. It changes the value of what it is added to, not the gradient."""
     return jnp.where(where, jnp.inf, 0.0).astype(like.dtype)
 
 

@@ -10,8 +10,8 @@ KL(q(z^i|..) || p(z^i|z^{i+1})) with z^{i+1} drawn beforehand. That needs z^i an
 independent given (z^{i-1}, x), but z^{i+1} is drawn from q(.|z^i, x). It is not the ELBO, nor any bound:
 it can exceed log p(x). Here these terms keep z^i and z^{i+1} paired, as Definition 1 has them; only the
 entropy of q(z^i|..) and the top layer's divergence, on which nothing else depends, are in closed form.
-Called kl for their place in the bound, the terms i < L are therefore not divergences, and where the layer
-above tells much about z^i even their mean can be negative.
+The terms i < L are called kl for their place in the bound, but they are not divergences. Even their mean can be
+negative where the layer above is informative about z^i.
 
 A JointVAE's layers, the Concrete latents c and the Gaussian z, are independent given x, and so are their
 priors: both terms are closed forms, and the aggregate posterior is that of z. The divergence is that of the
@@ -95,7 +95,7 @@ def decompose(
 
     Raises:
       ValueError: where `log_aggregate_posterior` does.
-      TypeError: where the top layer is not Gaussian.
+      TypeError: the top layer is not Gaussian.
     """
     log_likelihood, encoding, prior, aggregate = in_common_type(log_likelihood, encoding, tuple(prior), aggregate)
     posteriors, latents = encoding
@@ -120,7 +120,7 @@ def decompose(
 
 
 def _lower_term(q: Posterior, p: Posterior, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
-    """log q(z^i|..) / p(z^i|..) with the entropy in closed form; all of it where p does not depend on z^{i+1}."""
+    """log q(z^i|..) / p(z^i|..): the entropy in closed form, and the whole KL where p does not depend on z^{i+1}."""
     if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
         return -gaussian.entropy(q) - gaussian.log_prob(p, z)
     return posterior.kl_divergence(q, p)
@@ -148,18 +148,18 @@ def objective(
     Args:
       terms: from `decompose`.
       beta: the penalty's weight, >= 0.
-      penalty: what beta multiplies.
+      penalty: the term that beta multiplies.
       free_bits: nats that each layer may use at no cost, one number or one per layer: a layer's
-        batch-mean KL below it counts as that constant (Kingma et al. 2016). 0 turns it off. Not with
-        penalty="capacity", which has a use for every nat.
-      capacity: penalty="capacity" alone: C_i in nats, one number or one per layer.
-      total_correlation: another estimate of log q(z^L) - log prod_j q(z^L_j), [batch], in place of that
-        of `terms`.
+        batch-mean KL below it counts as that constant (Kingma et al. 2016). 0 turns it off. It must be 0 with
+        penalty="capacity".
+      capacity: C_i in nats, one number or one per layer; used with penalty="capacity" only.
+      total_correlation: an estimate of log q(z^L) - log prod_j q(z^L_j), [batch], that replaces the one in
+        `terms`.
 
     Raises:
-      TypeError: where beta, free bits or capacities are no numbers.
-      ValueError: for an unknown penalty, free bits or capacities for another number of layers, or an argument
-        that the penalty does not go with.
+      TypeError: beta, free bits or capacities are not numbers.
+      ValueError: the penalty is unknown, the number of free bits or capacities is not the number of layers, or an
+        argument does not go with the penalty.
     """
     check_choice("penalty", penalty, get_args(Penalty))
     check_numbers("beta", beta)

@@ -1,4 +1,4 @@
-"""Arrays that a file gives for the fields of a record, held against the shapes and types of its annotations."""
+"""Checks arrays from a file against the annotated shapes and types of a record's fields."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ _KINDS = {str: "U", bool: "b", int: "iu", float: "fiu"}
 
 
 def check_fields(record: type, arrays: Mapping[str, np.ndarray]) -> None:
-    """Checks those of a record's fields that are in `arrays`.
+    """Checks every field of a record that is in `arrays`.
 
-    A jaxtyping annotation says that it holds numbers, and names the axes; those of one name have one length in all
-    fields; str, bool, int and float are arrays without axes.
+    A jaxtyping annotation requires numbers and names the axes. Axes of the same name must have the same length in all
+    fields. str, bool, int and float require arrays without axes.
 
     Raises:
-      ValueError: naming the first field that differs.
+      ValueError: names the first field that does not fit.
     """
     lengths: dict[str, int] = {}
     for field in dataclasses.fields(record):

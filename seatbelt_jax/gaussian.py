@@ -1,8 +1,8 @@
 """Diagonal Gaussians and their closed forms, in nats, summed over the last axis.
 
-Operands of several float types are taken to their common one, float32 at least. Standard deviations that their type
-cannot hold are no obstacle: at any finite log_std a value and its gradient are finite or, where the truth is beyond the
-largest number, infinite, but never NaN.
+Operands of several float types are converted to their common type, float32 at least. Values and gradients are never
+NaN at a finite log_std, even where the standard deviation overflows or underflows. They are infinite only where the
+exact result exceeds the type's largest number.
 """
 
 import dataclasses
@@ -95,9 +95,9 @@ def wasserstein2(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*bat
 def standardised(
     difference: Float[Array, "*batch latent"], log_std: Float[Array, "*batch latent"]
 ) -> Float[Array, "*batch latent"]:
-    """difference / exp(log_std), held where its square is still a number.
+    """difference / exp(log_std), limited so that its square does not overflow.
 
-    Divided twice by the root of the standard deviation, which is a number for twice as many log_std.
+    Divides twice by the square root of the standard deviation, which is finite over twice the range of log_std.
     """
     root = bounded_exp(-0.5 * log_std)
     return held(finite(difference) * root * root, 0.5 * math.sqrt(float(jnp.finfo(root.dtype).max)))

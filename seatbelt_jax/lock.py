@@ -1,4 +1,4 @@
-"""One training at a time in a run directory."""
+"""A lock that allows one training at a time in a run directory."""
 
 import contextlib
 import errno
@@ -14,14 +14,14 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 @contextlib.contextmanager
 def locked(directory: pathlib.Path) -> Iterator[None]:
-    """Keeps every other training out of `directory` while it is entered, also after a kill no longer than that.
+    """Locks `directory` against other trainings for the duration of the context. A killed process releases the lock.
 
-    A second one would remove the first one's half-written checkpoint, write the same rows, and before there is a
-    checkpoint take the directory for its own configuration.
+    Without the lock, a second training would remove the first one's half-written checkpoint and write the same rows.
+    Before the first checkpoint, it would also replace the configuration.
 
     Raises:
-      BlockingIOError: where another training is at work there.
-      OSError: where the directory cannot be made.
+      BlockingIOError: another training is running there.
+      OSError: the directory cannot be created.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -45,16 +45,16 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
 
 
 def check_free(directory: pathlib.Path) -> None:
-    """Raises BlockingIOError where a training is at work in `directory` now: before minutes are spent for nothing."""
+    """Raises BlockingIOError if a training is running in `directory`. Call it before long work."""
     if (directory / NAME).exists():
         with locked(directory):
             pass
 
 
 def _open(path: pathlib.Path) -> int:
-    """A descriptor to lock. A folder or a FIFO under the name can be locked as well as a file.
+    """Opens the file to lock. A folder or a FIFO of that name can be locked too.
 
-    A link is removed: it may name any file of the user's, or none.
+    A symbolic link is removed, because it may point to any file.
     """
     if path.is_symlink():
         path.unlink()

@@ -1,14 +1,14 @@
-"""What a model is called in the field."""
+"""The field's name for a model."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def described(config: Mapping[str, Any]) -> str:
-    """A run's model by its configuration: "Seatbelt-VAE, 3 layers of 24, 12, 6 latents, β = 10".
+    """Describes a run's model from its configuration: "Seatbelt-VAE, 3 layers of 24, 12, 6 latents, β = 10".
 
     Raises:
-      KeyError: for a configuration that lacks its latents.
+      KeyError: the configuration has no latent sizes.
     """
     model, objective = config["model"], config["objective"]
     sizes, discrete = model["latent_sizes"], model.get("discrete_sizes", ())

@@ -1,4 +1,4 @@
-"""Whether a network treats the images of a batch one by one, as every attack and every margin assumes."""
+"""Checks that a network treats each image of a batch separately, as all attacks and margins assume."""
 
 import contextlib
 import warnings
@@ -25,10 +25,10 @@ def check(
     image: Float[np.ndarray, "*image"],
     image_range: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, np.ndarray]:
-    """Compares the outputs for an image in a batch of two with its outputs alone.
+    """Compares a network's outputs for an image in a batch of two with its outputs for the image alone.
 
-    BatchNorm in training mode and dropout answer for the whole batch, or at random. An attack on such a network finds
-    a distortion of 0 and a certificate an infinite margin.
+    BatchNorm in training mode mixes the images of a batch, and dropout is random. An attack on such a network may find
+    a distortion of 0, and a certificate an infinite margin.
 
     Args:
       function: images [batch, *image] -> named outputs, each with leading axis [batch].
@@ -65,7 +65,7 @@ def check(
 
 
 def warn_if_constant(outputs: Mapping[str, Float[np.ndarray, "two ..."]]) -> None:
-    """Warns of outputs that are the same for different images: no perturbation changes what does not depend on x.
+    """Warns of outputs that are the same for different images, because no perturbation can change them.
 
     Args:
       outputs: by name, for two different images.
@@ -82,10 +82,10 @@ def warn_if_constant(outputs: Mapping[str, Float[np.ndarray, "two ..."]]) -> Non
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Says what to do where a network cannot be traced: it changes its own state, or lacks a random key.
+    """Explains errors of a network that cannot be traced: it changes its own state, or lacks a random key.
 
     Raises:
-      ValueError: in place of flax's errors and of JAX's for a leaked tracer.
+      ValueError: replaces flax's errors, and JAX's error for a leaked tracer.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a latent layer's distribution may be, and what is done with it whatever it is."""
+"""The distributions of a latent layer, Gaussian or Concrete, and the functions that accept either."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,11 @@ Posterior = DiagonalGaussian | Concrete
 
 
 def sample(q: Posterior, noise: Float[Array, "*batch latent"]) -> Float[Array, "*batch latent"]:
-    """The reparameterised sample made of standard normal noise; noise = 0 gives the mean or the mode."""
+    """The reparameterised sample from standard normal noise.
+
+    noise = 0 gives the mean of Gaussian latents. For Concrete ones it gives softmax(logits / temperature), or, where
+    `q.hard`, the one-hot vector of the arg max of the logits.
+    """
     return gaussian.sample(q, noise) if isinstance(q, DiagonalGaussian) else concrete.sample(q, noise)
 
 
@@ -36,7 +40,7 @@ def kl_divergence(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
 def symmetric_kl(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     """KL(q || p) + KL(p || q) in nats (Jeffreys), of the categorical distributions where they are Concrete.
 
-    The sum, as Jeffreys has it: twice the mean of the two directions that the code of Kuzina et al. 2022 attacks with.
+    This is Jeffreys' sum. It is twice the mean of the two directions, which the code of Kuzina et al. 2022 uses.
 
     Raises:
       TypeError: where one is Gaussian and the other Concrete.
@@ -56,8 +60,8 @@ def wasserstein2(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
 def location_distance(q: Posterior, p: Posterior) -> Float[Array, "*batch"]:
     """||mean - mean'||_2, of the logits where they are Concrete; gradient 0 where it is 0.
 
-    Kos et al. 2018 attack with it. Logits are taken as they stand (Sootla 2018, Eq. 3.1): a constant added to all of
-    a variable's leaves its probabilities alone, but not this distance.
+    Kos et al. 2018 attack with it. Logits are not normalised (Sootla 2018, Eq. 3.1): adding a constant to all logits of
+    a variable changes this distance, but not the probabilities.
 
     Raises:
       TypeError: where one is Gaussian and the other Concrete.

@@ -1,4 +1,4 @@
-"""A configuration's sections, checked at the door: every field known, of its type, every choice one that exists."""
+"""Checks the sections of a configuration: field names, types, and choices."""
 
 import dataclasses
 import difflib
@@ -21,10 +21,10 @@ _PLURALS = {int: "whole numbers", float: "finite numbers"}
 
 
 def check_sections(config: Mapping[str, Any], required: Sequence[str] = SECTIONS[:-1]) -> None:
-    """Checks that a configuration has all required sections, and none that is not in `SECTIONS`.
+    """Checks that a configuration has all required sections and no unknown ones.
 
     Raises:
-      ValueError: for a section that does not exist or is missing, or one that is no mapping of fields to values.
+      ValueError: a section is unknown, missing, or not a mapping of fields to values.
     """
     if not isinstance(config, Mapping):
         raise ValueError(f"a configuration must map sections to their fields, got {_shown(config)}")
@@ -40,12 +40,12 @@ def parse(section: type[Section], name: str, values: Mapping[str, Any]) -> Secti
     """Builds the dataclass of a section from a configuration's values.
 
     Args:
-      section: a dataclass; it checks its values itself, their types by `check_types`.
+      section: a dataclass that checks its own values, their types by `check_types`.
       name: of the section, for messages.
       values: field -> value.
 
     Raises:
-      ValueError: for a field that does not exist, or one without a default that is not given.
+      ValueError: a field is unknown, or a field without a default is missing.
     """
     _check_mapping(name, values)
     fields = dataclasses.fields(section)  # type: ignore[arg-type]
@@ -61,15 +61,15 @@ def parse(section: type[Section], name: str, values: Mapping[str, Any]) -> Secti
 def check_types(name: str, section: Any) -> None:
     """Checks that the fields of a section's dataclass have the types that it declares.
 
-    A whole number stands for a float too, a list for a tuple; True and False are no numbers. A float must be finite
-    and, where it is not 0, neither overflow nor underflow in float32. Choices are left to `check_choice`.
+    A whole number is accepted for a float, and a list for a tuple. True and False are not numbers. A float must be
+    finite and, unless it is 0, neither overflow nor underflow in float32. `check_choice` checks choices.
 
     Args:
       name: of the section, for messages.
-      section: the dataclass, for its `__post_init__` to hand in.
+      section: the dataclass instance; call this from its `__post_init__`.
 
     Raises:
-      ValueError: for the first field with a value of another type.
+      ValueError: names the first field of another type.
     """
     for field, hint in get_type_hints(type(section)).items():
         value = getattr(section, field)
@@ -79,13 +79,13 @@ def check_types(name: str, section: Any) -> None:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Raises ValueError where a seed is no whole number from 0 to 2^32 - 1."""
+    """Raises ValueError unless a seed is a whole number from 0 to 2^32 - 1."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
         raise ValueError(f"{name} must be a whole number >= 0 and below 2^32, got {_shown(value)}")
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    """Raises ValueError where a value is none of those allowed."""
+    """Raises ValueError unless a value is one of those allowed."""
     if not isinstance(value, str) or value not in allowed:
         # An empty choice is quoted, lest a comma seem to stand before nothing.
         choices = ", ".join(choice or "''" for choice in allowed)
@@ -93,10 +93,10 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
 
 
 def check_limits(name: str, section: Any, least: Mapping[str, float], most: Mapping[str, float] | None = None) -> None:
-    """Checks that the fields named in `least` are no less than given there, and those in `most` no more; None passes.
+    """Checks that fields are at least `least` and at most `most`. A field that is None passes.
 
     Raises:
-      ValueError: for the first field that is outside.
+      ValueError: names the first field outside its limits.
     """
     for field in {**least, **(most or {})}:
         value, low, high = getattr(section, field), least.get(field, -math.inf), (most or {}).get(field, math.inf)
@@ -111,7 +111,7 @@ def _check_mapping(name: str, values: object) -> None:
 
 
 def _unknown(names: Sequence[object], known: Collection[str]) -> str:
-    """Unknown names, and those there are; where one is near, that one first."""
+    """Lists the unknown and the known names, and suggests the nearest known name."""
     near = [match for name in names for match in difflib.get_close_matches(str(name), known, n=1)]
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{', '.join(sorted(map(str, names)))}; known are {', '.join(known)}{hint}"
@@ -151,7 +151,7 @@ def _described(hint: Any) -> str:
 
 
 def _remedy(value: object) -> str:
-    """What to do about a value, where it is plain; "" elsewhere."""
+    """A hint at the likely mistake, or ""."""
     if isinstance(value, str):
         try:
             float(value)
@@ -166,7 +166,7 @@ def _remedy(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """The value, cut where it is long."""
+    """The value as text, shortened where it is long."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"a whole number of {value.bit_length()} bits"
     text = repr(value)

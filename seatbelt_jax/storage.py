@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, in formats whose reading runs no code."""
+"""Atomic writing of files, in formats that cannot run code when they are read."""
 
 import contextlib
 import csv
@@ -31,7 +31,7 @@ _TRIED = 2**16
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Gives errors of writing the file they lack: "No space left on device" does not say which device."""
+    """Adds the file name to errors of writing: "No space left on device" does not say which device."""
     try:
         yield
     except OSError as error:
@@ -41,7 +41,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Deletes a file, a link or a folder with all that is in it; where there is nothing, nothing happens."""
+    """Deletes a file, a link or a folder with its content, if it exists."""
     path = pathlib.Path(path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""What interrupted work leaves, and how the next attempt knows whether it is its own."""
+"""Storage for unfinished work, with labels by which a later attempt recognises its own."""
 
 import hashlib
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Labelled:
 
 
 def describe(settings: Any) -> str:
-    """A solver's settings in words, alike for two solvers that do the same."""
+    """Describes a solver's settings; equal for two solvers that do the same."""
     described = {}
     for name, value in sorted(vars(settings).items()):
         if isinstance(value, int | float | str | None):

@@ -1,4 +1,4 @@
-"""The VAE as a record of pure functions: all that attacks, bounds and metrics know of a model."""
+"""The VAE as a record of pure functions, the interface that attacks, bounds and metrics use."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ Latents = tuple[Float[Array, "batch latent"], ...]
 
 
 class Encoding(NamedTuple):
-    """What the inference network says of a batch, layer 1 (nearest the data) first.
+    """The inference network's output for a batch, layer 1 (nearest the data) first.
 
     posteriors[i] is q(z^{i+1} | z^i, x) evaluated at the sampled latents[i-1]. A JointVAE's two layers, the
     Concrete latents and the Gaussian ones, are independent given x.
@@ -31,7 +31,7 @@ class Encoding(NamedTuple):
 
 
 class Inference(NamedTuple):
-    """The inference network in two parts, of which the first, the costly one, reads the image once for all layers.
+    """The inference network in two parts; the costly first part reads the image once for all layers.
 
     Attributes:
       features: images -> [batch, feature].

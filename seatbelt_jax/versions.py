@@ -1,4 +1,4 @@
-"""Versions of installed packages, for records of what made a result."""
+"""Versions of installed packages, for provenance records."""
 
 import importlib.metadata
 

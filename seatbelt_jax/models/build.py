@@ -1,4 +1,4 @@
-"""From a configuration to a model."""
+"""Builds a model from a configuration."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ from seatbelt_jax.sections import check_choice
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What a configuration's `model` section may say.
+    """The fields of a configuration's `model` section.
 
     Attributes:
       latent_sizes: width of each latent layer, layer 1 (nearest the data) first.
@@ -32,12 +32,12 @@ class ModelConfig:
       batch_norm: normalise every hidden layer.
       likelihood: "gaussian" on [-1, 1] or "bernoulli" on [0, 1].
       likelihood_std: the Gaussian likelihood's fixed standard deviation.
-      discrete_sizes: numbers of classes of Concrete latents beside one layer of Gaussian ones (JointVAE).
+      discrete_sizes: number of classes of each Concrete latent, beside one layer of Gaussian latents (JointVAE).
       temperature: of the Concrete latents.
       hard_samples: decode one-hot samples of the Concrete latents in evaluation, attacks included: on the mean path the
         arg max of the logits (Sootla 2018, Sec. 4). By default relaxed ones, softmax(logits / temperature) on the mean
         path. Training always decodes relaxed samples.
-      posterior_std: one constant standard deviation of every Gaussian q in place of a learned one; 0 learns it.
+      posterior_std: constant standard deviation of every Gaussian q; 0 learns it.
       posterior_std_offset: tau, added to the standard deviations of every Gaussian q (Camuto et al. 2021, Sec. 4.2).
       compute_dtype: of the networks' hidden layers, "float32" or "bfloat16"; densities are always float32.
     """
@@ -99,7 +99,7 @@ def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model
       image_shape: (height, width, channels).
 
     Raises:
-      ValueError: for a field or value that does not exist, or an image size the network cannot take.
+      ValueError: a field or value is unknown, or the network does not accept the image size.
     """
     settings = sections.parse(ModelConfig, "model", config)
     encoder, decoder = _networks(settings, image_shape)

@@ -1,4 +1,4 @@
-"""Classifiers of images, reconstructions and codes, by which attacks on VAEs are judged."""
+"""Classifiers of images, reconstructions and codes, used to judge attacks on VAEs."""
 
 import dataclasses
 from typing import Any, Literal, get_args
@@ -28,7 +28,7 @@ class _Mlp(nn.Module):
 
 
 class _Conv(nn.Module):
-    """4x4 convolutions of stride 2, a 1x1 one to the classes, and the mean over what is left of the image."""
+    """4x4 convolutions of stride 2, a 1x1 convolution to the classes, and the mean over positions."""
 
     classes: int
 
@@ -43,7 +43,7 @@ class _Conv(nn.Module):
 
 
 class _Sootla(nn.Module):
-    """Sootla 2018, Table 3.2, with convolutions that do not pad: of 32 x 32 pixels they leave 5 x 5."""
+    """Sootla 2018, Table 3.2, with unpadded convolutions: 32 x 32 pixels become 5 x 5."""
 
     classes: int
 
@@ -67,7 +67,7 @@ _LEAST_SIDE = {"conv": 2 ** len(_CONV_WIDTHS), "sootla": SOOTLA_LEAST_SIDE}
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A network from inputs to the scores (logits) of classes, parameters apart.
+    """A network from inputs to class scores (logits), without its parameters.
 
     Attributes:
       architecture: "mlp", of two dense layers, for inputs of any shape; "conv", fully convolutional, for images (both
@@ -100,7 +100,7 @@ class Classifier:
     def logits(
         self, parameters: Any, inputs: Float[Array, "batch *input"], dropout_key: PRNGKeyArray | None = None
     ) -> Float[Array, "batch classes"]:
-        """Scores of the classes; with a key, as in training: of "sootla" half of the features are dropped."""
+        """Scores of the classes. With a key the network is in training mode: "sootla" drops half of the features."""
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
         scores: Any = self._module.apply(parameters, inputs, train=bool(rngs), rngs=rngs)
         return scores

@@ -1,4 +1,4 @@
-"""FactorVAE's discriminator: tells samples of q(z) from samples of prod_j q(z_j) (Kim and Mnih 2018)."""
+"""FactorVAE's discriminator between samples of q(z) and of prod_j q(z_j) (Kim and Mnih 2018)."""
 
 import dataclasses
 from typing import Any
@@ -27,8 +27,8 @@ class _Classifier(nn.Module):
 class Discriminator:
     """A dense LeakyReLU network whose output estimates log q(z) - log prod_j q(z_j).
 
-    Kim and Mnih 2018, Eq. 3 and App. A: six layers of 1,000 units. Their two logits enter by their difference
-    alone, so here is one.
+    Kim and Mnih 2018, Eq. 3 and App. A: six layers of 1,000 units. Only the difference of their two logits matters,
+    so this network has one output.
 
     Attributes:
       latent_size: width of z.
@@ -44,12 +44,12 @@ class Discriminator:
         return _Classifier(self.width, self.layers).init(key, jnp.zeros((1, self.latent_size)))
 
     def log_ratio(self, parameters: Any, latents: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
-        """log q(z) - log prod_j q(z_j) as the discriminator has it, in nats."""
+        """The discriminator's estimate of log q(z) - log prod_j q(z_j), in nats."""
         estimate: Any = _Classifier(self.width, self.layers).apply(parameters, latents)
         return estimate
 
     def loss(self, parameters: Any, latents: Float[Array, "batch latent"], key: PRNGKeyArray) -> Float[Array, ""]:
-        """Cross-entropy between latents and their permutations, in nats; log 2 where it tells nothing.
+        """Cross-entropy of telling latents from permuted latents, in nats; log 2 for an uninformative discriminator.
 
         Each coordinate is permuted over the batch by itself, which turns samples of q(z) into samples of
         prod_j q(z_j). Kim and Mnih permute a second batch; the same one serves, as a discriminator sees

@@ -28,7 +28,7 @@ class HierarchicalVAE(nn.Module):
       decoder_reads: "all" latents, concatenated (Seatbelt-VAE, Eq. 3), or the "bottom" layer alone
         (DLGM, beta-TCDLGM).
       batch_norm: whether the MLPs normalise their hidden layers.
-      dtype: what the MLPs' hidden layers compute in.
+      dtype: of the MLPs' hidden layers.
       posterior_std, posterior_std_offset: of every q, see `GaussianHead`.
     """
 

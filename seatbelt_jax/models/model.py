@@ -1,4 +1,4 @@
-"""A module with its parameters apart, and the VAE record of pure functions that they make together."""
+"""A module without its parameters, and the VAE record that binds both."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ Module = HierarchicalVAE | JointVAE
 
 
 class Forward(NamedTuple):
-    """One pass through the model: what the ELBO is made of."""
+    """The outputs of one pass through the model, from which the ELBO is computed."""
 
     encoding: Encoding
     prior: tuple[Posterior, ...]
@@ -57,7 +57,7 @@ class Model:
 
     @property
     def largest_kl(self) -> tuple[float, ...]:
-        """The most nats each layer's KL to its prior can come to: infinity, or sum log K of Concrete latents."""
+        """The largest KL of each layer to its prior, in nats: infinity, or sum log K for Concrete latents."""
         return self.module.largest_kl
 
     def init(self, key: PRNGKeyArray) -> Variables:

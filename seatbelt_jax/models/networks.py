@@ -1,7 +1,7 @@
 """The networks of Willetts et al. 2021, App. G, after Chen et al. 2018.
 
-`dtype` is what hidden layers compute in; parameters, BatchNorm's statistics and every network's last layer,
-from which densities are made, are float32.
+`dtype` is the type of the hidden layers' arithmetic. Parameters, BatchNorm's statistics and every network's last layer,
+whose output parametrises a density, are float32.
 """
 
 import math
@@ -22,7 +22,7 @@ _LEAKY_RELU_SLOPE = 0.01
 
 
 class Normalise(nn.Module):
-    """BatchNorm where the model asks for it, else nothing."""
+    """BatchNorm if `batch_norm`, else the identity."""
 
     batch_norm: bool
     dtype: DTypeLike
@@ -35,9 +35,9 @@ class Normalise(nn.Module):
 
 
 def _hidden(batch_norm: bool, dtype: DTypeLike) -> dict[str, Any]:
-    """Options of a layer that is normalised next.
+    """Options of a layer that BatchNorm may follow.
 
-    BatchNorm takes a bias away again: its gradient is rounding error alone, of which Adam makes whole steps.
+    BatchNorm removes a bias. The bias's gradient would be rounding error, which Adam scales to full steps.
     """
     return {"use_bias": not batch_norm, "dtype": dtype}
 
