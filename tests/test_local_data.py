@@ -26,11 +26,11 @@ from tests.local_files import load
         ({"name": "swiss_roll", "fit": "pad"}, "leave both out"),
         ({"name": "digits", "on_corrupt": "ignore"}, "data.on_corrupt must be one of refuse, skip"),
         ({"name": "digits", "channels": 2}, r"data\.channels must be 1 .* 3 .* 0"),
-        ({"name": "digits", "image_size": 0}, "data.image_size must be a positive"),
+        ({"name": "digits", "image_size": 0}, "data.image_size must be at least 1, got 0"),
         ({"name": "digits", "image_size": 8.0}, r"data.image_size must be .*whole number.*, got 8\.0"),
         ({"name": "digits", "crop": (0, -1, 4, 4)}, "data.crop must be"),
         ({"name": "digits", "crop": (0, 0, 0, 4)}, "data.crop must be"),
-        ({"name": "digits", "crop": 5}, "data.crop must be"),
+        ({"name": "digits", "crop": 5}, r"data.crop must be a list of 4 whole numbers or \(\) or None, got 5"),
     ],
 )
 def test_bad_settings_of_files_are_refused(fields, message):

@@ -78,7 +78,7 @@ def test_the_position_of_a_validation_point_is_that_of_its_number(image_range):
 
 @pytest.mark.parametrize("size", [9, 0, -5])
 def test_bad_sizes_are_refused(size):
-    with pytest.raises(ValueError, match=f"whole number of at least 10 points of the swiss roll, got {size}"):
+    with pytest.raises(ValueError, match=f"data.num_images must be at least 10, got {size}"):
         data.load({"name": "swiss_roll", "num_images": size}, RANGE)
 
 

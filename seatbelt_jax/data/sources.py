@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -72,25 +72,18 @@ class DataConfig:
             raise ValueError(
                 f"data.channels must be 1 for grey, 3 for colours, or 0 for the data's own, got {self.channels!r}"
             )
-        if not _is_count(self.image_size):
-            raise ValueError(f"data.image_size must be a positive whole number of pixels, got {self.image_size!r}")
-        if self.crop and not (
-            isinstance(self.crop, Sequence)
-            and len(self.crop) == 4
-            and all(isinstance(number, int) and number >= 0 for number in self.crop)
-            and all(_is_count(side) for side in self.crop[2:])
-        ):
-            raise ValueError(f"data.crop must be (top, left, height, width) in whole pixels, got {self.crop!r}")
+        sections.check_limits("data", self, {"image_size": 1, "num_images": 10})
+        if self.crop and (min(self.crop) < 0 or min(self.crop[2:]) == 0):
+            raise ValueError(
+                "data.crop must be (top, left, height, width) in pixels, none negative, height and width not 0; got "
+                f"{self.crop!r}"
+            )
         if not 0.0 < self.held_out < 1.0:
             raise ValueError(f"data.held_out must be a share between 0 and 1, got {self.held_out}")
 
 
 # What a configuration means that lacks a field.
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "name"}
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
@@ -214,8 +207,6 @@ def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
     low, high = image_range
     channels = settings.channels or 1
     shape = (settings.image_size, settings.image_size, channels)
-    if settings.num_images < 10:
-        raise ValueError(f"data.num_images must be at least 10, got {settings.num_images}")
 
     def one(index):
         key_centre, key_width, key_colour = jax.random.split(jax.random.fold_in(jax.random.key(0), index), 3)
@@ -238,8 +229,6 @@ def _swiss_roll(settings: DataConfig, image_range: tuple[float, float]) -> Split
     """The roll's points by their number; the first ones, held out, keep theirs."""
     low, high = image_range
     size = settings.num_images
-    if not isinstance(size, int) or size < 10:
-        raise ValueError(f"data.num_images must be a whole number of at least 10 points of the swiss roll, got {size}")
 
     def images(index):
         points = swiss_roll.points(swiss_roll.coordinates_from_index(index))
