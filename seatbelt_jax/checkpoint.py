@@ -40,17 +40,18 @@ _SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'")
 
 
 class DamagedCheckpointError(ValueError):
-    """A checkpoint cannot be read, or holds other bytes than were written."""
+    """A checkpoint cannot be read, or differs from what was written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The checkpoint of another run that a run begins with.
+    """The checkpoint of another run from which a run starts.
 
     Attributes:
       run: the other run's directory.
       step: of the checkpoint.
-      kind: "fork" takes everything, and goes on from that step; "warm_start" takes the variables alone, to step 0.
+      kind: "fork" takes everything and continues from that step; "warm_start" takes the variables only and starts at
+        step 0.
     """
 
     run: str
@@ -59,18 +60,18 @@ class Origin:
 
 
 def newest_step(directory: pathlib.Path) -> int | None:
-    """The step of the newest finished checkpoint, None where there is none; one process may ask alone."""
+    """The step of the newest finished checkpoint, or None. A single process may call it."""
     return max(saved_steps(directory), default=None)
 
 
 def saved_steps(directory: pathlib.Path) -> set[int]:
-    """The steps of the finished checkpoints; one process may ask alone."""
+    """The steps of the finished checkpoints. A single process may call it."""
     # Orbax names a folder so when it is whole.
     return {int(folder.name) for folder in directory.glob("*") if _STEP.fullmatch(folder.name) and _is_saved(folder)}
 
 
 def check_whole(directory: pathlib.Path, step: int, items: Sequence[Item]) -> None:
-    """Raises DamagedCheckpointError where a file of these items is absent, or not as it was written."""
+    """Raises DamagedCheckpointError if a file of these items is missing or changed."""
     folder = directory / str(step)
     try:
         if missing := [item for item in items if not (folder / item).is_dir()]:
@@ -89,9 +90,9 @@ class Checkpoints:
     behind.
 
     Args:
-      directory: of the checkpoints, a folder each.
-      keep: so many of the newest; a save removes older ones.
-      clean: removes what killed saves left half written.
+      directory: of the checkpoints, one folder each.
+      keep: number of newest checkpoints to keep; a save removes older ones.
+      clean: whether to remove the remains of killed saves.
     """
 
     def __init__(self, directory: pathlib.Path | str, *, keep: int = 2, clean: bool = False):
@@ -151,10 +152,10 @@ class Checkpoints:
         return saved_steps(self._directory)
 
     def save(self, step: int, *, variables: Any, training: Any) -> None:
-        """Writes a checkpoint and waits until it is whole on disk.
+        """Writes a checkpoint and waits until it is complete on disk.
 
         Raises:
-          OSError: where it cannot be written, as on a full disk; those before it stay as they are.
+          OSError: it cannot be written, for example on a full disk. Earlier checkpoints stay unchanged.
         """
         try:
             self._checkpointer.save_checkpointables(step, {"variables": variables, "training": training}, force=True)
@@ -178,9 +179,9 @@ class Checkpoints:
         parameters are whole stays where it is: they are still a model.
 
         Raises:
-          DamagedCheckpointError: where there are checkpoints, and all of them are damaged.
-          OSError: where the newest is whole, or may be, and cannot be read all the same; it stays where it is.
-          ValueError: where one is of another architecture.
+          DamagedCheckpointError: all checkpoints are damaged.
+          OSError: the newest checkpoint is not known to be damaged, but cannot be read. It stays in place.
+          ValueError: a checkpoint has another architecture.
         """
         damage = None
         while (step := self.latest_step) is not None:
@@ -208,10 +209,10 @@ class Checkpoints:
           variables, training: trees of arrays (or of shapes and dtypes) that say what is expected.
 
         Raises:
-          FileNotFoundError: where there is no checkpoint of that step.
-          DamagedCheckpointError: where the checkpoint is not what was written.
-          OSError: where it is whole, or may be, and the machine cannot read it: for want of memory, for example.
-          ValueError: where a shape in it differs from what is expected.
+          FileNotFoundError: there is no checkpoint of that step.
+          DamagedCheckpointError: the checkpoint differs from what was written.
+          OSError: the machine cannot read an undamaged checkpoint, for example for lack of memory.
+          ValueError: a shape differs from the expected one.
         """
         expected = {"variables": variables, "training": training}
         loaded = self._load(step, expected)
@@ -272,7 +273,7 @@ class Checkpoints:
 
 
 def _is_saved(folder: pathlib.Path) -> bool:
-    """Whether a folder is a checkpoint, and be it a damaged one: others may have put anything beside them."""
+    """Whether a folder is a checkpoint, possibly a damaged one. Other files may stand beside checkpoints."""
     return folder.is_dir() and any((folder / name).exists() for name in (*_ITEMS, _DIGESTS, "_CHECKPOINT_METADATA"))
 
 
@@ -307,7 +308,7 @@ def _unreadable(folder: pathlib.Path, error: Exception) -> OSError:
 
 
 def _is_of_this_machine(error: Exception) -> bool:
-    """Whether an error says nothing of the file: elsewhere, or later, it can be read."""
+    """Whether an error is about the machine and not the file, which may be readable elsewhere or later."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE)
 
 
@@ -323,7 +324,7 @@ def _digests(folder: pathlib.Path, items: Sequence[Item]) -> dict[str, str]:
 
 
 def _check_digests(folder: pathlib.Path, items: Sequence[Item]) -> bool:
-    """Whether the items are what was written; False where that is not known, ValueError where they are not."""
+    """Compares the items with their digests. False without digests; raises ValueError if an item has changed."""
     if not os.path.lexists(folder / _DIGESTS):
         return False
     try:
@@ -357,7 +358,7 @@ def _shapes(tree: Any) -> Shapes:
 
 
 def _check_same_shapes(item: str, saved: Shapes, expected: Shapes) -> None:
-    """Names the first array in which a checkpoint is not of the expected architecture or optimiser."""
+    """Raises ValueError for the first array whose shape is not that of the expected architecture or optimiser."""
     what, remedy = {
         "variables": ("of another architecture", "use the run's own configuration"),
         "training": ("of another optimiser", "use the run's own configuration, or take its parameters alone"),

@@ -7,7 +7,7 @@ runs/NAME/
   samples.npz            validation images, reconstructions and samples, the newest
   attacks/, certificates/, figures/, report.html; certificates_test/, figures_test/ of test images
 
-`open(path).summary()` is all that at a glance.
+`open(path).summary()` shows an overview.
 """
 
 import dataclasses
@@ -77,11 +77,11 @@ class Run:
 
     Attributes:
       path: its directory.
-      config: the configuration it was made with.
+      config: its configuration.
       image_shape: (height, width, channels).
       provenance: versions, git revision, device and date.
-      data: of each part, its size and digest when the run was made; empty in runs that do not say.
-      origin: the checkpoint of another run that it began with, None where it began with fresh parameters.
+      data: size and digest of each part when the run was made; empty in runs without this record.
+      origin: the checkpoint of another run that it started from; None for fresh parameters.
     """
 
     path: pathlib.Path
@@ -105,9 +105,9 @@ class Run:
         return newest_step(self.path / "checkpoints")
 
     def summary(self) -> run_summary.Summary:
-        """The run at a glance, printed as a short table: its model, metrics, attacks, certificates and files.
+        """An overview of the run, printed as a short table: its model, metrics, attacks, certificates and files.
 
-        What is absent is named with the command that makes it.
+        Missing results are named with the command that makes them.
 
         Raises:
           ValueError: where something in the run is damaged, naming the file.
@@ -119,15 +119,15 @@ class Run:
         return _data_changes(self.data, found)
 
     def check_data(self, found: Mapping[str, Any]) -> None:
-        """Refuses other data than the run was made with: what it did not train on may be what it trained on.
+        """Refuses data other than those of the run, whose held-out images may be among the run's training images.
 
-        Parts that the run knows nothing of may be new.
+        Parts without a record in the run are accepted.
 
         Args:
-          found: `data.Splits.record` of what was opened now.
+          found: `data.Splits.record` of the data opened now.
 
         Raises:
-          ValueError: says of each part what was and what is.
+          ValueError: names the recorded and the present state of each part that differs.
         """
         if changes := self.data_changes(found):
             raise ValueError(
@@ -208,13 +208,13 @@ def prepare(
     origin: Origin | None = None,
     defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Run:
-    """Makes a run directory, or takes an existing one of the same configuration and data.
+    """Creates a run directory, or reuses one with the same configuration and data.
 
-    `data` is `data.Splits.record`; without it nothing is known of the data, and nothing compared. `defaults`
-    is as in `configuration_changes`.
+    `data` is `data.Splits.record`; without it the data are neither recorded nor compared. `defaults` is as in
+    `configuration_changes`.
 
-    A run that has not saved anything yet has nothing to lose: it takes the new ones. One that has goes on from its own
-    checkpoints, and from no newer one of its origin.
+    A run without a checkpoint takes the new configuration and data. A run with checkpoints resumes from its own, never
+    from a newer one of its origin.
 
     Raises:
       ValueError: where the directory belongs to another configuration or to other data, and names every difference; or
@@ -309,11 +309,11 @@ def _plain(value: Any) -> Any:
 def configuration_changes(
     old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[str]:
-    """What differs between two configurations, in words.
+    """Describes the differences between two configurations.
 
     Args:
       old, new: the configurations.
-      defaults: section -> field -> what a configuration means that lacks the field; those made before there was one do.
+      defaults: section -> field -> the value assumed for a configuration without the field, such as an older one.
     """
     meant = _plain(defaults or {})
     return _differences(_with_defaults(_plain(old), meant), _with_defaults(_plain(new), meant))
@@ -358,7 +358,7 @@ def _provenance() -> dict[str, Any]:
 
 
 def _git_revision() -> str | None:
-    """The checkout's revision, None where the package is installed without one."""
+    """The git revision of the checkout; None for an installed package."""
     command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,6 +1,6 @@
-"""A run at a glance: what the launchers left in it, in a few lines of text or of HTML.
+"""An overview of a run's results in a few lines of text or HTML.
 
-Everything shown was measured before and is read from its file; only medians of certificates' margins are taken here.
+All numbers are read from the run's files. Only the medians of certified margins are computed here.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ _Row = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Rows below a title; the cells of each begin with a label. `note` says what is absent, and what makes it."""
+    """Rows below a title; the first cell of each row is a label. `note` names missing results and their commands."""
 
     title: str
     rows: Sequence[_Row] = ()
@@ -54,7 +54,7 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Prints as a short table, and shows as one of HTML where a program asks for that.
+    """The overview, which prints as a short table and displays as HTML in a notebook.
 
     Attributes:
       name: of the run.
@@ -82,19 +82,19 @@ class Summary:
 
 
 def summarise(opened: "Run") -> Summary:
-    """What is known of a run.
+    """Summarises a run.
 
     Raises:
-      ValueError: where something is damaged, naming the file.
+      ValueError: a file is damaged; the message names it.
     """
     sections = [_model(opened), _training(opened), _attacks(opened), _certificates(opened), _evaluation(opened)]
     return Summary(opened.name, [*sections, _files(opened)])
 
 
 def bracket(found: Mapping[str, Any], name: str) -> str:
-    """Words for a term that `metrics.elbo_decomposition` brackets: its ends, and whether they determine it.
+    """Describes the bracket of a term of `metrics.elbo_decomposition`: its ends, and whether they determine it.
 
-    An empty string where there is no such term.
+    An empty string if the term is missing.
     """
     lower, upper = (found.get(f"{name}_{end}") for end in ("lower", "upper"))
     if lower is None or upper is None:
@@ -104,9 +104,9 @@ def bracket(found: Mapping[str, Any], name: str) -> str:
 
 
 def without_bracket(elbo: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Entries of the measure "elbo" that are one number where a bracket is due.
+    """Entries of the measure "elbo" that hold one number although a bracket is needed.
 
-    An earlier version made them from one path an image, and called them exact, in hierarchies too.
+    An earlier version computed them from one path an image and called them exact, also for hierarchies.
 
     Args:
       elbo: the measure, of evaluation.json.
@@ -255,7 +255,7 @@ def _arrays(file: pathlib.Path) -> Mapping[str, np.ndarray]:
 
 
 def _is_old(arrays: Mapping[str, np.ndarray], opened: "Run") -> bool:
-    """Whether results are of another step than the model; those of runs that do not say are taken as they are."""
+    """Whether results belong to another step than the model. Results without a step are accepted."""
     return "step" in arrays and arrays["step"] != opened.latest_step
 
 

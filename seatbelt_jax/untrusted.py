@@ -1,6 +1,6 @@
-"""Reads files that a stranger, or a fault, may have written: regular files only, within limits, without running code.
+"""Reads files of unknown origin: regular files only, within limits, without running code.
 
-Every refusal is a ValueError of one line that names the file; what the machine does not let us read is an OSError.
+Every refusal is a one-line ValueError that names the file. A file that the machine cannot read raises an OSError.
 """
 
 import csv
@@ -35,7 +35,7 @@ _KINDS = "biufcUS"
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a regular file to read: no FIFO, on which it would wait, and no device, which need not end.
+    """Opens a regular file for reading. A FIFO could block, and a device may be endless, so both are refused.
 
     Raises:
       ValueError: where it is something else.
