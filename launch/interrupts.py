@@ -4,14 +4,18 @@
 ends the process at once. As an exception it would be a traceback, or get lost in a callback of the garbage collector.
 """
 
-import contextlib
+from __future__ import annotations
+
+# Nothing else: until the last line here Ctrl-C is a traceback. These take 2 ms, contextlib and typing would take 20.
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable
-from types import FrameType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, NoReturn
 
 INTERRUPTED = 130
 # After Ctrl-C, a descriptor of the standard error that was.
@@ -26,14 +30,16 @@ def is_stopping() -> bool:
 def stop(how: str, status: int, advice: str = "") -> NoReturn:
     """Writes one line and ends the process."""
     end_at_once()
-    # Perhaps nobody reads it any more.
-    with contextlib.suppress(OSError):
-        sys.stderr.flush()
-        os.write(_stopping[0] if _stopping else sys.stderr.fileno(), f"\n{how}{advice}\n".encode())
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-    # Not sys.exit: a thread that still compiles crashes the interpreter while it is taken down.
-    os._exit(status)
+    # Each of these fails where nobody reads the stream any more.
+    try:
+        try:
+            sys.stderr.flush()
+            os.write(_stopping[0] if _stopping else sys.stderr.fileno(), f"\n{how}{advice}\n".encode())
+        finally:
+            sys.stdout.flush()
+    finally:
+        # Not sys.exit: a thread that still compiles crashes the interpreter while it is taken down.
+        os._exit(status)
 
 
 def end_at_once() -> None:
@@ -60,9 +66,15 @@ def _again_where_swallowed(unraisable: Any) -> None:
     """Python drops what a finaliser, or a callback of the garbage collector or of C, raises: then a moment later."""
     if unraisable.exc_type is KeyboardInterrupt:
         signal.setitimer(signal.ITIMER_REAL, 0.01)
-    elif threading.current_thread() is threading.main_thread():
+    elif _is_main_thread():
         sys.__unraisablehook__(unraisable)
     # Threads of C raise what nobody can catch: after a failed save, TensorStore's go on and report to a closed loop.
+
+
+def _is_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
 
 
 def _heed(handler: Callable[[int, FrameType | None], None]) -> None:

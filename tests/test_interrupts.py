@@ -42,6 +42,13 @@ def test_ctrl_c_during_imports_is_one_line(launcher, tmp_path):
     assert cache == str(tmp_path / "seatbelt_jax" / "xla"), f"{name} is imported before the cache is named"
 
 
+def test_the_hold_on_ctrl_c_imports_nothing_that_takes_long():
+    # Until it is there, Ctrl-C is a traceback. -S: what .pth files import comes before a launcher's first line.
+    found = _run("-SIc", "import sys; sys.path.insert(0, 'launch'); import interrupts; print(*sys.modules)")
+    assert found.returncode == 0, found.stderr
+    assert not {"contextlib", "typing", "threading", "re"} & set(found.stdout.split())
+
+
 @pytest.mark.parametrize(("launcher", "seconds"), [("certify", 0.6), ("evaluate", 1.0), ("sweep", 2.0), ("demo", 4.0)])
 def test_ctrl_c_at_any_time_is_one_line(launcher, seconds, tmp_path):
     arguments = {"sweep": [f"--workdir={tmp_path}", "--sweep=configs/sweeps/smoke.py"], "demo": []}
