@@ -1,4 +1,8 @@
-"""Figures and tables of Sootla 2018, from the tables and the runs of sweeps."""
+"""Figures and tables of Sootla 2018, from the tables and the runs of sweeps.
+
+The thesis reconstructs from the arg max of the Concrete logits (Sec. 3.3 and 4). The models of the sweeps s18_small and
+s18_paper do so too: `model.hard_samples`.
+"""
 
 import pathlib
 from collections.abc import Callable, Iterable, Sequence

@@ -358,3 +358,12 @@ def test_the_smoke_variant_trains(name, variant, layers, told, tmp_path, capsys)
     images = np.zeros((2, *vae.image_shape), np.float32)
     assert np.all(np.isfinite(jax.jit(vae.reconstruct)(images)))
     assert (tmp_path / "run" / "samples.npz").exists()
+
+
+def test_the_models_of_sootla_decode_the_arg_max_of_their_logits():
+    """Sootla 2018, Sec. 3.3 and 4; others decode relaxed samples."""
+    for name in ("mnist_vae", "mnist_joint_vae", "mnist_vae_weight_decay"):
+        assert importlib.import_module(f"configs.{name}").get_config().model.hard_samples, name
+    for name in ("s18_small", "s18_paper"):
+        assert importlib.import_module(f"configs.sweeps.{name}").get_config().base.model.hard_samples, name
+    assert not importlib.import_module("configs.sprites_joint_vae").get_config().model.hard_samples

@@ -11,6 +11,8 @@ Without TensorFlow, or with data of your own, name other files: --sweep.data_set
   vae               the plain ELBO
   vae_weight_decay  the same with weight decay 0.5
 
+Evaluation and attacks decode the arg max of the Concrete logits, as the thesis does (model.hard_samples).
+
 The attack is that of its Sec. 3.3: Adam, 1000 steps of 1e-3, lambda = 1, from x + N(0, 0.2^2), on test images: 5 of
 each digit, each against one of every other digit (digits, 450 pairs), and the first 100 against one more (gallery).
 That one is an 8, as the paper's, where the files are MNIST's own or hold its images in their order; those of TensorFlow
