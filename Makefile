@@ -1,25 +1,28 @@
 # make demo   sets up, trains, attacks, certifies, and leaves runs/demo/report.html
-# make test   sets up and runs every check
-# make quick  sets up and runs lint, types, a smoke run of each command and the fast tests
+# make test   sets up and runs lint, types and the tests that are not marked slow
+# make test-all  the same with all tests: those that start processes, kill them, count trials, need a browser
+# make quick  sets up and runs lint, types, a smoke run of each command and the fastest tests
 # With another Python, in an environment of its own: make quick PYTHON=python3.13 VENV=.venv-newest
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# What the fast tests cover: seconds each, and no process is started.
+# What the fastest tests cover: seconds each.
 FAST := array_files attack_metrics bounds_certify bounds_confidence bounds_dual bounds_input bounds_margin checkpoint \
-  conftest data elbo gaussian likelihood run storage tfds total_correlation
+  conftest data elbo gaussian import likelihood loop run storage tfds total_correlation
 
-.PHONY: demo test quick fast setup lint types tests smoke wheel clean
+.PHONY: demo test test-all quick fast setup lint types tests all-tests smoke wheel clean
 
 demo: setup
 	$(BIN)/python launch/demo.py
 
 test: lint types tests
 
+test-all: lint types all-tests
+
 quick: lint types smoke fast
 
 fast: setup
-	$(BIN)/python -m pytest -q $(FAST:%=tests/test_%.py)
+	$(BIN)/python -m pytest -q -m "not slow" $(FAST:%=tests/test_%.py)
 
 # The stamp is newer than pyproject.toml when what it lists is installed.
 setup: $(VENV)/installed
@@ -39,8 +42,11 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Each of the two begins with one half of the files, so that what a file's tests share is made once.
+# Each of the two processes begins with one half of the files, so that what a file's tests share is made once.
 tests: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+all-tests: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The commands that users begin with, on a tiny model; programs that run once are not worth optimising.

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import json
 import pathlib
 import resource
@@ -10,8 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from types import ModuleType
+
+from absl import flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 _FOLDER = str(ROOT / "launch")
@@ -26,6 +30,33 @@ def load(name: str) -> ModuleType:
     finally:
         sys.path.remove(_FOLDER)
         signal.signal(signal.SIGINT, handler)
+
+
+def refusal(name: str, *arguments: str) -> str:
+    """The line with which `python launch/NAME.py ARGUMENTS` ends, run in this process; it must be one line."""
+    launcher, cli = load(name), load("cli")
+    command, known, errors = [f"launch/{name}.py", *arguments], set(flags.FLAGS), io.StringIO()
+    given, sys.argv = sys.argv, command  # where ml_collections looks for changes of a configuration
+    try:
+        with contextlib.chdir(ROOT), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+            # ml_collections loads configurations in a way that Python is giving up.
+            warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
+            launcher.define_flags()
+            try:
+                cli._parse(command)
+                launcher.main()
+            except cli.EXPECTED as error:
+                cli._fail(str(error))
+    except SystemExit as ended:
+        lines = [line for line in errors.getvalue().splitlines() if line.startswith("error: ")]
+        assert ended.code == 1 and len(lines) == 1 and "Traceback" not in errors.getvalue(), errors.getvalue()
+        return lines[0]
+    finally:
+        sys.argv = given
+        for flag in set(flags.FLAGS) - known:
+            delattr(flags.FLAGS, flag)
+        flags.FLAGS.unparse_flags()
+    raise AssertionError(f"{' '.join(command)} was not refused")
 
 
 class Forks:

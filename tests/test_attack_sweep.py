@@ -403,6 +403,7 @@ def test_a_folder_keeps_unfinished_work_on_disk(tmp_path, eager_snapshots):
     folder.remove()
 
 
+@pytest.mark.slow
 def test_eight_devices_find_what_one_finds(tmp_path):
     out = tmp_path / "eight.npz"
     root = pathlib.Path(__file__).parents[1]

@@ -38,6 +38,7 @@ def row(case: str = "sprites_seatbelt", implementation: str = "float32", millise
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch_is_here, reason="PyTorch, the benchmark's reference, is not installed")
 @pytest.mark.parametrize(
     ("config", "channels"), [(sprites_beta_tcvae.get_config(), 1), (celeba_seatbelt.get_config(), 3)]
@@ -89,6 +90,7 @@ def test_the_table_shows_what_was_not_measured_as_a_dash(capsys):
     assert len(header) == len(line)
 
 
+@pytest.mark.slow
 def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     model = models.build({"latent_sizes": (2,), "network": "mlp", "widths": (8,), "batch_norm": False}, (8, 8, 1))
     vae = model.bind(model.init(jax.random.key(0)))
@@ -108,6 +110,7 @@ def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     assert np.all(reached <= aim * (1 + 1e-6)) and fewer.sum() < our_evaluations.sum()
 
 
+@pytest.mark.slow
 def test_every_path_of_the_data_is_timed_alone_and_feeding_each_network(monkeypatch):
     monkeypatch.setattr(bench_data, "NETWORKS", {"dense 4": {"network": "mlp", "widths": (4,)}})
     rows = list(bench_data.rows(number=24, size=8, batch=4, steps=2))

@@ -17,6 +17,8 @@ from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.state import create
 from seatbelt_jax.training.step import train_step
 
+pytestmark = pytest.mark.slow
+
 SIZE, IMAGES, TRIALS, ALPHA = 8, 5, 19, 1e-6
 STEPS, BATCH = 120, 64
 CONFIGS = {

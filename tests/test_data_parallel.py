@@ -8,13 +8,11 @@ import pathlib
 import subprocess
 import sys
 
-import jax
-import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from seatbelt_jax.training.parallel import split_large
 from tests.data_parallel_worker import DEVICES, LARGE_BATCH, LARGE_LATENT, OBJECTIVES
+
+pytestmark = pytest.mark.slow
 
 XLA_FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
 # Of the loss, of the gradient's norm, of the norm of every array in it, of the change of the running averages.
@@ -118,29 +116,6 @@ def test_of_split_parameters_each_device_has_its_part_and_fetches_the_rest(found
     # All but the arrays too small, or that eight does not divide.
     assert split["argument_bytes"] < 0.3 * whole["argument_bytes"]
     assert whole["gathered"] == 0 < split["gathered"]
-
-
-DEVICES_OF_A_MESH = jax.sharding.AbstractMesh((8,), ("data",), axis_types=(AxisType.Auto,))
-
-
-@pytest.mark.parametrize(
-    ("shape", "above_mib", "expected"),
-    [
-        ((512, 1024), 1.0, (None, "data")),
-        ((1024, 512), 1.0, ("data",)),
-        ((3, 3, 96, 1000), 1.0, (None, None, None, "data")),
-        ((3, 3, 1000, 1001), 1.0, (None, None, "data")),
-        ((1023, 1001), 1.0, ()),  # nothing that eight divides
-        ((512, 512), 1.0, ()),  # exactly the limit
-        ((512, 513), 1.0, ("data",)),
-        ((1024, 1024), 0.0, ()),
-        ((), 1e-9, ()),
-    ],
-)
-def test_large_arrays_are_split_along_the_longest_axis_that_divides(shape, above_mib, expected):
-    replicated = NamedSharding(DEVICES_OF_A_MESH, PartitionSpec())
-    tree = {"array": jax.ShapeDtypeStruct(shape, np.float32)}
-    assert split_large(tree, replicated, above_mib)["array"].spec == PartitionSpec(*expected)
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_anything_is_written(found):

@@ -15,8 +15,9 @@ import pytest
 
 from seatbelt_jax import storage, training
 from seatbelt_jax.checkpoint import Checkpoints, newest_step
-from seatbelt_jax.training import distributed
 from tests import distributed_worker as worker
+
+pytestmark = pytest.mark.slow
 
 # Of every metric, relative, and of every parameter, which six steps of Adam move by up to 0.06.
 TOLERANCE = 1e-5
@@ -112,15 +113,6 @@ def test_every_process_hears_what_one_says(folder, found):
         assert "not have the same data: processes 1 differ from process 0" in answers["differences"]
 
 
-def test_one_process_answers_for_itself():
-    assert distributed.any_process(True) and not distributed.any_process(False)
-    vote = distributed.Vote()
-    assert [vote(flag) for flag in (False, True, False)] == [False, True, False]
-    assert distributed.shard() == (0, 1) and distributed.is_first()
-    distributed.check_same({"configuration": "a"})
-    distributed.wait_for_all("here")
-
-
 def test_ctrl_c_at_one_stops_both_at_the_same_step_and_saves(folder, found, alone):
     assert found["stop"] == [130, 130]
     assert "error" not in output(folder, "stop", 0) + output(folder, "stop", 1)
@@ -174,22 +166,6 @@ def test_an_error_at_one_ends_it_at_once_and_the_others_soon(folder, found):
     assert found["fail"] == [-signal.SIGABRT, 1]
     assert output(folder, "fail", 1).splitlines()[-1] == "error: this one has no data"
     assert output(folder, "fail", 0).splitlines()[-1].startswith("error: process 0 of 2 broke off")
-
-
-@pytest.mark.parametrize(
-    ("which", "message"),
-    [
-        (("node0:1", None, 1), "belong together: give all three"),
-        ((None, 2, 1), "belong together: give all three"),
-        (("node0", 2, 1), "must be HOST:PORT"),
-        (("node0:99999", 2, 1), "must be HOST:PORT"),
-        (("node0:1", 2, 2), "got process 2 of 2"),
-        (("node0:1", 2, -1), "got process -1 of 2"),
-    ],
-)
-def test_an_impossible_place_is_refused(which, message):
-    with pytest.raises(ValueError, match=message), training.joined(*which):
-        pass
 
 
 def test_without_the_others_the_launcher_gives_up_in_time(folder, found):

@@ -36,9 +36,8 @@ def prepare(*arguments, before=()):
 
 
 def test_a_mistake_is_one_line(tmp_path):
-    found = prepare("--dataset=mnits", f"--data_dir={tmp_path}")
-    assert found.returncode == 1
-    assert re.fullmatch(r"error: unknown data set 'mnits': .* did you mean mnist.*\n", found.stderr), found.stderr
+    line = launchers.refusal("prepare_data", "--dataset=mnits", f"--data_dir={tmp_path}")
+    assert re.fullmatch(r"error: unknown data set 'mnits': .* did you mean mnist.*", line)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,6 +119,7 @@ def both(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @with_tensorflow
 @with_originals
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
@@ -137,6 +137,7 @@ def test_the_original_images_are_what_is_read(both, name):
     np.testing.assert_array_equal(*(rows[np.lexsort(rows.T)] for rows in (read, given)))
 
 
+@pytest.mark.slow
 @with_tensorflow
 @with_originals
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
@@ -150,6 +151,7 @@ def test_a_model_trains_on_them(both, name, tmp_path):
     assert run.open(tmp_path / "run").load_vae().image_shape == (32, 32, 1)
 
 
+@pytest.mark.slow
 @with_tensorflow
 @with_originals
 def test_another_checksum_is_one_line(tmp_path):
@@ -176,6 +178,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @with_tensorflow
 @with_originals
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
@@ -188,6 +191,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "mnist").iterdir()) == [] and list(tmp_path.glob("extracting_*")) == []
 
 
+@pytest.mark.slow
 @with_tensorflow
 @with_originals
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

@@ -6,6 +6,8 @@ from seatbelt_jax import storage
 from seatbelt_jax.plots import text
 from tests import browser, launchers, made_up_runs, made_up_sweep
 
+pytestmark = pytest.mark.slow
+
 # On every page: images load, and the page is no wider than its window. With what else it found.
 _SOUND = """
   const sound = async () => {

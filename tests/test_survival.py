@@ -14,6 +14,8 @@ from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.training import recipe, state
 from tests.launchers import Forks
 
+pytestmark = pytest.mark.slow
+
 SMOKE = "--config=configs/sprites_seatbelt.py:smoke,L2"
 # Dense networks, for little tracing: what survives does not depend on them.
 DENSE = "--config.model.network=mlp"
@@ -140,31 +142,3 @@ def test_a_warm_start_takes_the_parameters_alone(train, whole, tmp_path):
     chex.assert_trees_all_equal(ours["params"], theirs["params"])
     assert ours["batch_stats"].keys() == theirs["batch_stats"].keys()
     assert any(np.any(leaf == 60) for leaf in jax.tree.leaves(optimizer))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--fork={whole}", "--warm_start={whole}"], "--fork and --warm_start exclude each other"),
-        (["--fork={path}"], "is the run directory itself"),
-        (["--fork={path}/nothing"], "does not exist"),
-        (
-            ["--fork={whole}", "--config.objective.beta=3"],
-            "goes on from step 60, which leaves nothing of train.steps 60",
-        ),
-        (
-            ["--fork={whole}", "--config.train.steps=80", "--config.optimizer.schedule=constant"],
-            "the checkpoint is of another optimiser",
-        ),
-        (["--warm_start={whole}", "--config.model.widths=(4, 8, 8)"], "the checkpoint is of another architecture: "),
-        (["--config.objective.beta=-1"], "objective.beta must be a finite number >= 0"),
-        (["--config.optimizer.schedule=linear"], "optimizer.schedule must be one of cosine, constant; got 'linear'"),
-        (["--workdir=/proc/nothing"], "/proc/nothing"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_in_a_line(train, whole, tmp_path, options, message):
-    path = tmp_path / "run"
-    done = train(path, *(option.format(whole=whole, path=path) for option in options))
-    assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("error: ") and message in line

@@ -318,6 +318,7 @@ print(json.dumps([jax.device_count(), results, flops, inside, max(elements)]))
 """
 
 
+@pytest.mark.slow
 def test_a_batch_divided_over_devices_gives_the_same_and_divides_the_work():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

@@ -4,9 +4,11 @@ import contextlib
 import itertools
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from seatbelt_jax import data
@@ -17,8 +19,9 @@ from seatbelt_jax.training import distributed, joining
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation
 from seatbelt_jax.training.profiling import Profile
-from seatbelt_jax.training.settings import Settings
+from seatbelt_jax.training.settings import Settings, TrainConfig
 from seatbelt_jax.training.state import TrainState
+from seatbelt_jax.training.step import Metrics
 from seatbelt_jax.training.stopping import StopRequest
 from seatbelt_jax.training.trainer import Trainer
 from seatbelt_jax.training.writers import MetricWriter, copy_metrics
@@ -59,8 +62,41 @@ def train(
         at work in the directory.
       KeyboardInterrupt: on Ctrl-C, or where another process was signalled, after a checkpoint has been written.
     """
-    schedule = settings.train
     trainer = Trainer(model, splits, settings)
+    return carry_out(trainer, directory, origin=origin, on_evaluation=on_evaluation, profile=profile)
+
+
+class Steps(Protocol):
+    """What `carry_out` asks of a trainer; `Trainer` says what each does."""
+
+    schedule: TrainConfig
+    image_range: tuple[float, float]
+
+    def create(self) -> TrainState: ...
+    def restore(self, step: int, variables: Any, training: Any) -> TrainState: ...
+    def chunks(self, start: int) -> Iterator[tuple[int, np.ndarray]]: ...
+    def compile(self, state: TrainState, batches: np.ndarray) -> None: ...
+    def take(self, state: TrainState, batches: np.ndarray, count: int) -> tuple[TrainState, Metrics]: ...
+    def evaluate(self, state: TrainState) -> Evaluation: ...
+    def has_diverged(self, metrics: Metrics) -> bool: ...
+    def report_divergence(self, state: TrainState, directory: pathlib.Path) -> str: ...
+
+
+def carry_out(
+    trainer: Steps,
+    directory: pathlib.Path,
+    *,
+    origin: Origin | None = None,
+    on_evaluation: Callable[[int, Evaluation], None] | None = None,
+    profile: bool = False,
+) -> TrainState:
+    """Has a trainer take its steps, and keeps what it computes; see `train`.
+
+    Args:
+      trainer: what computes states, metrics and evaluations. The loop reads nothing else of a model or of its data.
+      directory, origin, on_evaluation, profile: of `train`.
+    """
+    schedule = trainer.schedule
     state = trainer.create()
     stop, vote = StopRequest(), distributed.Vote()
     stopped = False
@@ -72,7 +108,7 @@ def train(
             found = trainer.evaluate(state)
             if on_evaluation is not None and distributed.is_first():
                 on_evaluation(step, found)
-            writer.write_evaluation(step, found, model.likelihood.image_range)
+            writer.write_evaluation(step, found, trainer.image_range)
 
     with (
         contextlib.nullcontext() if silent else locked(directory),
@@ -148,7 +184,7 @@ def train(
     return state
 
 
-def _begin_with(origin: Origin, trainer: Trainer, fresh: TrainState, directory: pathlib.Path) -> TrainState:
+def _begin_with(origin: Origin, trainer: Steps, fresh: TrainState, directory: pathlib.Path) -> TrainState:
     folder = pathlib.Path(origin.run) / "checkpoints"
     if not (folder / str(origin.step)).is_dir():
         raise FileNotFoundError(

@@ -38,26 +38,31 @@ class Trainer:
       splits: training and validation images in the likelihood's range.
       settings: from `parse_settings`.
 
+    Attributes:
+      schedule: how many steps, and when something is written.
+      image_range: of the images, the likelihood's.
+
     Raises:
       ValueError: where a batch does not fit the data or the number of devices.
     """
 
     def __init__(self, model: Model, splits: data.Splits, settings: Settings):
-        self._settings, self._schedule = settings, settings.train
-        data.check_batch_size(self._schedule.batch_size, splits.train)
-        check_divisible(self._schedule.batch_size)
+        self._settings, self.schedule = settings, settings.train
+        self.image_range = model.likelihood.image_range
+        data.check_batch_size(self.schedule.batch_size, splits.train)
+        check_divisible(self.schedule.batch_size)
         split, replicated = data_parallel()
         self._replicated = replicated
         self._keys = streams(settings.seed)
         self._recipe = make_recipe(model, settings, splits.train.size)
-        images = data.place_on_device(splits.train, self._schedule.resident_mib, progress=True)
+        images = data.place_on_device(splits.train, self.schedule.resident_mib, progress=True)
         self._resident = None if images.resident is None else place(images.resident, replicated)
         # What was placed on one device is let go.
         self._images = dataclasses.replace(images, resident=self._resident)
         on_device = images.traceable or self._resident is not None
-        self._longest = chunks.steps_per_dispatch(self._schedule, on_device=on_device)
+        self._longest = chunks.steps_per_dispatch(self.schedule, on_device=on_device)
 
-        self._where = split_large(jax.eval_shape(self._first), replicated, self._schedule.shard_parameters_mib)
+        self._where = split_large(jax.eval_shape(self._first), replicated, self.schedule.shard_parameters_mib)
         self._batches_split = NamedSharding(split.mesh, PartitionSpec(None, *split.spec))
         # The state's memory becomes that of the next one.
         self._take: Any = jax.jit(
@@ -67,7 +72,7 @@ class Trainer:
             out_shardings=(self._where, replicated),
         )
         # The aggregate posterior of N training images has at most N components in a batch.
-        shown = min(self._schedule.evaluation_images, splits.train.size, splits.validation.size)
+        shown = min(self.schedule.evaluation_images, splits.train.size, splits.validation.size)
         validation = splits.validation.images(np.arange(shown, dtype=np.int32))
         self._validation = place(jnp.asarray(validation), replicated if shown % replicated.mesh.size else split)
 
@@ -88,7 +93,7 @@ class Trainer:
 
     def chunks(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """(end, batches) of the chunks that follow step `start`, see `training.chunks`."""
-        ends = chunks.chunk_ends(start, self._schedule, self._longest)
+        ends = chunks.chunk_ends(start, self.schedule, self._longest)
         return chunks.chunks(self._batches(start, distributed.shard()), start, ends, self._longest)
 
     def take(self, state: TrainState, batches: np.ndarray, count: int) -> tuple[TrainState, Metrics]:
@@ -107,14 +112,14 @@ class Trainer:
 
     def has_diverged(self, metrics: Metrics) -> bool:
         """Whether, at a step with these metrics, too many in a row had not been finite; waits for the step."""
-        return int(metrics["skipped_in_a_row"]) >= self._schedule.max_skipped_in_a_row
+        return int(metrics["skipped_in_a_row"]) >= self.schedule.max_skipped_in_a_row
 
     def report_divergence(self, state: TrainState, directory: pathlib.Path) -> str:
         """Keeps in `directory` what the newest steps that were not finite started from, and says what it was."""
         state = divergence.before_row(state)
         batch = place(next(self._batches(int(state.step), shard=(0, 1))), self._replicated)
         images = self._images.from_batch(batch, self._resident)
-        steps = self._schedule.max_skipped_in_a_row
+        steps = self.schedule.max_skipped_in_a_row
         return divergence.keep_for_reproduction(directory, state, images, self._keys[NOISE], self._recipe, steps=steps)
 
     def _first(self) -> TrainState:
@@ -131,7 +136,7 @@ class Trainer:
         return train_step(state, images, self._keys[NOISE], recipe=self._recipe)
 
     def _batches(self, start: int, shard: tuple[int, int]) -> Iterator[np.ndarray]:
-        schedule, seed = self._schedule, self._settings.seed
+        schedule, seed = self.schedule, self._settings.seed
         return data.batches(
             self._images, batch_size=schedule.batch_size, seed=seed, start=start, stop=schedule.steps, shard=shard
         )
