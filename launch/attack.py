@@ -226,7 +226,7 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
     folder, name = opened.path / "attacks", _name(objective, threat, options)
     unfinished = storage.Folder(folder / f".{name}")
     if unfinished.path.exists():
-        print(f"{unfinished.path} has unfinished work; what is of this attack is not done again")
+        print(f"{unfinished.path} has unfinished work; the parts that belong to this attack are reused")
     result = attacks.sweep(
         vae,
         sources,
@@ -309,7 +309,7 @@ def _solver(options: Options, threat: attacks.Threat) -> attacks.MakeSolver:
 
 
 def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options) -> str:
-    """Of the results' files: what makes another attack of it is in the name, so that neither overwrites the other."""
+    """The stem of the result files' names, which tells attacks apart, so that none overwrites another."""
     parts = [objective.name]
     if threat.name != "penalty":
         parts.append(threat.name)
@@ -346,7 +346,7 @@ def _pairs(
     elif _numbered(options):
         pairs = attacks.index_pairs(how, images.size)
     else:
-        raise ValueError(f"--pairs_by={how} is none of seed, label, all_labels, factor:NAME, or numbers as in 3-7,8-9")
+        raise ValueError(f"--pairs_by={how} must be seed, label, all_labels, factor:NAME, or numbers such as 3-7,8-9")
     sources, targets = (np.asarray(images.images(column)) for column in pairs.T)
     numbers = {"source_index": pairs[:, 0], "target_index": pairs[:, 1]}
     if images.labels is not None:
@@ -401,8 +401,8 @@ def _sootla(chosen: dict[str, Any]) -> dict[str, Any]:
     for name, kept in (("solver", changed["solver"] == "adam"), ("threat", "ball" not in changed.get("threat", ""))):
         if not kept:
             raise ValueError(
-                f"--attack=sootla is Adam's under the penalty lambda = 1, so --{name}={chosen[name]} does not go with "
-                "it; choose yours with --attack=latent --divergence=joint_l2"
+                f"--attack=sootla runs Adam with the penalty lambda = 1, so --{name}={chosen[name]} cannot be combined "
+                "with it; choose yours with --attack=latent --divergence=joint_l2"
             )
     return changed
 

@@ -56,7 +56,7 @@ class Options:
         checks.check_probability("risk", self.risk)
         if self.frozen_std and not self.empirical:
             raise ValueError(
-                "frozen_std is of margins by attack, and empirical is 0: give empirical the number of images to attack"
+                "frozen_std changes margins by attack, and empirical is 0: set it to the number of images to attack"
             )
 
     @property
@@ -104,7 +104,7 @@ class Functions(NamedTuple):
 
     @property
     def levels(self) -> list[Callable] | None:
-        """Of several layers, one function each, which reads the image itself."""
+        """One function for each of several layers, which reads the image itself."""
         return None if self.depth == 1 else [lambda x, below: self.level(self.features(x), below)] * self.depth
 
 

@@ -144,13 +144,13 @@ def _task(opened: run.Run, options: Options) -> Task:
     functions = certification.functions_of(vae)
     methods = _methods(opened, functions.depth, options)
     if left_out := [name for name in options.methods if name not in methods]:
-        print(f"{opened.path} has {_layers(functions.depth)}: without {', '.join(left_out)}")
+        print(f"{opened.path} has {_layers(functions.depth)}: left out {', '.join(left_out)}")
     part = run_data.unseen(opened, vae.likelihood.image_range, options.split)
     count = min(_IMAGES, part.size) if options.images is None else options.images
     if count > part.size:
         raise ValueError(f"there are {part.size} {options.split} images, not {count}; give --images={part.size}")
     if options.empirical > count:
-        raise ValueError(f"--empirical={options.empirical} is of the images certified, which are {count}")
+        raise ValueError(f"--empirical={options.empirical} is more than the {count} images that are certified")
     images = np.asarray(part.images(np.arange(count, dtype=np.int32)))
     names = [_file_name(method, options.norm) for method in methods]
     earlier = _earlier_certificates(opened.path / _of_split("certificates", options.split), step, names, count, options)
@@ -172,7 +172,7 @@ def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(name for name in options.methods if name in of_depth))
     if not chosen:
         raise ValueError(
-            f"{opened.path} has {_layers(depth)}, for which there is none of {', '.join(options.methods)}; there are "
+            f"{opened.path} has {_layers(depth)}, which {', '.join(options.methods)} cannot certify; possible are "
             f"{', '.join(of_depth)}"
         )
     return chosen
@@ -222,10 +222,10 @@ def _earlier_certificates(
         ):  # fmt: skip
             beside = "stays in margins.csv beside this" if same_question else "is left out of margins.csv"
             print(
-                f"{file} {'is replaced' if name in replaced else beside}: it is of {earlier.n} images at r = "
+                f"{file} {'is replaced' if name in replaced else beside}: it certifies {earlier.n} images at r = "
                 f"{earlier.reconstruction_radius:g}, risk {earlier.risk:g}, alpha {earlier.alpha:g}, "
-                f"{earlier.num_samples} draws; this is of {count} at r = {options.radius:g}, risk {options.risk:g}, "
-                f"alpha {options.alpha:g}, {options.samples} draws"
+                f"{earlier.num_samples} draws; this one {count} images at r = {options.radius:g}, "
+                f"risk {options.risk:g}, alpha {options.alpha:g}, {options.samples} draws"
             )
     return found
 
@@ -236,7 +236,9 @@ def _figures_folder(opened: Sequence[run.Run], output: str | pathlib.Path | None
             raise ValueError(f"--output={output} is a file; name a directory for the figures")
         return pathlib.Path(output)
     if len({one.path.absolute().parent for one in opened}) > 1:
-        raise ValueError("the runs are in different directories; say where the figures go with --output=DIRECTORY")
+        raise ValueError(
+            "the runs are in different directories; name a directory for the figures with --output=DIRECTORY"
+        )
     return (opened[0].path if len(opened) == 1 else opened[0].path.parent) / _of_split("figures", split)
 
 
@@ -244,7 +246,7 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     """Certifies one run, and writes each result as soon as there is one."""
     path, store = task.opened.path, task.unfinished
     if store.path.exists():
-        print(f"{store.path} has unfinished work; what is of this certification is not done again")
+        print(f"{store.path} has unfinished work; the parts that belong to this certification are reused")
     certificates = certification.certificates(task.functions, task.methods, task.images, options, store)
     _write_certificates(task, certificates, options)
     for certificate in certificates.values():

@@ -78,7 +78,7 @@ def read_record(file: pathlib.Path) -> dict[str, Any]:
     try:
         check(found, _RECORD, f"{file}")
     except ValueError as error:
-        raise ValueError(f"{error}; it is no evaluation: remove it") from error
+        raise ValueError(f"{error}; this is not an evaluation; remove the file") from error
     return found
 
 

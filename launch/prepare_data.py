@@ -43,7 +43,8 @@ def prepare(name: str, data_dir: str | None, manual_dir: str | None) -> None:
     print(f"to train on it: --config.data.name={name}{given}")
     for folder in done.leftovers:
         print(
-            f"left by a preparation that was cut short; nothing reads it, and unless one runs now, remove it: {folder}"
+            f"left by an interrupted preparation: {folder}; no command reads it, and it can be removed unless a "
+            "preparation is running"
         )
 
 

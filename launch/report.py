@@ -1,9 +1,9 @@
 """Shows runs, or a sweep, on one page: python launch/report.py --run=runs/A [--run=runs/B ...]
 or: python launch/report.py --sweep=runs/sweeps/NAME
 
-Reads what training, attacks, certificates and evaluation left; writes one self-contained HTML page of less than 10 MB,
-report.html in the run or the sweep's folder or, of several runs, in the directory that holds them. Of runs also
-figures/ beside it.
+Reads the results of training, attacks, certificates and evaluation. Writes one self-contained HTML page of less than
+10 MB, report.html: in the run or the sweep's folder, or for several runs in the directory that holds them. For runs it
+also writes figures/ beside the page.
 """
 
 import cli
@@ -86,8 +86,8 @@ def check_comparable(opened: Sequence[run.Run]) -> None:
         if other.image_shape != first.image_shape:
             sizes = [" x ".join(map(str, one.image_shape)) for one in (first, other)]
             raise ValueError(
-                f"{first.path} has images of {sizes[0]} and {other.path} of {sizes[1]}; distances in pixel units do "
-                "not compare between them, make one report for each"
+                f"{first.path} has images of {sizes[0]} and {other.path} of {sizes[1]}; distances in pixel units "
+                "cannot be compared between them; make one report for each"
             )
 
 
@@ -98,7 +98,7 @@ def _target(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pat
         return opened[0].path / "report.html"
     parents = {one.path.absolute().parent for one in opened}
     if len(parents) > 1:
-        raise ValueError("the runs are in different directories; say where the page goes with --output=PATH")
+        raise ValueError("the runs are in different directories; name a file for the page with --output=PATH")
     return opened[0].path.parent / "report.html"
 
 

@@ -94,7 +94,10 @@ def _results_of(opened: run.Run, folder: str) -> Iterator[tuple[pathlib.Path, Ma
 
 
 def _left_out(file: pathlib.Path, step: object, opened: run.Run) -> None:
-    print(f"left out: {file} is of step {step}, the model of step {opened.latest_step}; make it anew", file=sys.stderr)
+    print(
+        f"left out: {file} was made at step {step}, and the model is at step {opened.latest_step}; make it again",
+        file=sys.stderr,
+    )
 
 
 def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:

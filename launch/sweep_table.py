@@ -74,7 +74,7 @@ def _of_attack(name: str, file: pathlib.Path) -> dict[str, Any]:
 
 
 def _of_certificate(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Of a certificate; or of the upper bounds of margins, or of the least r that can be met."""
+    """Columns of a certificate, of the upper bounds of margins, or of the least r that can be met."""
     if name == "minimal_radius":
         return {"minimal_radius_median_l2": np.median(arrays["estimate"])}
     norm = str(arrays["norm"])

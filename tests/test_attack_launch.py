@@ -259,8 +259,8 @@ def test_a_solver_has_its_own_limit_of_iterations_until_it_is_given_another(laun
         (["--noaccumulate_gradients"], "--accumulate_gradients goes with --solver=adam"),
         (["--divergence=kl", "--attack=output_l2"], "--divergence goes with --attack=latent, not output_l2"),
         (["--through=mean"], "--through goes with --attack=maximum_damage, not latent"),
-        (["--attack=sootla", "--threat=l2_ball"], "penalty lambda = 1, so --threat=l2_ball does not go with it"),
-        (["--attack=sootla", "--solver=lbfgsb"], "so --solver=lbfgsb does not go with it"),
+        (["--attack=sootla", "--threat=l2_ball"], "penalty lambda = 1, so --threat=l2_ball cannot be combined with it"),
+        (["--attack=sootla", "--solver=lbfgsb"], "so --solver=lbfgsb cannot be combined with it"),
         (["--budgets=1,x"], "--budgets must be numbers with commas between them, got 1,x"),
     ],
 )
@@ -307,7 +307,7 @@ def test_an_interrupted_attack_goes_on(launcher, run_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs_by": "foo"}, "none of seed, label, all_labels, factor:NAME, or numbers"),
+        ({"pairs_by": "foo"}, "must be seed, label, all_labels, factor:NAME, or numbers"),
         ({"pairs_by": "factor:colour"}, "shape, scale, orientation, x, y"),
         ({"pairs_by": "3-3"}, "one image twice"),
         ({"name": "../elsewhere"}, "part of a file's name"),

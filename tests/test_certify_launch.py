@@ -217,8 +217,8 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
     chosen = ("spectral", "hierarchical")
     launcher.certify([one, two], launcher.Options(**QUICK, methods=chosen, empirical=3, minimal_radius=False))
     out = capsys.readouterr().out
-    assert f"{one} has 1 latent layer: without hierarchical" in out
-    assert f"{two} has 2 latent layers: without spectral" in out
+    assert f"{one} has 1 latent layer: left out hierarchical" in out
+    assert f"{two} has 2 latent layers: left out spectral" in out
     for path in (one, two):
         found = bounds.EmpiricalMargin.from_arrays(storage.read_npz(path / "certificates" / "empirical_margin.npz"))
         assert len(found.upper) == 3 == len(table(path, "empirical_margin"))
@@ -279,14 +279,14 @@ def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
     assert np.all(certificate(one, "lipschitz").radius > 0.0)
     launcher.certify(one, launcher.Options(**QUICK, methods=("camuto",), minimal_radius=False))
     assert {row["method"] for row in table(one, "margins")} == {*chosen, "camuto"}
-    assert "hybrid.npz stays in margins.csv beside this: it is of 1 images at r = 40" in capsys.readouterr().out
+    assert "hybrid.npz stays in margins.csv beside this: it certifies 1 images at r = 40" in capsys.readouterr().out
     # Margins at another r do not stand in one table.
     other = QUICK | {"radius": 60.0}
     launcher.certify(one, launcher.Options(**other, methods=("camuto",), minimal_radius=False))
     assert {row["reconstruction_radius_l2"] for row in table(one, "margins")} == {"60.0"}
     out = capsys.readouterr().out
-    assert "camuto.npz is replaced: it is of 3 images at r = 40" in out
-    assert "lipschitz.npz is left out of margins.csv: it is of 1 images at r = 40" in out and "at r = 60" in out
+    assert "camuto.npz is replaced: it certifies 3 images at r = 40" in out
+    assert "lipschitz.npz is left out of margins.csv: it certifies 1 images at r = 40" in out and "at r = 60" in out
 
 
 @pytest.mark.parametrize("kind", ["one", "two"])
@@ -378,7 +378,7 @@ def test_flags_become_options(launcher, command):
     ("kind", "options", "message"),
     [
         ("one", {"methods": ("spectra",)}, "unknown method spectra; there are camuto, spectral"),
-        ("one", {"methods": ("hierarchical",)}, "has 1 latent layer, for which there is none of hierarchical"),
+        ("one", {"methods": ("hierarchical",)}, "has 1 latent layer, which hierarchical cannot certify"),
         ("two", {"methods": ("spectral", "camuto")}, "has 2 latent layers, .* there are hierarchical"),
         ("one", {"methods": ("camuto",), "norm": "linf"}, "'camuto' has no bound for norm='linf'"),
         ("one", {"norm": "l1"}, "norm must be one of l2, linf"),
@@ -389,8 +389,8 @@ def test_flags_become_options(launcher, command):
         ("one", {"alpha": 1.0}, "alpha must lie strictly between 0 and 1"),
         ("two", {"risk": 0.0}, "risk must lie strictly between 0 and 1"),
         ("one", {"images": 10**6}, r"there are \d+ validation images, not 1000000; give --images="),
-        ("one", {"images": 3, "empirical": 4}, "--empirical=4 is of the images certified, which are 3"),
-        ("one", {"frozen_std": True}, "frozen_std is of margins by attack, and empirical is 0"),
+        ("one", {"images": 3, "empirical": 4}, "--empirical=4 is more than the 3 images that are certified"),
+        ("one", {"frozen_std": True}, "frozen_std changes margins by attack, and empirical is 0"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(launcher, runs, kind, options, message):
@@ -405,7 +405,9 @@ def test_bad_paths_are_refused_before_any_work(launcher, runs, one, tmp_path):
         launcher.certify([one, tmp_path / "missing"], options)
     with pytest.raises(ValueError, match="given twice"):
         launcher.certify([one, one], options)
-    with pytest.raises(ValueError, match="different directories; say where the figures go with --output=DIRECTORY"):
+    with pytest.raises(
+        ValueError, match="different directories; name a directory for the figures with --output=DIRECTORY"
+    ):
         launcher.certify([one, runs / "two"], options)
     with pytest.raises(ValueError, match="is a file; name a directory"):
         launcher.certify(one, options, one / "config.json")

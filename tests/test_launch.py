@@ -76,7 +76,7 @@ def test_results_of_an_earlier_step_are_not_shown_as_the_models(launch, smoke_ru
     shutil.rmtree(copy / "checkpoints" / "4")
     done = launch("launch/report.py", f"--run={copy}")
     for name in ("attacks/latent_kl_all.npz", "certificates/hierarchical.npz"):
-        assert f"left out: {copy / name} is of step 4, the model of step 2" in done.stderr
+        assert f"left out: {copy / name} was made at step 4, and the model is at step 2" in done.stderr
 
 
 def test_the_same_command_again_changes_nothing(launch, smoke_run):

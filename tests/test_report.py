@@ -384,7 +384,7 @@ def test_the_measures_of_an_evaluation(launcher, make_run) -> None:
     assert "elbo/elbo nats" in found and f"{text.MINUS}12.5" in found and "active units/active 1 3.00" in found
     assert "options" not in found
     storage.write_json(run / "evaluation.json", {"measures": []})
-    with pytest.raises(ValueError, match=r"evaluation\.json lacks step, skipped; .*it is no evaluation"):
+    with pytest.raises(ValueError, match=r"evaluation\.json lacks step, skipped; .*this is not an evaluation"):
         launcher.report([run])
 
 
@@ -528,7 +528,7 @@ def test_output_and_names(launcher, make_run, tmp_path: pathlib.Path) -> None:
     _, page = read(written)
     assert written == tmp_path / "new" / "page.html"
     assert "one/same" in page.text["summary"] and "two/same" in page.text["summary"]
-    with pytest.raises(ValueError, match="in different directories; say where the page goes"):
+    with pytest.raises(ValueError, match="in different directories; name a file for the page"):
         launcher.report([a, b])
     assert launcher.report([a, make_run("one/other")]) == tmp_path / "one" / "report.html"
     with pytest.raises(ValueError, match="is a directory; name the file"):
