@@ -296,7 +296,5 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
             if len(read) != len(part):
                 raise ValueError(f"{name!r} ends too early")
             part[:] = read
-        # To the end, where the checksum is compared.
-        opened.read(1)
     array = np.frombuffer(content, dtype) if declared else np.zeros(0, dtype)
     return array.reshape(shape, order="F" if in_columns else "C")

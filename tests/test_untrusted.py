@@ -54,6 +54,12 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, name):
     assert_refused(READERS[name], tmp_path / name)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="has no file whose size is not told")
+def test_a_file_that_does_not_tell_its_size_is_read_to_the_limit():
+    with pytest.raises(ValueError, match=r"/proc/self/maps is larger than .* MiB"):
+        untrusted.read_bytes("/proc/self/maps", largest=100)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -100,13 +106,14 @@ def test_a_last_line_cut_short_is_left_out_also_within_a_letter(tmp_path):
         b"a,\n1,2\n",
         b"a\n\xe9\n",
         b"a\n" + b"9" * 400 + b"\n",
+        b"a\n " + b"9" * 400 + b"\n",
         b"a\n1e999\n",
         b"a\n-1e999\n",
         b"a\n" + b"x" * 200_000 + b"\n",
         b'a\n"1\n',
         b"a\n\0\n",
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_tables_that_no_run_holds_are_refused(tmp_path, content):
     (tmp_path / "x.csv").write_bytes(content)
@@ -160,10 +167,10 @@ def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch)
         storage.read_npz(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize("kind", ["twice", "many", "lzma", "encrypted", "bit"])
+@pytest.mark.parametrize("kind", ["twice", "many", "lzma", "encrypted", "bit", "checksum"])
 def test_archives_that_numpy_does_not_write_are_refused(tmp_path, kind):
     path = tmp_path / "x.npz"
-    compression = zipfile.ZIP_LZMA if kind == "lzma" else zipfile.ZIP_STORED
+    compression = {"lzma": zipfile.ZIP_LZMA, "checksum": zipfile.ZIP_DEFLATED}.get(kind, zipfile.ZIP_STORED)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for number in range(1001 if kind == "many" else 1):
@@ -177,6 +184,8 @@ def test_archives_that_numpy_does_not_write_are_refused(tmp_path, kind):
         content[6] |= 1
     if kind == "bit":
         content[content.index(b"\0\0\0\0\0\0\0\0PK")] ^= 1
+    if kind == "checksum":
+        content[content.index(b"PK\x01\x02") + 16] ^= 1
     path.write_bytes(content)
     assert_refused(storage.read_npz, path)
 
