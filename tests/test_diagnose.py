@@ -49,6 +49,7 @@ def test_a_clean_sweep_has_no_flag_and_every_check_was_made():
         ("status", Status.MAX_ITERATIONS, (0, 1), "iteration_limit"),
         ("status", Status.MAX_EVALUATIONS, (0, 1), "iteration_limit"),
         ("status", Status.LINE_SEARCH_FAILED, (0, 1), "line_search_failed"),
+        ("status", Status.STOPPED_EARLY, (0, 1), "stopped_early"),
         ("status", Status.NON_FINITE, (0, 1), "non_finite"),
         ("start_objectives", 4.7, (0, 1, 1), "restart_improved"),
         ("start_objectives", 5.4, (0, 1, 0), "restart_improved"),

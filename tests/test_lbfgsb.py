@@ -8,7 +8,7 @@ import pytest
 
 from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
 from tests.reference.box_minimisation import scipy_lbfgsb
-from tests.reference.box_problems import PROBLEMS, rosenbrock, starts
+from tests.reference.box_problems import PROBLEMS, rosenbrock, starts, tanh_attack
 
 # The benchmark runs every problem with every history.
 CASES = [
@@ -57,6 +57,57 @@ def test_value_against_scipy_float32(name):
     assert np.all((state.status == Status.CONVERGED) | (state.status == Status.STALLED))
     assert np.median(excess) <= 0.03 and excess[0] <= 0.03
     assert np.mean(state.iter_num) <= 1.15 * np.mean([r.iterations for r in theirs])
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("problem", [(12, 1024, 64, 0.2, -8), (4, 784, 16, 0.15, -8)])
+def test_iterations_to_scipys_objective_do_not_depend_on_its_unit(problem, scale):
+    """As benchmarks.bench_lbfgsb_iterations, on its quickest problems; theirs is SciPy at its best unit, 1."""
+    fun, (lower, upper) = tanh_attack(*problem)
+    oracle = jax.jit(jax.value_and_grad(fun))
+    start = np.zeros(lower.size, np.float32)
+    theirs = scipy_lbfgsb(oracle, start, lower, upper, history_size=10, tol=1e-6, maxiter=500)
+    goal = 1.01 * theirs.value
+    solver = LBFGSB(fun, tol=1e-6 * scale, maxiter=500)
+    state = solver.init_state(start, (lower, upper), scale)
+    update = jax.jit(lambda x, s: solver.update(x, s, (lower, upper), scale))
+    params = state.target
+    while state.status == Status.RUNNING and state.value > scale * goal:
+        params, state = update(params, state)
+    assert state.value <= scale * goal
+    assert state.iter_num <= 1.3 * (1 + np.argmax(theirs.values <= goal))
+
+
+@pytest.mark.parametrize(("unit_f", "unit_x"), [(4.0**-20, 1.0), (4.0**20, 1.0), (1.0, 4.0**-6), (1.0, 4.0**6)])
+def test_iterates_do_not_depend_on_units(unit_f, unit_x):
+    def iterates(f, x):
+        solver = LBFGSB(lambda z: f * jnp.sum(jnp.cosh(jnp.arange(1.0, 9.0) * (z / x - 0.3)) + z / x), tol=0.0)
+        params, bounds = jnp.full(8, -0.5 * x), (-x, x)
+        state = solver.init_state(params, bounds)
+        for _ in range(12):
+            params, state = solver.update(params, state, bounds)
+            yield np.asarray(params) / x
+
+    for ours, reference in zip(iterates(unit_f, unit_x), iterates(1.0, 1.0), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_step_goes_an_eighth_across_and_its_pair_is_kept_once_it_tells_the_curvature():
+    solver = LBFGSB(lambda x: -jnp.sum(jnp.arange(1.0, 4.0) * x) + 0.05 * jnp.sum(jnp.square(x)), tol=1e-3)
+    bounds = (-2.0, 2.0)
+    params = jnp.full(3, -2.0)
+    state = solver.init_state(params, bounds)
+    first = solver.update(params, state, bounds)
+    # An eighth of 4 for the largest gradient, 3.2, and in proportion for the others, 1.2 and 2.2.
+    np.testing.assert_allclose(first.params, -2.0 + np.array([1.2, 2.2, 3.2]) / 6.4, rtol=1e-5)
+    assert first.state.memory.num_updates == 0, "the slope has fallen by 2 % only"
+    np.testing.assert_allclose(first.state.memory.theta, state.memory.theta / 4.0)
+    bowl = LBFGSB(lambda x: jnp.sum(jnp.square(x - 1.5)), tol=1e-3)
+    for start, kept in ((0.0, 0), (0.75, 1)):  # of the slope a step of 1/2 takes a third and two thirds
+        params = jnp.full(3, start)
+        step = bowl.update(params, bowl.init_state(params, bounds), bounds)
+        np.testing.assert_allclose(step.params, start + 0.5, rtol=1e-6)
+        assert step.state.memory.num_updates == kept
 
 
 def _attack(size=1024, hidden=64, codes=16):
@@ -170,6 +221,14 @@ def test_statuses():
     params, state = run(lambda x: rosenbrock(x) + 10.0, tol=0.0, maxiter=500)
     assert state.status == Status.STALLED, "converged as far as rounding shows"
     np.testing.assert_allclose(params, 1.0, atol=0.01)
+    _, state = run(lambda x: jnp.sum(jnp.square(x - 0.2)) + 1e4, start=0.2 + 1e-3, tol=0.0)
+    assert state.status == Status.STALLED and state.iter_num == 0, "nothing that float32 shows is left to gain"
+    # Along the valley of a kink the objective still falls, but steepest descent only crosses it.
+    kink = LBFGSB(lambda x: 10.0 * jnp.abs(x[0] - x[1]) + jnp.sum(jnp.square(x + 0.5)), tol=0.0)
+    _, state = kink.run(jnp.asarray([0.5, -0.3, 0.2, 0.9]), (-1.0, 1.0))
+    assert state.status == Status.STOPPED_EARLY and state.iter_num > 0
+    _, state = run(lambda x: rosenbrock(x) + 10.0, ftol=1e-3)
+    assert state.status == Status.STOPPED_EARLY, "a further decrease was not asked for"
     # A gradient of the wrong sign: no step along it decreases the objective.
     wrong = LBFGSB(lambda x: (jnp.sum(x**2), -2.0 * x), value_and_grad=True)
     params, state = wrong.run(jnp.full(4, 0.5), (-1.0, 1.0))

@@ -203,7 +203,7 @@ def test_signs_of_weakness_stand_in_a_table(launcher, make_run) -> None:
     assert f"beaten by another budget {MEANING['beaten_by_another_budget']} 8 % 0 %" in trust
     # 8 % of one model's are too few to warn of.
     assert "Weak attacks: 25 % of those on b show a sign of weakness." in trust
-    assert "not found: iteration limit, line search failed, non finite, zero gradient, random objective, " in trust
+    assert "not found: iteration limit, line search failed, stopped early, non finite, zero gradient, random " in trust
     assert "Not checked" not in trust
     _, page = read(launcher.report([a]))
     assert f"Not checked: {NOT_CHECKED['restart_improved']}" in section(page, "trust")

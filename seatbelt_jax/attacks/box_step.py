@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from seatbelt_jax.attacks import compact_hessian
-from seatbelt_jax.attacks.arithmetic import l2_norm, power_of_two
+from seatbelt_jax.attacks.arithmetic import power_of_two
 from seatbelt_jax.attacks.box import Box, inward_gradient
 from seatbelt_jax.attacks.compact_hessian import CompactHessian, Memory
 
@@ -17,16 +17,22 @@ from seatbelt_jax.attacks.compact_hessian import CompactHessian, Memory
 # powers of 4, then nine points around the best of them and short of its neighbours.
 _COARSE = tuple(4.0**k for k in range(-3, 5))
 _FINE = tuple(4.0 ** (k / 4.5) for k in range(-4, 5))
+# The longest move of a variable by the step of an empty memory, as a share of the widest bounds.
+_FIRST_REACH = 0.125
 
 
 def steepest_curvature(x: Float[Array, "n"], gradient: Float[Array, "n"], box: Box) -> Float[Array, ""]:
-    """The theta of an empty memory: a steepest descent step no longer than 1, nor than the gradient.
+    """The theta of an empty memory: a steepest descent step moves one variable an eighth of the box, and no other more.
 
-    But as long as what x's rounding leaves of it, a square root of the type's epsilon.
+    The variable of the largest gradient moves by an eighth of the widest finite bounds, or by 1/4 where none are
+    finite. So the step does not depend on the units of the objective or of the variables. `benchmarks.
+    bench_lbfgsb_iterations` compares it with other first steps.
     """
-    norm = l2_norm(inward_gradient(x, gradient, box))
-    seen = norm / jnp.sqrt(jnp.finfo(x.dtype).eps)
-    return jnp.maximum(norm, jnp.where(norm > 0.0, jnp.minimum(seen, 1.0), 1.0))
+    largest = jnp.max(jnp.abs(inward_gradient(x, gradient, box)), initial=0.0)
+    width = box.upper - box.lower
+    width = jnp.max(jnp.where(jnp.isfinite(width), width, 0.0), initial=0.0)
+    theta = largest / jnp.where(width > 0.0, _FIRST_REACH * width, 2.0 * _FIRST_REACH)
+    return jnp.where(theta > 0.0, theta, 1.0)
 
 
 def _cauchy_step(

@@ -21,6 +21,7 @@ _OBJECTIVE_ROUNDING = 1e-4
 MEANING = {
     "iteration_limit": "the solver stopped at the iteration limit; more iterations may find a stronger attack",
     "line_search_failed": "the line search failed",
+    "stopped_early": "the solver stopped where a further decrease was due, but no step of its line search found one",
     "non_finite": "the model returned a value that is not finite",
     "restart_improved": "a restart found an attack more than 5 % stronger than the first start",
     "zero_gradient": "the gradient is zero at the start",
@@ -89,6 +90,7 @@ def diagnose(result: AttackResult, *, by: float = 0.05) -> Diagnosis:
     flags = {
         "iteration_limit": np.isin(result.status, (Status.MAX_ITERATIONS, Status.MAX_EVALUATIONS)),
         "line_search_failed": result.status == Status.LINE_SEARCH_FAILED,
+        "stopped_early": result.status == Status.STOPPED_EARLY,
         # Also where another start has saved the attack.
         "non_finite": (result.status == Status.NON_FINITE) | ~np.isfinite(objective) | ~np.isfinite(first),
         "restart_improved": _improves(best_other, first, result, by),

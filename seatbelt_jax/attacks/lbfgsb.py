@@ -6,6 +6,8 @@ Extends `jaxopt.LBFGSB` (0.8.5), keeping its interface and replacing its step. W
 - the generalised Cauchy point and the subspace step are a fixed number of dense passes, and the subspace step is
   projected onto the box instead of cut at the first bound it meets (`box_step`; Morales and Nocedal 2011);
 - the line search is carried in the state, one trial per `update`, so under `jax.vmap` no lane waits for another's;
+- the first step is as long as the box suggests (`box_step.steepest_curvature`), and grows until the slope tells of the
+  objective's curvature: the first pair shapes the whole run;
 - each lane has a `Status`, and an update leaves a finished lane as it is.
 """
 
@@ -30,6 +32,10 @@ from seatbelt_jax.attacks.solver import all_finite, first_status, select
 
 __all__ = ["LBFGSB", "LBFGSBState", "Status"]
 
+# The share of its slope that a first step must take away before its pair is kept, and what it grows by until then.
+_TELLING_FALL = 0.5
+_GROWTH = 4.0
+
 
 @dataclasses.dataclass(eq=False)
 class LBFGSB(jaxopt.LBFGSB):
@@ -45,7 +51,7 @@ class LBFGSB(jaxopt.LBFGSB):
     Attributes:
       maxiter: accepted iterations at most.
       tol: CONVERGED when the largest entry of P(x - g) - x is at most this.
-      ftol: STALLED when (f_k - f_{k+1}) / max(|f_k|, |f_{k+1}|, 1) is at most this: SciPy's `ftol`.
+      ftol: STOPPED_EARLY when (f_k - f_{k+1}) / max(|f_k|, |f_{k+1}|, 1) is at most this: SciPy's `ftol`.
       maxls: trials of one line search at most.
       max_evaluations: evaluations at most; None means maxiter * maxls + 1.
       history_size: pairs kept.
@@ -166,16 +172,18 @@ class LBFGSB(jaxopt.LBFGSB):
         value, aux, trial_grad = self._evaluate(unravel(trial), args, kwargs)
         trial_gradient, _ = ravel_pytree(trial_grad)
         finite = all_finite(value, trial_gradient)
-        decreased = line_search.sufficient_decrease(step, value, state.value, slope)
+        end_slope = direction @ trial_gradient
+        decreased = line_search.sufficient_decrease(step, value, state.value, slope) & (value < state.value)
         accepted = running & finite & decreased
         rejected = running & ~accepted
 
-        shorter = line_search.backtrack(step, value, direction @ trial_gradient, state.value, slope)
+        shorter = line_search.backtrack(step, value, end_slope, state.value, slope)
         num_trials = state.num_trials + rejected.astype(jnp.int32)
         # A predicted decrease below the objective's rounding cannot be seen: further trials are wasted.
         rounding = 4.0 * eps * jnp.abs(state.value)
         lost = -shorter * slope <= rounding
         exhausted = rejected & (lost | (num_trials >= self.maxls))
+        settled = lost & line_search.consistent(step, value, end_slope, state.value, slope, rounding)
         was_steepest = memory.num_updates == 0
         # The next search goes down the projected gradient, as long as the latest curvature allows.
         memory = compact_hessian.forget(memory, memory.theta, exhausted)
@@ -186,11 +194,14 @@ class LBFGSB(jaxopt.LBFGSB):
         scaled_s, scaled_y = s / unit_s, y / unit_g
         curvature = scaled_s @ scaled_y
         convex = curvature > eps * (jnp.abs(scaled_s) @ jnp.abs(gradient / unit_g))
-        memory = compact_hessian.push(memory, s, y, accepted & convex)
+        # The first step was too short to tell the curvature of where the minimum lies.
+        too_short = was_steepest & (step == 1.0) & (end_slope < (1.0 - _TELLING_FALL) * slope)
+        telling = convex & ~too_short
+        memory = compact_hessian.push(memory, s, y, accepted & telling)
         if self.use_gamma:
-            # Where the objective bends down, dare four times the step next time.
+            # Where the pair tells nothing, dare four times the step next time.
             gamma = (scaled_y @ scaled_y) / curvature * (unit_g / unit_s)
-            theta = jnp.where(convex, gamma, memory.theta / 4.0)
+            theta = jnp.where(telling, gamma, memory.theta / _GROWTH)
             memory = memory._replace(theta=jnp.where(accepted, theta, memory.theta))
 
         iter_num = state.iter_num + accepted.astype(jnp.int32)
@@ -200,9 +211,10 @@ class LBFGSB(jaxopt.LBFGSB):
         status = first_status(
             (~running, state.status),
             (accepted & (error <= self.tol), Status.CONVERGED),
-            (accepted & (state.value - value <= self.ftol * scale), Status.STALLED),
+            (accepted & (state.value - value <= self.ftol * scale), Status.STOPPED_EARLY),
             (exhausted & (-slope <= rounding), Status.STALLED),
-            (exhausted & was_steepest & lost & (iter_num > 0), Status.STALLED),
+            (exhausted & was_steepest & settled, Status.STALLED),
+            (exhausted & was_steepest & (iter_num > 0), Status.STOPPED_EARLY),
             (exhausted & was_steepest, Status.LINE_SEARCH_FAILED),
             (accepted & (iter_num >= self.maxiter), Status.MAX_ITERATIONS),
             (num_fun_eval >= self._evaluation_limit, Status.MAX_EVALUATIONS),

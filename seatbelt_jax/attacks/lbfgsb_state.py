@@ -13,11 +13,12 @@ class Status(enum.IntEnum):
 
     RUNNING = 0
     CONVERGED = 1  # the projected gradient's largest entry is at most tol
-    STALLED = 2  # the last decrease of the objective was at most ftol, or is lost in rounding
-    LINE_SEARCH_FAILED = 3  # no decrease along the projected gradient either, though one was due
+    STALLED = 2  # the decrease that the next step promises is below the objective's rounding: an end
+    LINE_SEARCH_FAILED = 3  # no decrease along the projected gradient from the start, though one was due
     MAX_ITERATIONS = 4
     MAX_EVALUATIONS = 5
     NON_FINITE = 6  # the objective or its gradient is not finite, at the start or, by Adam, later
+    STOPPED_EARLY = 7  # the last decrease was at most ftol, or the next one was due and did not come
 
 
 class LBFGSBState(NamedTuple):

@@ -19,6 +19,18 @@ def sufficient_decrease(
     return value <= start_value + SUFFICIENT_DECREASE * step * start_slope
 
 
+def consistent(
+    step: Float[Array, ""],
+    value: Float[Array, ""],
+    slope: Float[Array, ""],
+    start_value: Float[Array, ""],
+    start_slope: Float[Array, ""],
+    rounding: Float[Array, ""],
+) -> Bool[Array, ""]:
+    """Whether both slopes account for the change of value, up to the rounding: no kink, no wrong gradient."""
+    return jnp.abs(value - start_value - 0.5 * step * (start_slope + slope)) <= rounding
+
+
 def backtrack(
     step: Float[Array, ""],
     value: Float[Array, ""],

@@ -85,8 +85,8 @@ class ProjectedGradient:
 
     Values may rise from one iterate to the next. `params` and the state's value are therefore the best iterate's at
     any time; the current one is in the state. A search that would end at a worse point than the best (CONVERGED,
-    STALLED, LINE_SEARCH_FAILED) goes on from the best instead, from where no value exceeds it: so these three
-    speak of the params returned.
+    STALLED, STOPPED_EARLY, LINE_SEARCH_FAILED) goes on from the best instead, from where no value exceeds it: so
+    these four speak of the params returned.
 
     `init_state(params, region, *args)`, `update(params, state, region, *args)` and `run(params, region, *args)`: params
     is one image, region an `L2Ball` or bounds (lower, upper), *args are handed to the objective. A start outside of
@@ -182,12 +182,12 @@ class ProjectedGradient:
 
         # A change below the objective's rounding cannot be seen.
         rounding = 4.0 * eps * jnp.abs(state.current.value)
-        shorter = line_search.backtrack(
-            step, trial.value, jnp.sum(direction * trial.gradient), state.current.value, slope
-        )
+        end_slope = jnp.sum(direction * trial.gradient)
+        shorter = line_search.backtrack(step, trial.value, end_slope, state.current.value, slope)
         num_trials = state.num_trials + rejected.astype(jnp.int32)
         lost = -shorter * slope <= rounding
         exhausted = rejected & (lost | (num_trials >= self.maxls))
+        settled = lost & line_search.consistent(step, trial.value, end_slope, state.current.value, slope, rounding)
         # P(x - alpha g) bends along the region's border: a shorter alpha may descend where no shorter step did.
         shorten = exhausted & ~state.shortened & (-slope > rounding)
         history = state.history.at[iter_num % self.history_size].set(trial.value)
@@ -205,8 +205,9 @@ class ProjectedGradient:
         ended = first_status(
             (converged, Status.CONVERGED),
             (level, Status.STALLED),
+            (exhausted & ~shorten & ((-slope <= rounding) | settled), Status.STALLED),
             # At the very first step, no decrease where one was due means a wrong gradient.
-            (exhausted & ~shorten & ((-slope <= rounding) | (lost & (iter_num > 0))), Status.STALLED),
+            (exhausted & ~shorten & (iter_num > 0), Status.STOPPED_EARLY),
             (exhausted & ~shorten, Status.LINE_SEARCH_FAILED),
         )
         resume = running & (ended != Status.RUNNING) & (current.value > best.value + rounding)

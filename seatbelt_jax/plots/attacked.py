@@ -16,7 +16,8 @@ _WEAK = 0.1
 
 _ENDINGS = {
     "converged": "finished: no direction that is allowed improves the attack",
-    "stalled": "finished: the last gain is lost in rounding",
+    "stalled": "finished: the gain that a further step promises is lost in rounding",
+    "stopped_early": "stopped: a further gain was due, but no step found it",
     "line_search_failed": "stopped: no step along the gradient improves the attack",
     "max_iterations": "cut short: the iterations ran out; more may give a stronger attack",
     "max_evaluations": "cut short: the evaluations ran out; more may give a stronger attack",

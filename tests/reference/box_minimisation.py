@@ -12,13 +12,14 @@ class Outcome(NamedTuple):
     evaluations: int
     value: float
     x: np.ndarray
+    values: np.ndarray  # after each iteration
 
 
 def scipy_lbfgsb(
     value_and_grad: Callable,
     start: np.ndarray,
-    lower: float,
-    upper: float,
+    lower: float | np.ndarray,
+    upper: float | np.ndarray,
     *,
     history_size: int,
     tol: float,
@@ -30,15 +31,17 @@ def scipy_lbfgsb(
         value, gradient = value_and_grad(x.astype(start.dtype))
         return float(value), np.asarray(gradient, np.float64)
 
+    values = []
     result = scipy.optimize.minimize(
         fun,
         np.asarray(start, np.float64),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(lower, upper)] * start.size,
+        bounds=scipy.optimize.Bounds(np.broadcast_to(lower, start.shape), np.broadcast_to(upper, start.shape)),
+        callback=lambda intermediate_result: values.append(float(intermediate_result.fun)),
         options={"maxcor": history_size, "gtol": tol, "ftol": 0.0, "maxiter": maxiter, "maxfun": 50 * maxiter},
     )
-    return Outcome(result.nit, result.nfev, float(result.fun), result.x)
+    return Outcome(result.nit, result.nfev, float(result.fun), result.x, np.asarray(values))
 
 
 def bfgs_matrix(theta: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Box-constrained problems that the solver's tests and benchmark share."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,6 +34,25 @@ def smooth_code_distance(size=4096):
         return 50.0 * jnp.sum(jnp.square(distance)) + jnp.sum(pull)
 
     return fun
+
+
+def tanh_attack(seed, size, codes, share_white, log2_penalty):
+    """An attack on a random tanh encoder, as a function of the distortion: sources of black and white pixels.
+
+    Returns:
+      fun(distortion, scale), its value times the scale; and the bounds of the distortion.
+    """
+    keys = jax.random.split(jax.random.key(seed), 3)
+    source = np.where(jax.random.bernoulli(keys[0], share_white, (size,)), 1.0, -1.0)
+    features = np.asarray(jax.random.normal(keys[1], (codes, size), np.float32) / np.sqrt(size))
+    target = np.asarray(jnp.tanh(jax.random.normal(keys[2], (codes,), np.float32)))
+
+    def fun(d, scale=1.0):
+        code = jnp.tanh(jnp.asarray(features, d.dtype) @ (jnp.asarray(source, d.dtype) + d))
+        distance = jnp.sum(jnp.square(code - 0.9 * jnp.asarray(target, d.dtype)))
+        return scale * (distance + 2.0**log2_penalty * jnp.sqrt(jnp.sum(jnp.square(d)) + 1e-12))
+
+    return fun, (-1.0 - source, 1.0 - source)
 
 
 def starts(kind, size, lower, upper, count):
