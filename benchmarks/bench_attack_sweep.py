@@ -78,9 +78,9 @@ class Attacks:
         return Problem(self.sources[pair], goal, self.penalties[column].astype(np.float32), aims)
 
 
-def trained(train_steps: int) -> tuple[vae.VAE, data.Dataset]:
+def trained(train_steps: int, variant: str = "") -> tuple[vae.VAE, data.Dataset]:
     """The model of configs/sprites_vae.py after some steps of 128 images: an encoder that has learnt something."""
-    config = sprites_vae.get_config().to_dict()
+    config = sprites_vae.get_config(variant).to_dict()
     steps = {"steps": train_steps, "evaluate_every": train_steps, "checkpoint_every": train_steps}
     config["train"] |= {**steps, "batch_size": 128}
     likelihood = models.make_likelihood(config["model"])
@@ -97,18 +97,18 @@ def opened(path: str) -> tuple[vae.VAE, data.Dataset]:
     return model, data.load(found.config["data"], model.likelihood.image_range).validation
 
 
-def prepare(model: vae.VAE, images: data.Dataset, pairs: int, penalties: int) -> Attacks:
-    objective, threat = attacks.latent(model), attacks.Penalty(attacks.penalty_grid(penalties))
+def prepare(objective: attacks.Objective, threat: attacks.Penalty, images: data.Dataset, pairs: int) -> Attacks:
+    """Pairs of images under all penalties of the threat."""
     chosen = attacks.random_pairs(pairs, images.size, seed=0)
     sources, targets = (np.asarray(images.images(chosen[:, k]), np.float32) for k in (0, 1))
     goals = measure.in_batches(jax.jit(objective.prepare), sources, targets)
-    box = model.likelihood.image_range
+    box = images.image_range
     descent = measure.l2_norms(measure.allowed_descent(objective, sources, goals, box))
 
     def fun(image: Any, problem: Problem) -> Any:
         return objective.distance(image, problem.goal) + threat.cost(image - problem.source, problem.penalty)
 
-    at_source = np.repeat(measure.make_distances(objective, goals)(sources[:, None]), penalties)
+    at_source = np.repeat(measure.make_distances(objective, goals)(sources[:, None]), threat.budgets.size)
     moving = np.flatnonzero(descent[:, None] > threat.budgets)
     return Attacks(fun, box, sources, goals, threat.budgets, at_source, moving)
 
@@ -172,7 +172,8 @@ def main() -> None:
 
     model, images = opened(flags.run) if flags.run else trained(flags.train_steps)
     lanes_at_once = flags.lanes or default_lanes_at_once(model.image_shape)
-    these = prepare(model, images, flags.pairs, flags.penalties)
+    threat = attacks.Penalty(attacks.penalty_grid(flags.penalties))
+    these = prepare(attacks.latent(model), threat, images, flags.pairs)
     settings = {"history_size": HISTORY, "tol": TOL}
     seconds, values, evaluations = by_lanes(
         these, LBFGSB(these.fun, maxiter=flags.iterations, **settings), lanes_at_once

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from benchmarks import bench_attack_sweep, bench_data, bench_train_step, hardware
 from benchmarks.bench_train_step import Row
 from configs import celeba_seatbelt, sprites_beta_tcvae
-from seatbelt_jax import data, models
+from seatbelt_jax import attacks, data, models
 from seatbelt_jax.attacks import LBFGSB
 
 torch_is_here = importlib.util.find_spec("torch") is not None
@@ -95,7 +95,8 @@ def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     model = models.build({"latent_sizes": (2,), "network": "mlp", "widths": (8,), "batch_norm": False}, (8, 8, 1))
     vae = model.bind(model.init(jax.random.key(0)))
     images = data.load({"name": "sprites", "image_size": 8}, vae.likelihood.image_range).validation
-    these = bench_attack_sweep.prepare(vae, images, pairs=2, penalties=5)
+    threat = attacks.Penalty(attacks.penalty_grid(5))
+    these = bench_attack_sweep.prepare(attacks.latent(vae), threat, images, pairs=2)
     assert these.number == 10 and 0 < these.moving.size < 10
     solver = LBFGSB(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
     _, ours, our_evaluations = bench_attack_sweep.by_lanes(these, solver, lanes_at_once=4)

@@ -13,6 +13,7 @@ class Outcome(NamedTuple):
     value: float
     x: np.ndarray
     values: np.ndarray  # after each iteration
+    evaluations_until: np.ndarray  # the end of each iteration
 
 
 def scipy_lbfgsb(
@@ -26,22 +27,30 @@ def scipy_lbfgsb(
     maxiter: int,
 ) -> Outcome:
     """SciPy's L-BFGS-B without its own stopping rule on decreases (ftol=0)."""
+    values, evaluations, evaluations_until = [], 0, []
 
     def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal evaluations
+        evaluations += 1
         value, gradient = value_and_grad(x.astype(start.dtype))
         return float(value), np.asarray(gradient, np.float64)
 
-    values = []
+    def iterated(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        values.append(float(intermediate_result.fun))
+        evaluations_until.append(evaluations)
+
     result = scipy.optimize.minimize(
         fun,
         np.asarray(start, np.float64),
         jac=True,
         method="L-BFGS-B",
         bounds=scipy.optimize.Bounds(np.broadcast_to(lower, start.shape), np.broadcast_to(upper, start.shape)),
-        callback=lambda intermediate_result: values.append(float(intermediate_result.fun)),
+        callback=iterated,
         options={"maxcor": history_size, "gtol": tol, "ftol": 0.0, "maxiter": maxiter, "maxfun": 50 * maxiter},
     )
-    return Outcome(result.nit, result.nfev, float(result.fun), result.x, np.asarray(values))
+    return Outcome(
+        result.nit, result.nfev, float(result.fun), result.x, np.asarray(values), np.asarray(evaluations_until)
+    )
 
 
 def bfgs_matrix(theta: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
