@@ -210,6 +210,14 @@ def test_damage_beside_the_parameters_leaves_the_model(kind, tmp_path):
     assert saved_steps(directory) == {1}
 
 
+def test_digests_of_nothing_say_nothing(tmp_path):
+    variables, optimizer = state(0.1)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, variables=variables, training=optimizer)
+        (tmp_path / "1" / "digests.json").write_text("{}")
+        chex.assert_trees_all_equal(checkpoints.load_variables(1, state()[0]), variables)
+
+
 def test_what_others_put_beside_the_checkpoints_stands_in_the_way_of_nothing(tmp_path):
     directory = tmp_path / "checkpoints"
     variables, optimizer = state(0.1)

@@ -61,12 +61,12 @@ def test_ctrl_c_at_any_time_is_one_line(launcher, seconds, tmp_path):
     assert len(errors.strip().splitlines()) == 1 and errors.startswith("\ninterrupted")
 
 
-def _start(body, redirect="", before=""):
+def _start(body, redirect="", before="", setup=""):
     program = (
         f"import sys\nsys.path.insert(0, 'launch')\nimport cli\n{before}\ndef main():\n    {body}\ncli.start(main)"
     )
     return subprocess.run(
-        ["bash", "-c", f'"$0" -c "$1" {redirect}', sys.executable, program],
+        ["bash", "-c", f'{setup}"$0" -c "$1" {redirect}', sys.executable, program],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -92,6 +92,12 @@ def test_ctrl_c_where_python_drops_exceptions_is_not_lost(press):
     found = _start(f"{press}; time.sleep(20); print('to the end')", before=_SWALLOWED)
     assert (found.returncode, found.stdout) == (130, "")
     assert found.stderr.startswith("\ninterrupted; what is on disk is whole") and found.stderr.count("\n") == 2
+
+
+def test_what_a_script_starts_in_the_background_goes_on_after_ctrl_c():
+    before = "import signal"
+    found = _start("signal.raise_signal(signal.SIGINT); print('to the end')", "", before, setup="trap '' INT; ")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "to the end\n", "")
 
 
 def test_ctrl_c_that_a_library_catches_still_shows_in_the_exit_status():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from seatbelt_jax.data import mat_file
 from seatbelt_jax.data.mat_file import MatFile
 from tests.local_files import load, noise
 
@@ -61,3 +62,20 @@ def test_a_claim_of_a_huge_array_is_refused_before_memory_is_taken(tmp_path):
     file.write_bytes(content.replace(shape, struct.pack("<3i", 2**31 - 1, 2**31 - 1, 2**31 - 1)))
     with pytest.raises(ValueError, match=r"a\.mat .* has not as many numbers as its shape"):
         load(f"mat:{file}", image_size=4)
+
+
+def test_memory_is_asked_for_before_an_array_is_decompressed(tmp_path, monkeypatch):
+    def full(size, what):
+        raise MemoryError(f"{size} bytes for {what}")
+
+    scipy.io.savemat(tmp_path / "a.mat", {"images": np.zeros((9, 40, 40), np.uint8)}, do_compression=True)
+    monkeypatch.setattr(mat_file, "check_memory", full)
+    with pytest.raises(MemoryError, match=r"^144\d\d bytes for the array 'images' of .*a\.mat"):
+        MatFile(tmp_path / "a.mat")["images"]
+
+
+def test_an_array_compressed_beyond_belief_is_refused_at_opening(tmp_path, monkeypatch):
+    scipy.io.savemat(tmp_path / "a.mat", {"images": np.zeros((9, 40, 40), np.uint8)}, do_compression=True)
+    monkeypatch.setattr(mat_file, "_LARGEST_RATIO", 2)
+    with pytest.raises(ValueError, match=r"a\.mat .*impossible size"):
+        MatFile(tmp_path / "a.mat")

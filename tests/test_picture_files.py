@@ -119,6 +119,12 @@ def test_skipping_keeps_labels_with_their_pictures(tmp_path):
     np.testing.assert_array_equal(labels, [0, 1, 1, 2, 2])
 
 
+def test_a_picture_that_cannot_be_reached_is_not_called_damaged(pictures):
+    (pictures / "gone.png").unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        picture_files.read(pictures / "gone.png", 1)
+
+
 def test_decompression_bombs_are_refused(pictures, monkeypatch):
     save(pictures / "big.png", flat(0, (20, 20)))
     for limit in (300, 100):  # Pillow warns of the first and refuses the second
