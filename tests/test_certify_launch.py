@@ -379,7 +379,7 @@ def test_flags_become_options(launcher, command):
     [
         ("one", {"methods": ("spectra",)}, "unknown method spectra; there are camuto, spectral"),
         ("one", {"methods": ("hierarchical",)}, "has 1 latent layer, which hierarchical cannot certify"),
-        ("two", {"methods": ("spectral", "camuto")}, "has 2 latent layers, .* there are hierarchical"),
+        ("two", {"methods": ("spectral", "camuto")}, "has 2 latent layers, .* possible are hierarchical"),
         ("one", {"methods": ("camuto",), "norm": "linf"}, "'camuto' has no bound for norm='linf'"),
         ("one", {"norm": "l1"}, "norm must be one of l2, linf"),
         ("two", {"norm": "l1"}, "norm must be one of l2, linf"),
