@@ -70,12 +70,22 @@ class Program:
 
 
 def is_value(function: Callable) -> bool:
-    """Whether the function is a pytree, such as a `Program` or a `jax.tree_util.Partial`, and no leaf of one."""
-    return not jax.tree_util.all_leaves([function])
+    """Whether the function is a pytree of arrays, such as a `Program` or a `jax.tree_util.Partial`, and no leaf of one.
+
+    One with other leaves, or a structure without a hash, is none: jitted functions would refuse it.
+    """
+    leaves, structure = jax.tree.flatten(function)
+    if not all(isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves):
+        return False
+    try:
+        hash(structure)
+    except TypeError:
+        return False
+    return True
 
 
 def as_value(function: Callable, *examples: Any) -> Callable:
-    """The function as a pytree that jitted functions take as an argument; a pytree is returned as it is."""
+    """The function as a pytree that jitted functions take as an argument; itself where it is one."""
     return function if is_value(function) else trace(function, *examples)
 
 

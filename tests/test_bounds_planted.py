@@ -7,6 +7,7 @@ import pytest
 
 from seatbelt_jax import bounds
 from seatbelt_jax.bounds.evidence import gather
+from seatbelt_jax.bounds.functions import one_layer
 from seatbelt_jax.gaussian import DiagonalGaussian
 
 PICTURE = np.array([[0.3, -0.2, 0.5]], np.float32)
@@ -150,9 +151,8 @@ def evidence():
         "decode_batch": 64, "chunk_size": 4, "progress": False,
     }  # fmt: skip
     pictures = np.zeros((800, 3), np.float32)
-    return list(
-        gather(lambda x: DiagonalGaussian(0.1 * x, jnp.zeros(3)), identity, pictures.__getitem__, 800, **settings)
-    )
+    model = one_layer(lambda x: DiagonalGaussian(0.1 * x, jnp.zeros(3)), identity, pictures)
+    return list(gather(*model, pictures.__getitem__, 800, **settings))
 
 
 def test_what_is_chosen_by_pilot_draws_is_not_certified_by_them():

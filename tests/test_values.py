@@ -93,6 +93,14 @@ def test_a_value_stays_what_it_is():
     assert program.as_value(function, jnp.ones(2)) is function
 
 
+@pytest.mark.parametrize("other", [jax.nn.relu, 2])
+def test_pytrees_of_more_than_arrays_are_traced(other):
+    function = jax.tree_util.Partial(lambda what, x: what(x) if callable(what) else x**what, other)
+    value = program.as_value(function, np.ones(2, np.float32))
+    assert isinstance(value, program.Program)
+    np.testing.assert_allclose(call(value, np.full(2, 3.0)), function(np.full(2, 3.0)))
+
+
 def test_functions_with_parameters_share_what_is_compiled():
     def encode(weights, image):
         return DiagonalGaussian(image.ravel() @ weights, image.ravel() @ weights - 1.0)

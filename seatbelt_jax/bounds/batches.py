@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
+from seatbelt_jax.bounds import functions
 from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
@@ -70,8 +71,7 @@ def certify_batches(
     )
     made, constant = _Made(streaming, settings), list[int]()
     for evidence in gather(
-        encode,
-        decode,
+        *functions.one_layer(encode, decode, first_image),
         fetch,
         count,
         key=streaming.key,

@@ -15,6 +15,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.extend.source_info_util import summarize, user_context
 
+from seatbelt_jax.program import Code, trace
+
 # Calls that are evaluated in place, and where their code is found. Derivatives are taken before, or not at all.
 CALLS = {
     "jit": "jaxpr",
@@ -48,18 +50,23 @@ def in_float64(closed: ClosedJaxpr, *, half: bool) -> Callable[..., list[Any]]:
 def compiled_in_float64(function: Callable, *examples: Any) -> Callable:
     """The function, traced for the types of the examples, compiled to compute in float64.
 
-    Arguments may be of any type; results are float64 where the function's are floating point.
+    Arguments may be of any type; results are float64 where the function's are floating point. Functions of the same
+    steps and shapes share what is compiled, whatever arrays they close over.
     """
-    closed, shape = jax.make_jaxpr(function, return_shape=True)(*examples)
-    structure = jax.tree.structure(shape)
-    with jax.enable_x64(True):
-        compiled = jax.jit(in_float64(closed, half=True))
+    traced = trace(function, *examples)
 
     def call(*arguments: Any) -> Any:
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-            return jax.tree.unflatten(structure, compiled(*jax.tree.leaves(arguments)))
+            return jax.tree.unflatten(
+                traced.code.results, _run(traced.code, *traced.arrays, *jax.tree.leaves(arguments))
+            )
 
     return call
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(code: Code, *arguments: Any) -> list[Any]:
+    return in_float64(ClosedJaxpr(code.jaxpr, ()), half=True)(*arguments)
 
 
 def wide(dtype: Any, half: bool) -> Any:

@@ -3,16 +3,20 @@
 An encoder is a list of levels here; one latent layer is a list of one.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
+from seatbelt_jax.bounds import functions
 from seatbelt_jax.bounds.checks import (
+    Decode,
     DecodePath,
     Encode,
     Latents,
@@ -33,18 +37,20 @@ class Draw(NamedTuple):
     latents: Latents
 
 
-class Model(NamedTuple):
-    """A stochastic encoder, its levels drawn in turn, and the decoder of all its latents.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A stochastic encoder, its levels drawn in turn, and the decoder of all its latents: a pytree.
 
     Attributes:
-      levels: (x, latents below) -> DiagonalGaussian, layer 1 first.
-      decode: all latents -> x.
+      levels: (x, latents below) -> DiagonalGaussian, layer 1 first; values (see `functions`).
+      decode: all latents -> x; a value.
       sizes: latent coordinates of each layer.
     """
 
     levels: tuple[Level, ...]
     decode: DecodePath
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     def noise(self, key: Array, count: int) -> Float[Array, "count total"]:
         """Standard normal noise of `count` draws, for all layers."""
@@ -69,7 +75,7 @@ class Model(NamedTuple):
         def frozen(level: Level) -> Level:
             return lambda image, below: DiagonalGaussian(level(image, below).mean, level(x, below).log_std)
 
-        return self._replace(levels=tuple(map(frozen, self.levels)))
+        return dataclasses.replace(self, levels=tuple(map(frozen, self.levels)))
 
     def distance(
         self, x: Float[Array, "*image"], noise: Float[Array, "total"], centre: Float[Array, "*image"]
@@ -92,11 +98,21 @@ def checked_model(
     if encode is not None and levels is None:
         check_model(encode, decode, images)
         latent = jax.eval_shape(encode, jax.ShapeDtypeStruct(images.shape[1:], images.dtype)).mean
-        return Model((lambda x, below: encode(x),), lambda latents: decode(latents[0]), latent.shape)
+        encode, decode = functions.one_layer(encode, decode, images)
+        return Model((Partial(_only_level, encode),), Partial(_of_only_layer, decode), latent.shape)
     if levels is not None and encode is None:
         sizes = check_hierarchy(levels, decode, images, None)
-        return Model(tuple(levels), decode, sizes)
+        of_levels, of_path, _ = functions.hierarchy(levels, decode, None, images)
+        return Model(of_levels, of_path, sizes)
     raise ValueError("pass either encode, for one latent layer, or levels, for a hierarchy: got neither or both")
+
+
+def _only_level(encode: Encode, x: Float[Array, "*image"], below: Latents) -> DiagonalGaussian:
+    return encode(x)
+
+
+def _of_only_layer(decode: Decode, latents: Latents) -> Float[Array, "*image"]:
+    return decode(latents[0])
 
 
 def check_clean(path: Draw, centre_finite: Bool[ndarray, "batch"], first: int) -> None:

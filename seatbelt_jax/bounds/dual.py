@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
+from seatbelt_jax.bounds import functions
 from seatbelt_jax.bounds.ball import MovementBounds
 from seatbelt_jax.bounds.certificate import Soundness
 from seatbelt_jax.bounds.checks import (
@@ -112,8 +113,7 @@ def certified_reconstruction_radius(
     movement = MovementBounds(encode, decode, norm, lipschitz)
     radii, levels = [], []
     for evidence in gather(
-        encode,
-        decode,
+        *functions.one_layer(encode, decode, array),
         array.__getitem__,
         len(array),
         key=key,

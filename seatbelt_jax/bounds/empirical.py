@@ -8,14 +8,11 @@ makes it loose, never wrong.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 from numpy import ndarray
-from scipy import special
 
 from seatbelt_jax.bounds.checks import (
     Decode,
@@ -32,62 +29,12 @@ from seatbelt_jax.bounds.checks import (
 )
 from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bound
 from seatbelt_jax.bounds.directions import (
-    ASCENT_DRAWS,
-    ascend,
     lengths,
-    random_directions,
-    steepest_directions,
-    unit,
 )
-from seatbelt_jax.bounds.draws import Draw, check_clean, checked_model, count_hits
+from seatbelt_jax.bounds.draws import check_clean, checked_model
+from seatbelt_jax.bounds.empirical_attack import CLEARANCES, Attack
 from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
-
-# By default norms rise evenly from the one that would suffice to first order to so many times it, or twice the one
-# that does suffice along the steepest directions where that is more. It is looked for up to a unit in every pixel.
-_DEFAULT_NORMS = 6
-_MULTIPLE, _BEYOND = 64.0, 2.0
-# What is called nothing when the clean probability hardly exceeds the risk: standard deviations.
-_LEAST_BUDGET = 0.25
-_STEEPEST = 3
-_ROUNDS = 2
-# Points of a ray in the search, from a quarter of the least norm to the largest, and again where the probability falls;
-# and in the closer look at that.
-_RAY_POINTS = 14
-_CLOSE_POINTS = 7
-# Directions looked at closely.
-_FINALISTS = 2
-# Norms put to fresh draws: the closer look's estimates fall below what would confirm by so many standard errors of the
-# difference of two estimates. The first is confirmed about every other time, the last, a point of the closer look
-# itself, nearly always, also where the probability falls in a step.
-_CLEARANCES = (0.0, 1.0, 2.25, 4.0)
-_CURVE_POINTS = 16
-_CURVE_REACH = 1.5
-
-
-class _Beam(NamedTuple):
-    """Directions looked at, the best first after a round.
-
-    Attributes:
-      directions: [beam, *image], of length 1.
-      shares: [beam, point], of the search's draws within the ball of reconstructions, along the ray.
-      norms: [beam], at which it falls to the risk; infinite where it does not.
-    """
-
-    directions: Float[Array, "beam *image"]
-    shares: Float[Array, "beam point"]
-    norms: Float[Array, "beam"]
-
-
-class _Found(NamedTuple):
-    """What the device tells of one image: those tried on fresh draws and the curve, as images, with their hits."""
-
-    clean: Draw
-    centre_finite: Bool[Array, ""]
-    tried: Float[Array, "try *image"]
-    hits: Int[Array, "try"]
-    curve: Float[Array, "k *image"]
-    curve_hits: Int[Array, "k"]
 
 
 def empirical_margin(
@@ -170,126 +117,39 @@ def empirical_margin(
         decode_batch=decode_batch,
     )
     check_norm(norm)
-    level = alpha / (1 + len(_CLEARANCES))
+    level = alpha / (1 + len(CLEARANCES))
     check_refutable(num_samples, level, risk)
     check_key(key)
     array = check_images(images)
     box = _check_box(image_range, array)
-    moving = checked_model(encode, levels, decode, array)
+    model = checked_model(encode, levels, decode, array)
     given = None if norms is None else _check_norms(norms)
-    num_norms = _DEFAULT_NORMS if given is None else len(given)
 
     # The most hits that confirm, and the shares of hits that the closer look heads for.
     confirming = np.flatnonzero(upper_confidence_bound(np.arange(num_samples + 1), num_samples, level) < risk)[-1]
     deviation = np.sqrt(2.0 * risk * (1.0 - risk) / num_samples)
-    targets = np.maximum(confirming / num_samples - np.asarray(_CLEARANCES) * deviation, 0.0)
+    targets = np.maximum(confirming / num_samples - np.asarray(CLEARANCES) * deviation, 0.0)
     # Between these shares in the search's draws, with some certainty, the closer look's targets lie.
     doubt = 3.0 * np.sqrt(risk * (1.0 - risk) / search_samples)
     bracket = (risk + doubt, max(targets[-1] - doubt, 0.25 * targets[-1]))
 
-    def attack(x: Float[Array, "*image"], index: Int[Array, ""]) -> _Found:
-        model = moving.frozen_at(x) if frozen_std else moving
-        noise_key, start_key = jax.random.split(jax.random.fold_in(key, index))
-        # What is confirmed has not seen the fresh draws, nor has anything that led to it.
-        search, close, fresh = jnp.split(
-            model.noise(noise_key, search_samples + 2 * num_samples), [search_samples, search_samples + num_samples]
-        )
-        clean = model.mean_path(x)
-        centre = model.decode(clean.latents)
-
-        def hits(image: Float[Array, "*image"], noise: Float[Array, "draw total"]) -> Int[Array, ""]:
-            return count_hits(model, image, centre, noise, radius=radius, decode_batch=decode_batch)
-
-        def along(direction: Float[Array, "*image"], length: Float[Array, ""]) -> Float[Array, "*image"]:
-            return jnp.clip(x + length.astype(x.dtype) * direction, *box)
-
-        p_clean = hits(x, close) / num_samples
-        steepest, speed = steepest_directions(model, x, norm, _STEEPEST)
-
-        def crossing(
-            direction: Float[Array, "*image"], points: Float[Array, "k"], shares: Float[Array, "k"], target: Any
-        ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-            """Where along a ray, and at what norm, a share is reached; infinite where it is not."""
-            point = _crossing(points, shares, target)
-            distance = _length(along(direction, jnp.nan_to_num(point, posinf=0.0)) - x, norm)
-            return point, jnp.where(jnp.isfinite(point), distance, jnp.inf)
-
-        def shares_along(direction: Float[Array, "*image"], points: Array, noise: Array) -> Float[Array, "k"]:
-            at_once = max(1, min(decode_batch // len(noise), len(points)))
-            counts = jax.lax.map(lambda length: hits(along(direction, length), noise), points, batch_size=at_once)
-            return counts / len(noise)
-
-        def default_norms() -> Float[Array, "norm"]:
-            first = _first_order_norm(p_clean, speed, num_samples, risk, x, norm)
-            farthest = jnp.maximum(_unit_everywhere(x, norm), first)
-            ladder = jnp.geomspace(first, farthest, _RAY_POINTS)
-            shares = jax.lax.map(lambda d: shares_along(d, ladder, search), jnp.concatenate([steepest, -steepest]))
-            sufficient = jnp.where((shares <= risk).any(axis=0), ladder, farthest).min()
-            return jnp.geomspace(first, jnp.maximum(_MULTIPLE * first, _BEYOND * sufficient), _DEFAULT_NORMS)
-
-        balls = default_norms() if given is None else jnp.asarray(given, x.dtype)
-        ray = jnp.concatenate([jnp.zeros(1, x.dtype), jnp.geomspace(balls.min() / 4.0, balls.max(), _RAY_POINTS)])
-
-        def look(direction: Float[Array, "*image"]) -> _Beam:
-            shares = jnp.concatenate([p_clean[None], shares_along(direction, ray[1:], search)])
-            return _Beam(direction, shares, crossing(direction, ray, shares, risk)[1])
-
-        # Directions: first from all norms, then from the norms found, where other ones may be better.
-        beam = jax.lax.map(look, jnp.concatenate([steepest, -steepest]))
-        others = random_directions(start_key, restarts, x, norm)
-        openings = jnp.concatenate([steepest[:1], -steepest[:1], others])[:restarts]
-        openings = jnp.where(speed > 0.0, openings, others)
-        # Every start is taken by two lanes, one for each objective.
-        lane, draws = jnp.arange(2 * num_norms * restarts) // 2, min(ASCENT_DRAWS, search_samples)
-
-        def attack_round(beam: _Beam, number: Int[Array, ""]) -> tuple[_Beam, None]:
-            incumbent = lane % len(beam.norms)
-            starts = jnp.where(number == 0, openings[lane % restarts], beam.directions[incumbent])
-            nearby = jnp.minimum(beam.norms[incumbent], ray[-1]).astype(x.dtype)
-            limits = jnp.where(number == 0, balls[lane // restarts], nearby)
-            ascended = ascend(
-                model,
-                x,
-                centre,
-                jax.lax.dynamic_slice_in_dim(search, number * draws, draws),
-                jax.vmap(along)(starts, limits),
-                limits,
-                radius=radius,
-                norm=norm,
-                box=box,
-                steps=steps,
-                decode_batch=decode_batch,
-            )
-            found = jax.lax.map(look, jax.vmap(lambda y: unit(y - x, norm))(ascended))
-            every = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), beam, found)
-            order = jnp.lexsort((every.shares.min(axis=1), every.norms))[: len(beam.norms)]
-            return jax.tree.map(lambda a: a[order], every), None
-
-        beam, _ = jax.lax.scan(attack_round, beam, jnp.arange(_ROUNDS))
-
-        def look_closely(finalist: Int[Array, ""]) -> tuple[Float[Array, "try"], Float[Array, "try"]]:
-            direction, shares, _ = jax.tree.map(lambda a: a[finalist], beam)
-            closer = jnp.linspace(*_around(ray, shares, bracket), _RAY_POINTS)
-            points = jnp.linspace(*_around(closer, shares_along(direction, closer, search), bracket), _CLOSE_POINTS)
-            close_shares = shares_along(direction, points, close)
-            # Between two points it may fall in a step: the last is where it was seen to have fallen.
-            seen = jnp.where(close_shares <= targets[-1], 0.0, 1.0)
-            wanted = [(close_shares, target) for target in targets[:-1]] + [(seen, 0.0)]
-            found = [crossing(direction, points, *one) for one in wanted]
-            return jnp.stack([point for point, _ in found]), jnp.stack([distance for _, distance in found])
-
-        candidates, distances = jax.lax.map(look_closely, jnp.arange(_FINALISTS))
-        best = jnp.lexsort((distances[:, 0], distances[:, 1]))[0]
-        direction, tries = beam.directions[best], candidates[best]
-        # d = 0 is one of those tried, and takes the place of any that is nowhere.
-        tried = jnp.concatenate([x[None], jax.vmap(lambda t: along(direction, t))(jnp.nan_to_num(tries, posinf=0.0))])
-        fresh_hits = jax.lax.map(lambda image: hits(image, fresh), tried)
-
-        end = jnp.where(jnp.isfinite(tries[1]), _CURVE_REACH * tries[1], ray[-1])
-        curve = jax.vmap(lambda t: along(direction, t))(jnp.linspace(0.0, end, _CURVE_POINTS))
-        curve_hits = jax.lax.map(lambda image: hits(image, search), curve)
-        return _Found(clean, jnp.isfinite(centre).all(), tried, fresh_hits, curve, curve_hits)
-
+    attack = Attack(
+        model=model,
+        key=key,
+        norms=given,
+        targets=tuple(targets),
+        bracket=bracket,
+        box=box,
+        radius=radius,
+        risk=risk,
+        norm=norm,
+        frozen_std=frozen_std,
+        num_samples=num_samples,
+        search_samples=search_samples,
+        restarts=restarts,
+        steps=steps,
+        decode_batch=decode_batch,
+    )
     batches = []
     for first, _, found in map_images(
         attack, array.__getitem__, len(array), batch_size=batch_size, progress=progress, description="empirical margin"
@@ -316,50 +176,11 @@ def empirical_margin(
         risk=risk,
         reconstruction_radius=float(radius),
         num_samples=num_samples,
-        num_tried=1 + len(_CLEARANCES),
+        num_tried=1 + len(CLEARANCES),
         norm=norm,
         frozen_std=frozen_std,
         image_range=image_range,
     )
-
-
-def _first_order_norm(
-    p_clean: Float[Array, ""], speed: Float[Array, ""], num_samples: int, risk: float, x: Array, norm: Norm
-) -> Float[Array, ""]:
-    """The norm that takes the probability to the risk if the mean moves by `speed` standard deviations per unit."""
-    probability = jnp.clip(p_clean, 0.5 / num_samples, 1.0 - 0.5 / num_samples)
-    budget = jnp.maximum(jax.scipy.stats.norm.ppf(probability) - special.ndtri(risk), _LEAST_BUDGET)
-    # Where the encoder does not move to first order, as much as there is to go.
-    sufficient = budget / jnp.where(speed > 0.0, speed, 1.0)
-    return jnp.where(speed > 0.0, sufficient, _unit_everywhere(x, norm)).astype(x.dtype)
-
-
-def _unit_everywhere(x: Array, norm: Norm) -> float:
-    return float(np.sqrt(x.size)) if norm == "l2" else 1.0
-
-
-def _around(
-    norms: Float[Array, "k"], shares: Float[Array, "k"], bracket: tuple[float, float]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The points of a ray between which the probability comes down through the bracket; the last where it does not."""
-    high, low = bracket
-    begun, ended = shares <= high, shares <= low
-    before = jnp.where(begun.any(), jnp.maximum(jnp.argmax(begun) - 1, 0), 0)
-    return norms[before], norms[jnp.where(ended.any(), jnp.argmax(ended), len(norms) - 1)]
-
-
-def _crossing(norms: Float[Array, "k"], shares: Float[Array, "k"], target: float | Array) -> Float[Array, ""]:
-    """Where along a ray the probability first comes down to the target, between points as a straight line; or inf."""
-    reached = shares <= target
-    after = jnp.argmax(reached)
-    before = jnp.maximum(after - 1, 0)
-    drop = shares[before] - shares[after]
-    part = jnp.where(drop > 0.0, (shares[before] - target) / jnp.where(drop > 0.0, drop, 1.0), 1.0)
-    return jnp.where(reached.any(), norms[before] + part * (norms[after] - norms[before]), jnp.inf)
-
-
-def _length(distortion: Float[Array, "*image"], norm: Norm) -> Float[Array, ""]:
-    return jnp.linalg.norm(distortion.reshape(-1), ord=2 if norm == "l2" else jnp.inf)
 
 
 def _check_box(image_range: tuple[float, float] | None, images: Float[ndarray, "n *image"]) -> tuple[float, float]:

@@ -58,6 +58,43 @@ class Evidence:
         return np.count_nonzero((self.distances <= radius).all(axis=2), axis=1)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Look:
+    """What the draws of one image show; the arguments are those of `gather`."""
+
+    encode: Encode
+    decode: Decode
+    key: Array
+    num_samples: int = dataclasses.field(metadata={"static": True})
+    num_pilot_samples: int = dataclasses.field(metadata={"static": True})
+    mirrored: bool = dataclasses.field(metadata={"static": True})
+    decode_batch: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(
+        self, x: Float[Array, "*image"], index: Int[Array, ""]
+    ) -> tuple[DiagonalGaussian, Bool[Array, ""], Float[Array, "num_samples side"], Float[Array, "pilot"]]:
+        """The posterior, whether the reconstruction of its mean is finite, and how far draws and pilot draws decode."""
+        posterior = self.encode(x)
+
+        def draws(number: int, first: int, mirrored: bool) -> tuple[Float[Array, "*image"], Float[Array, "draw side"]]:
+            return reconstruction_distances(
+                lambda eta: self.decode(sample(posterior, eta)),
+                jax.eval_shape(lambda: posterior.mean),
+                jax.random.fold_in(self.key, index),
+                num_samples=number,
+                decode_batch=self.decode_batch,
+                first=first,
+                mirrored=mirrored,
+            )
+
+        centre, distances = draws(self.num_samples, 0, self.mirrored)
+        pilot = jnp.zeros(0)
+        if self.num_pilot_samples:
+            pilot = draws(self.num_pilot_samples, self.num_samples, False)[1][:, 0]
+        return posterior, jnp.isfinite(centre).all(), distances, pilot
+
+
 def gather(
     encode: Encode,
     decode: Decode,
@@ -78,40 +115,14 @@ def gather(
     """Yields the evidence of every batch of a data set, in order.
 
     Pilot draws follow the others in the numbering by which each draw has its key: the others are the same with and
-    without them.
+    without them. encode and decode are values (`functions.one_layer`).
 
     Raises:
       ValueError: a mean, sigma, Jacobian or reconstruction of the mean that is not finite, or a sigma of zero.
     """
 
-    def of_image(
-        x: Float[Array, "*image"], index: Int[Array, ""]
-    ) -> tuple[
-        DiagonalGaussian,
-        Bool[Array, ""],
-        Float[Array, "num_samples side"],
-        Float[Array, "pilot"],
-    ]:
-        posterior = encode(x)
-
-        def draws(number: int, first: int, mirrored: bool) -> tuple[Float[Array, "*image"], Float[Array, "draw side"]]:
-            return reconstruction_distances(
-                lambda eta: decode(sample(posterior, eta)),
-                jax.eval_shape(lambda: posterior.mean),
-                jax.random.fold_in(key, index),
-                num_samples=number,
-                decode_batch=decode_batch,
-                first=first,
-                mirrored=mirrored,
-            )
-
-        centre, distances = draws(num_samples, 0, mirrored)
-        pilot = draws(num_pilot_samples, num_samples, False)[1][:, 0] if num_pilot_samples else jnp.zeros(0)
-        return posterior, jnp.isfinite(centre).all(), distances, pilot
-
-    batches = map_images(
-        of_image, fetch, count, batch_size=batch_size, progress=progress, description="certify", skip=skip
-    )
+    look = _Look(encode, decode, key, num_samples, num_pilot_samples, mirrored, decode_batch)
+    batches = map_images(look, fetch, count, batch_size=batch_size, progress=progress, description="certify", skip=skip)
     jacobians_of = None
     for first, images, (posterior, finite, distances, pilot) in batches:
         std = np.asarray(posterior.std)

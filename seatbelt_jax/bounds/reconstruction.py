@@ -25,7 +25,7 @@ from seatbelt_jax.bounds.checks import (
     check_probability,
 )
 from seatbelt_jax.bounds.confidence import quantile_ranks
-from seatbelt_jax.bounds.draws import Draw, check_clean, checked_model
+from seatbelt_jax.bounds.draws import Draw, Model, check_clean, checked_model
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
 
 
@@ -94,6 +94,30 @@ class MinimalRobustRadius:
     num_samples: int
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Ordered:
+    """How far the draws of one image decode, in order; the arguments are those of `minimal_robust_radius`."""
+
+    model: Model
+    key: Array
+    num_samples: int = dataclasses.field(metadata={"static": True})
+    decode_batch: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(
+        self, x: Float[Array, "*image"], index: Int[Array, ""]
+    ) -> tuple[Draw, Bool[Array, ""], Float[Array, "num_samples"]]:
+        """The mean path, whether what it decodes to is finite, and the distances of the draws from that."""
+        centre, distances = reconstruction_distances(
+            lambda eta: self.model.decode(self.model.path(x, eta).latents),
+            jax.ShapeDtypeStruct((sum(self.model.sizes),), x.dtype),
+            jax.random.fold_in(self.key, index),
+            num_samples=self.num_samples,
+            decode_batch=self.decode_batch,
+        )
+        return self.model.mean_path(x), jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
+
+
 def minimal_robust_radius(
     encode: Encode | None,
     decode: Decode | DecodePath,
@@ -128,23 +152,11 @@ def minimal_robust_radius(
     array = check_images(images)
     model = checked_model(encode, levels, decode, array)
 
-    def draw(
-        x: Float[Array, "*image"], index: Int[Array, ""]
-    ) -> tuple[Draw, Bool[Array, ""], Float[Array, "num_samples"]]:
-        centre, distances = reconstruction_distances(
-            lambda eta: model.decode(model.path(x, eta).latents),
-            jax.ShapeDtypeStruct((sum(model.sizes),), x.dtype),
-            jax.random.fold_in(key, index),
-            num_samples=num_samples,
-            decode_batch=decode_batch,
-        )
-        return model.mean_path(x), jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
-
     low, high = quantile_ranks(num_samples, risk, alpha / 2.0)
     middle = min(int(np.floor(risk * num_samples)) + 1, num_samples)
     rows = []
     for first, _, (clean, finite, ordered) in map_images(
-        draw,
+        _Ordered(model, key, num_samples, decode_batch),
         array.__getitem__,
         len(array),
         batch_size=batch_size,

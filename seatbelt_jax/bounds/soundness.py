@@ -22,6 +22,7 @@ from seatbelt_jax.bounds.checks import (
     DecodePath,
     Encode,
     Level,
+    Norm,
     check_counts,
     check_images,
     check_key,
@@ -29,7 +30,7 @@ from seatbelt_jax.bounds.checks import (
 )
 from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bound
 from seatbelt_jax.bounds.directions import ASCENT_DRAWS, ascend, lengths, random_directions, steepest_directions
-from seatbelt_jax.bounds.draws import Draw, check_clean, checked_model, count_hits
+from seatbelt_jax.bounds.draws import Draw, Model, check_clean, checked_model, count_hits
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
 
 
@@ -95,6 +96,47 @@ class SoundnessReport:
         )
 
 
+# The mean path of an unperturbed image, whether what it decodes to is finite, and the hits of an attacked one.
+_Trial = tuple[Draw, Bool[Array, ""], Int[Array, ""]]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Hits:
+    """How many draws at an attacked image stay in the ball; the arguments are those of `check_soundness`.
+
+    Attributes:
+      counted: by the trial's number, whether it is to be drawn at all: one shape, whatever was certified.
+    """
+
+    model: Model
+    key: Array
+    counted: Bool[Array | ndarray, "trial"]
+    radius: float = dataclasses.field(metadata={"static": True})
+    frozen_std: bool = dataclasses.field(metadata={"static": True})
+    num_samples: int = dataclasses.field(metadata={"static": True})
+    decode_batch: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, pair: Float[Array, "2 *image"], number: Int[Array, ""]) -> _Trial:
+        """Of an image and an attacked one."""
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(self._drawn, pair, number))
+        return jax.lax.cond(jnp.asarray(self.counted)[number], self._drawn, lambda *given: nothing, pair, number)
+
+    def _drawn(self, pair: Float[Array, "2 *image"], number: Int[Array, ""]) -> _Trial:
+        image, attacked = pair
+        clean = self.model.mean_path(image)
+        centre = self.model.decode(clean.latents)
+        hits = count_hits(
+            self.model.frozen_at(image) if self.frozen_std else self.model,
+            attacked,
+            centre,
+            self.model.noise(jax.random.fold_in(self.key, number), self.num_samples),
+            radius=self.radius,
+            decode_batch=self.decode_batch,
+        )
+        return clean, jnp.isfinite(centre).all(), hits
+
+
 def check_soundness(
     certificate: Certificate,
     attacked: Float[Array | ndarray, "n trial *image"],
@@ -152,32 +194,32 @@ def check_soundness(
     # Of what the encoder reads: both as rounded to its precision.
     distance = lengths(shifted.astype(np.float64) - array[:, None].astype(np.float64), norm, array.ndim - 1)
     counted = ~certificate.abstained[:, None] & (distance > 0.0) & (distance < radius[:, None])
-    image, trial = np.nonzero(counted)
-    hits = np.zeros(counted.shape, np.int64)
-    numbers = jnp.asarray(image * shifted.shape[1] + trial)
-
-    def evidence(pair: Float[Array, "2 *image"], index: Int[Array, ""]) -> tuple[Draw, Bool[Array, ""], Int[Array, ""]]:
-        clean = model.mean_path(pair[0])
-        centre = model.decode(clean.latents)
-        trial_hits = count_hits(
-            model.frozen_at(pair[0]) if frozen_std else model,
-            pair[1],
-            centre,
-            model.noise(jax.random.fold_in(key, numbers[index]), num_samples),
-            radius=certificate.reconstruction_radius,
-            decode_batch=decode_batch,
+    hits = np.zeros(counted.size, np.int64)
+    if counted.any():
+        trials = shifted.shape[1]
+        every = shifted.reshape(-1, *array.shape[1:])
+        count = _Hits(
+            model,
+            key,
+            counted.reshape(-1),
+            float(certificate.reconstruction_radius),
+            frozen_std,
+            num_samples,
+            decode_batch,
         )
-        return clean, jnp.isfinite(centre).all(), trial_hits
 
-    if image.size:
-        pairs = np.stack([array[image], shifted[image, trial]], axis=1)
+        def fetch(index: Int[ndarray, "batch"]) -> Float[ndarray, "batch 2 *image"]:
+            return np.stack([array[index // trials], every[index]], axis=1)
+
         for first, _, (clean, finite, batch) in map_images(
-            evidence, pairs.__getitem__, len(pairs), batch_size=64, progress=progress, description="soundness"
+            count, fetch, counted.size, batch_size=64, progress=progress, description="soundness"
         ):
-            rows = slice(first, first + len(batch))
-            for row, source in enumerate(image[rows]):
-                check_clean(jax.tree.map(lambda a, row=row: a[row, None], clean), finite[row, None], int(source))
-            hits[image[rows], trial[rows]] = batch
+            for row in np.flatnonzero(counted.reshape(-1)[first : first + len(batch)]):
+                check_clean(
+                    jax.tree.map(lambda a, row=row: a[row, None], clean), finite[row, None], (first + row) // trials
+                )
+            hits[first : first + len(batch)] = batch
+    hits = hits.reshape(counted.shape)
     upper = np.where(counted, upper_confidence_bound(hits, num_samples, alpha), np.nan)
     return SoundnessReport(
         distance=distance,
@@ -194,6 +236,59 @@ def check_soundness(
         soundness=certificate.soundness,
         frozen_std=frozen_std,
     )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Attack:
+    """From an image and its index to attacked images; the arguments are those of `soundness_attacks`.
+
+    Attributes:
+      limits: radii of the balls around the images; 0 where there is no claim.
+    """
+
+    model: Model
+    key: Array
+    limits: Float[Array | ndarray, "n"]
+    radius: float = dataclasses.field(metadata={"static": True})
+    norm: Norm = dataclasses.field(metadata={"static": True})
+    frozen_std: bool = dataclasses.field(metadata={"static": True})
+    trials: int = dataclasses.field(metadata={"static": True})
+    steps: int = dataclasses.field(metadata={"static": True})
+    decode_batch: int = dataclasses.field(metadata={"static": True})
+
+    def __call__(
+        self, x: Float[Array, "*image"], index: Int[Array, ""]
+    ) -> tuple[Draw, Bool[Array, ""], Float[Array, "trial *image"]]:
+        """The mean path, whether what it decodes to is finite, and the attacked images."""
+        model = self.model.frozen_at(x) if self.frozen_std else self.model
+        third = -(-self.trials // 3)
+        draw_key, start_key = jax.random.split(jax.random.fold_in(self.key, index))
+        limit = jnp.asarray(self.limits)[index]
+        clean = model.mean_path(x)
+        centre = model.decode(clean.latents)
+        steepest, _ = steepest_directions(model, x, self.norm, -(-third // 2))
+        both = jnp.stack([steepest, -steepest], axis=1).reshape(-1, *x.shape)[:third]
+        others = random_directions(start_key, self.trials - len(both), x, self.norm)
+        ascents = min(third, len(others))
+        ascended = ascend(
+            model,
+            x,
+            centre,
+            model.noise(draw_key, ASCENT_DRAWS),
+            x + limit * others[:ascents],
+            jnp.full(ascents, limit),
+            radius=self.radius,
+            norm=self.norm,
+            box=(-np.inf, np.inf),
+            steps=self.steps,
+            decode_batch=self.decode_batch,
+        )
+        attacked = jnp.concatenate([x + limit * both, ascended, x + limit * others[ascents:]])
+        # An ascent that went nowhere finite, or an image without a claim, is the image itself.
+        usable = (limit > 0.0) & jnp.isfinite(attacked.reshape(self.trials, -1)).all(axis=1)
+        attacked = jnp.where(usable.reshape(-1, *[1] * x.ndim), attacked, x)
+        return clean, jnp.isfinite(centre).all(), attacked
 
 
 def soundness_attacks(
@@ -241,41 +336,20 @@ def soundness_attacks(
     check_probability("share", share)
     check_key(key)
     array = check_images(images)
-    moving = checked_model(encode, levels, decode, array)
-    norm = certificate.norm
+    model = checked_model(encode, levels, decode, array)
     claimed = _check_certificate(certificate, array)
     limits = np.where(np.isfinite(claimed) & ~certificate.abstained, share * claimed, 0.0)
-    third = -(-trials_per_image // 3)
-
-    def attack(x: Float[Array, "*image"], index: Int[Array, ""]) -> tuple[Draw, Array, Array]:
-        model = moving.frozen_at(x) if frozen_std else moving
-        draw_key, start_key = jax.random.split(jax.random.fold_in(key, index))
-        limit = jnp.asarray(limits, x.dtype)[index]
-        clean = model.mean_path(x)
-        centre = model.decode(clean.latents)
-        steepest, _ = steepest_directions(model, x, norm, -(-third // 2))
-        both = jnp.stack([steepest, -steepest], axis=1).reshape(-1, *x.shape)[:third]
-        others = random_directions(start_key, trials_per_image - len(both), x, norm)
-        ascents = min(third, len(others))
-        ascended = ascend(
-            model,
-            x,
-            centre,
-            model.noise(draw_key, ASCENT_DRAWS),
-            x + limit * others[:ascents],
-            jnp.full(ascents, limit),
-            radius=certificate.reconstruction_radius,
-            norm=norm,
-            box=(-np.inf, np.inf),
-            steps=steps,
-            decode_batch=decode_batch,
-        )
-        attacked = jnp.concatenate([x + limit * both, ascended, x + limit * others[ascents:]])
-        # An ascent that went nowhere finite, or an image without a claim, is the image itself.
-        usable = (limit > 0.0) & jnp.isfinite(attacked.reshape(trials_per_image, -1)).all(axis=1)
-        attacked = jnp.where(usable.reshape(-1, *[1] * x.ndim), attacked, x)
-        return clean, jnp.isfinite(centre).all(), attacked
-
+    attack = _Attack(
+        model=model,
+        key=key,
+        limits=limits.astype(array.dtype),
+        radius=float(certificate.reconstruction_radius),
+        norm=certificate.norm,
+        frozen_std=frozen_std,
+        trials=trials_per_image,
+        steps=steps,
+        decode_batch=decode_batch,
+    )
     batches = []
     for first, _, (clean, finite, attacked) in map_images(
         attack, array.__getitem__, len(array), batch_size=16, progress=progress, description="soundness attacks"

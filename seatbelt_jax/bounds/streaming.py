@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
@@ -43,13 +42,13 @@ def map_images(
 ) -> Iterator[tuple[int, Float[ndarray, "batch *image"], Any]]:
     """Yields (index of the first image, images, results on the host) for every batch of images.
 
-    `function(image, index)` sees one image and its index in the data set. Within a batch the images
-    are processed one after the other: the parallel work is the function's own. It compiles once:
-    the last batch is filled up with copies of the last image, whose results are dropped. Matrix products are at full
-    float32 precision also on accelerators that would round their factors. Batches to skip are left out.
+    `function(image, index)`, a pytree such as a `jax.tree_util.Partial`, sees one image and its index in the data set.
+    Within a batch the images are processed one after the other: the parallel work is the function's own. It compiles
+    once for all functions of its structure and shapes: the last batch is filled up with copies of the last image, whose
+    results are dropped. Matrix products are at full float32 precision also on accelerators that would round their
+    factors. Batches to skip are left out.
     """
     starts = batch_starts(count, batch_size)
-    compiled = jax.jit(lambda x, i: jax.lax.map(lambda pair: function(*pair), (x, i)))
     with progress_bar(count, progress, description) as bar:
         for first in starts:
             kept = min(starts.step, count - first)
@@ -57,6 +56,15 @@ def map_images(
             if skip is None or not skip(first, images):
                 index = np.minimum(np.arange(starts.step), kept - 1)
                 with jax.default_matmul_precision("highest"):
-                    results = compiled(jnp.asarray(images[index]), jnp.asarray(first + index))
+                    results = _each(function, images[index], first + index)
                 yield first, images, jax.tree.map(lambda a, kept=kept: np.asarray(a)[:kept], results)
             bar.update(kept)
+
+
+@jax.jit
+def _each(
+    function: Callable[[Float[Array, "*image"], Int[Array, ""]], Any],
+    images: Float[Array, "batch *image"],
+    indices: Int[Array, "batch"],
+) -> Any:
+    return jax.lax.map(lambda pair: function(*pair), (images, indices))
