@@ -3,17 +3,18 @@
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import run_data
+from jax.tree_util import Partial
 
 from seatbelt_jax import bounds, sections, storage
 from seatbelt_jax.bounds import checks
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.unfinished import Labelled
-from seatbelt_jax.vae import VAE
+from seatbelt_jax.vae import VAE, Inference
 
 # The margins of several latent layers; for one there are those of `bounds.METHODS`.
 MODES: dict[str, Any] = {"hierarchical": "path", "hierarchical_sup": "sup"}
@@ -71,31 +72,39 @@ class Options:
         }
 
 
-class Functions(NamedTuple):
-    """A model as functions of one example: of layers 1..depth, and of the first alone with a decoder of it alone."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Functions:
+    """A model as functions of one example: of layers 1..depth, and of the first alone with a decoder of it alone.
 
-    features: Callable[[jax.Array], jax.Array]
-    level: Callable[[jax.Array, tuple[jax.Array, ...]], DiagonalGaussian]
-    decode_path: Callable[[tuple[jax.Array, ...]], jax.Array]
-    latent_sizes: tuple[int, ...]
+    The functions are values, which share what is compiled with those of other models of the architecture.
+    """
+
+    vae: VAE
 
     @property
     def depth(self) -> int:
-        return len(self.latent_sizes)
+        return len(self.vae.latent_sizes)
 
-    def encode(self, x: jax.Array) -> DiagonalGaussian:
-        return self.level(self.features(x), ())
+    @property
+    def features(self) -> Callable[[jax.Array], jax.Array]:
+        return Partial(_features, self.vae)
 
-    def decode(self, z: jax.Array) -> jax.Array:
-        return self.decode_path((z,))
+    @property
+    def level(self) -> Callable[[jax.Array, tuple[jax.Array, ...]], DiagonalGaussian]:
+        return Partial(_level, self.vae)
 
-    def mean_path(self, x: jax.Array) -> tuple[list[DiagonalGaussian], jax.Array]:
-        """The posteriors along the means, and what they decode to."""
-        features = self.features(x)
-        posteriors: list[DiagonalGaussian] = []
-        for _ in range(self.depth):
-            posteriors.append(self.level(features, tuple(posterior.mean for posterior in posteriors)))
-        return posteriors, self.decode_path(tuple(posterior.mean for posterior in posteriors))
+    @property
+    def decode_path(self) -> Callable[[tuple[jax.Array, ...]], jax.Array]:
+        return Partial(_decode_path, self.vae)
+
+    @property
+    def encode(self) -> Callable[[jax.Array], DiagonalGaussian]:
+        return Partial(_encode, self.vae)
+
+    @property
+    def decode(self) -> Callable[[jax.Array], jax.Array]:
+        return Partial(_decode, self.vae)
 
     @property
     def of_depth(self) -> tuple[Any, Any]:
@@ -105,7 +114,48 @@ class Functions(NamedTuple):
     @property
     def levels(self) -> list[Callable] | None:
         """One function for each of several layers, which reads the image itself."""
-        return None if self.depth == 1 else [lambda x, below: self.level(self.features(x), below)] * self.depth
+        return None if self.depth == 1 else [Partial(_level_of_image, self.vae)] * self.depth
+
+
+def _inference(vae: VAE) -> Inference:
+    if vae.inference is None:
+        raise ValueError(_CONCRETE)
+    return vae.inference
+
+
+def _features(vae: VAE, x: jax.Array) -> jax.Array:
+    return _inference(vae).features(x[None])[0]
+
+
+def _level(vae: VAE, features: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
+    posterior = _inference(vae).posterior(features[None], tuple(z[None] for z in below))
+    return jax.tree.map(lambda leaf: leaf[0], posterior)
+
+
+def _level_of_image(vae: VAE, x: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
+    return _level(vae, _features(vae, x), below)
+
+
+def _encode(vae: VAE, x: jax.Array) -> DiagonalGaussian:
+    return _level_of_image(vae, x, ())
+
+
+def _decode_path(vae: VAE, latents: tuple[jax.Array, ...]) -> jax.Array:
+    return vae.likelihood.mean(vae.decode(tuple(z[None] for z in latents)))[0]
+
+
+def _decode(vae: VAE, z: jax.Array) -> jax.Array:
+    return _decode_path(vae, (z,))
+
+
+@jax.jit
+def _mean_path(vae: VAE, x: jax.Array) -> tuple[list[DiagonalGaussian], jax.Array]:
+    """The posteriors along the means, and what they decode to."""
+    features = _features(vae, x)
+    posteriors: list[DiagonalGaussian] = []
+    for _ in vae.latent_sizes:
+        posteriors.append(_level(vae, features, tuple(posterior.mean for posterior in posteriors)))
+    return posteriors, _decode_path(vae, tuple(posterior.mean for posterior in posteriors))
 
 
 def why_not(config: Mapping[str, Any]) -> str:
@@ -119,18 +169,8 @@ def functions_of(vae: VAE) -> Functions:
     Raises:
       ValueError: for a model with Concrete latents.
     """
-    inference = vae.inference
-    if inference is None:
-        raise ValueError(_CONCRETE)
-
-    def level(features: jax.Array, below: tuple[jax.Array, ...]) -> DiagonalGaussian:
-        posterior = inference.posterior(features[None], tuple(z[None] for z in below))
-        return jax.tree.map(lambda leaf: leaf[0], posterior)
-
-    def decode_path(latents: tuple[jax.Array, ...]) -> jax.Array:
-        return vae.likelihood.mean(vae.decode(tuple(z[None] for z in latents)))[0]
-
-    return Functions(lambda x: inference.features(x[None])[0], level, decode_path, vae.latent_sizes)
+    _inference(vae)
+    return Functions(vae.traced())
 
 
 def certificates(
@@ -223,7 +263,7 @@ def _in_pieces(
     store: storage.Folder,
 ) -> dict[str, np.ndarray]:
     """Makes the arrays of a result a few images at a time, each piece with a key of its own and kept in the store."""
-    probe = np.concatenate([np.ravel(part) for part in jax.tree.leaves(jax.jit(functions.mean_path)(images[0]))])
+    probe = np.concatenate([np.ravel(part) for part in jax.tree.leaves(_mean_path(functions.vae, images[0]))])
     labelled = Labelled(store, (settings, np.asarray(jax.random.key_data(key))), probe)
     pieces = []
     for first in range(0, len(images), _PIECE):

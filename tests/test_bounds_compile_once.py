@@ -31,6 +31,24 @@ def closures(seed):
     return encode, lambda z: (z @ last).reshape(SHAPE)
 
 
+def hierarchy(seed):
+    """levels, decode and features of two layers."""
+    rng = np.random.default_rng(seed)
+    inward, first, second_layer, coupling, last = (
+        jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((6, 5), (5, 2), (5, 3), (2, 3), (5, 6))
+    )
+
+    def level(read, below):
+        if below:
+            return DiagonalGaussian(jnp.tanh(read @ second_layer + below[0] @ coupling), jnp.zeros(3))
+        return DiagonalGaussian(read @ first, 0.1 * (read @ first))
+
+    def features(x):
+        return jax.nn.leaky_relu(x.reshape(-1) @ inward, 0.1)
+
+    return [level] * 2, lambda latents: (jnp.concatenate(latents) @ last).reshape(SHAPE), features
+
+
 def jitted(seed):
     return tuple(map(jax.jit, closures(seed)))
 
@@ -101,3 +119,30 @@ def test_checks_of_soundness():
 
     assert not second(attack)
     assert min(counts) > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "norm", "through_features"),
+    [("path", "l2", True), ("sup", "l2", False), ("path", "linf", False), ("path", "linf", True)],
+)
+def test_hierarchical_margin(mode, norm, through_features):
+    def margin(levels, decode, features):
+        if not through_features:
+            read, features = features, None
+            levels = [lambda x, below, level=level: level(read(x), below) for level in levels]
+        return bounds.hierarchical_margin(
+            levels, decode, IMAGES, features=features, radius=8.0, mode=mode, norm=norm, num_pilot_samples=20, **QUICK
+        )
+
+    assert not second(margin, hierarchy)
+
+
+@pytest.mark.parametrize("driver", ["minimal_robust_radius", "empirical_margin"])
+def test_levels(driver):
+    settings = {"radius": 8.0, "search_samples": 16, "steps": 2, "restarts": 1} if driver == "empirical_margin" else {}
+
+    def call(levels, decode, features):
+        levels = [lambda x, below, level=level: level(features(x), below) for level in levels]
+        return getattr(bounds, driver)(None, decode, IMAGES, levels=levels, **QUICK, **settings)
+
+    assert not second(call, hierarchy)

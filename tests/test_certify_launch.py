@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import shutil
@@ -14,10 +15,11 @@ from absl import flags
 from PIL import Image
 
 from configs import sprites_seatbelt, sprites_vae
-from seatbelt_jax import bounds, data, plots, run, storage
+from seatbelt_jax import bounds, data, models, plots, run, storage
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.plots.certificates import main_certificate
 from tests import launchers
+from tests.compilations import counted
 
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std")
 QUICK: dict[str, Any] = {"images": 3, "samples": 30, "radius": 40.0}
@@ -183,6 +185,32 @@ def test_the_least_r_of_several_layers_is_of_draws_of_all_of_them(launcher, two)
     distances = np.linalg.norm(np.reshape(drawn, (1000, -1)), axis=1)
     assert found.lower[0] <= np.median(distances) <= found.upper[0]
     assert found.upper[0] < 1.4 * found.lower[0]
+
+
+@pytest.mark.parametrize("sizes", [(4,), (3, 2)])
+def test_a_second_model_of_the_architecture_compiles_nothing(launcher, sizes, tmp_path, monkeypatch):
+    certification = launchers.load("certification")
+    model = models.build({"latent_sizes": sizes, "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}, (16, 16, 1))
+    images = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 16, 16, 1)).astype(np.float32)
+    options = launcher.Options(radius=40.0, samples=30)
+    quick = functools.partial(bounds.empirical_margin, search_samples=16, steps=2, restarts=1)
+    monkeypatch.setattr(bounds, "empirical_margin", quick)
+
+    vaes = [model.bind(model.init(jax.random.key(seed))) for seed in range(2)]
+
+    def certify(number):
+        functions = certification.functions_of(vaes[number])
+        store = storage.Folder(tmp_path / str(number))
+        methods = ONE_LAYER if len(sizes) == 1 else ("hierarchical",)
+        made = certification.certificates(functions, methods, images, options, store)
+        attacked = certification.empirical_margin(functions, images, options, store)
+        return made[methods[-1]].norm_bound, attacked.upper, certification.minimal_radius(functions, images, options)
+
+    first = certify(0)
+    with counted() as programs:
+        second = certify(1)
+    assert not programs
+    assert np.all(first[0] != second[0])
 
 
 def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys):

@@ -48,6 +48,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
+from seatbelt_jax.bounds import functions
 from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     DecodePath,
@@ -171,9 +172,7 @@ def hierarchical_margin(
     constant: list[int] = []
     with progress_bar(len(array), progress, "hierarchical margin") as bar:
         draws = path_draws(
-            levels,
-            decode,
-            features,
+            *functions.hierarchy(levels, decode, features, array),
             array,
             key,
             num_draws=num_samples + num_pilot_samples,

@@ -1,5 +1,6 @@
 """Draws of a hierarchy, image by image: the norm of the whitened Jacobians at each, and how far it decodes."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -60,36 +61,15 @@ def path_draws(
 
     A part is a slice of the latent coordinates of all layers, stacked; the last ends where they end. Norms and
     distances are infinite where they are not finite numbers: outside every event. Raises ValueError where something
-    along the mean path is not finite. On the host there is one block of Gram matrices at a time.
+    along the mean path is not finite. On the host there is one block of Gram matrices at a time. The functions are
+    values (`functions.hierarchy`): models of the same code share what is compiled.
     """
-    total = parts[-1].stop
-    read: Callable[[Float[Array, "*image"]], Array] = features or (lambda x: x)
-
-    @jax.jit
-    def clean(image: Float[Array, "*image"]) -> tuple[Path, Float[Array, "*image"]]:
-        path = follow(levels, read(image), None)
-        return path, decode(path.latents)
-
-    @jax.jit
-    def block(
-        image: Float[Array, "*image"], centre: Float[Array, "*image"], image_key: Array, draws: Int[Array, "draw"]
-    ) -> tuple[Path, Float[Array, "draw"]]:
-        seen = read(image)
-        dtype = jax.eval_shape(levels[0], seen, ()).mean.dtype
-
-        def one(draw: Int[Array, ""]) -> tuple[Path, Float[Array, ""]]:
-            noise = jax.random.normal(jax.random.fold_in(image_key, draw), (total,), dtype)
-            path = follow(levels, seen, noise)
-            return path, jnp.linalg.norm((decode(path.latents) - centre).reshape(-1))
-
-        return jax.vmap(one)(draws)
-
     locate = _locate(levels, features, norm, chunk_size, images[0])
     grams = None
-    for index, image in enumerate(jnp.asarray(images)):
+    for index, image in enumerate(images):
         # Matrix products at full float32 precision also on accelerators that would round their factors.
         with jax.default_matmul_precision("highest"):
-            mean_path, centre = clean(image)
+            mean_path, centre = _clean(levels, decode, features, image)
             _check_posteriors(mean_path, index)
             point = locate(image)
             if grams is None:
@@ -101,11 +81,56 @@ def path_draws(
             norms, distances = [], []
             for first in range(0, num_draws, draw_batch):
                 # Equally long blocks, so that there is one compilation: the last is cut to size afterwards.
-                path, distance = block(image, centre, image_key, first + jnp.arange(draw_batch))
+                draws = first + np.arange(draw_batch)
+                path, distance = _block(levels, decode, features, image, centre, image_key, draws, parts[-1].stop)
                 norms.append(_finite_norms(grams.many(point, bottom, path.latents), path, parts))
                 distances.append(np.asarray(distance, np.float64))
         distance = np.concatenate(distances)[:num_draws]
         yield np.concatenate(norms)[:num_draws], np.where(np.isfinite(distance), distance, np.inf)
+
+
+@jax.jit
+def _clean(
+    levels: Sequence[Level], decode: DecodePath, features: Features | None, image: Float[Array, "*image"]
+) -> tuple[Path, Float[Array, "*image"]]:
+    """The mean path, and what it decodes to."""
+    path = follow(levels, _read(features, image), None)
+    return path, decode(path.latents)
+
+
+@functools.partial(jax.jit, static_argnames="total")
+def _block(
+    levels: Sequence[Level],
+    decode: DecodePath,
+    features: Features | None,
+    image: Float[Array, "*image"],
+    centre: Float[Array, "*image"],
+    image_key: Array,
+    draws: Int[Array, "draw"],
+    total: int,
+) -> tuple[Path, Float[Array, "draw"]]:
+    """The paths of the draws of these numbers, and how far they decode from the centre."""
+    seen = _read(features, image)
+    dtype = jax.eval_shape(levels[0], seen, ()).mean.dtype
+
+    def one(draw: Int[Array, ""]) -> tuple[Path, Float[Array, ""]]:
+        noise = jax.random.normal(jax.random.fold_in(image_key, draw), (total,), dtype)
+        path = follow(levels, seen, noise)
+        return path, jnp.linalg.norm((decode(path.latents) - centre).reshape(-1))
+
+    return jax.vmap(one)(draws)
+
+
+@functools.partial(jax.jit, static_argnames="chunk_size")
+def _stacked_rows(
+    levels: Sequence[Level], features: Features | None, image: Float[Array, "*image"], chunk_size: int
+) -> Float[Array, "total pixels"]:
+    return mean_path_rows(levels, functools.partial(_read, features), image, chunk_size)
+
+
+def _read(features: Features | None, image: Float[Array, "*image"]) -> Array:
+    """What the levels read."""
+    return image if features is None else features(image)
 
 
 class _Grams:
@@ -156,14 +181,12 @@ def _locate(
     of_features = None
     if features is not None:
         of_features = compiled_in_float64(lambda x: (features(x), *jacobian_rows(features, x, chunk_size)), example)
-    read: Callable[[Float[Array, "*image"]], Array] = features or (lambda x: x)
-    stacked_rows = jax.jit(lambda x: mean_path_rows(levels, read, x, chunk_size))
 
     def locate(image: Float[Array, "*image"]) -> Point:
         unit = None
         if norm == "linf":
             # Any weights are valid, so those from float32 are.
-            weights = linf_weights(np.asarray(stacked_rows(image), np.float64))
+            weights = linf_weights(np.asarray(_stacked_rows(levels, features, image, chunk_size), np.float64))
             # Off the mean path other pixels matter too: some of the weight is for all alike.
             weights = (1.0 - _EVEN_SHARE) * weights + _EVEN_SHARE / weights.size
             unit = 1.0 / np.sqrt(weights)

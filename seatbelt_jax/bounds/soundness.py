@@ -194,7 +194,7 @@ def check_soundness(
     # Of what the encoder reads: both as rounded to its precision.
     distance = lengths(shifted.astype(np.float64) - array[:, None].astype(np.float64), norm, array.ndim - 1)
     counted = ~certificate.abstained[:, None] & (distance > 0.0) & (distance < radius[:, None])
-    hits = np.zeros(counted.size, np.int64)
+    of_trial = np.zeros(counted.size, np.int64)
     if counted.any():
         trials = shifted.shape[1]
         every = shifted.reshape(-1, *array.shape[1:])
@@ -218,8 +218,8 @@ def check_soundness(
                 check_clean(
                     jax.tree.map(lambda a, row=row: a[row, None], clean), finite[row, None], (first + row) // trials
                 )
-            hits[first : first + len(batch)] = batch
-    hits = hits.reshape(counted.shape)
+            of_trial[first : first + len(batch)] = batch
+    hits = of_trial.reshape(counted.shape)
     upper = np.where(counted, upper_confidence_bound(hits, num_samples, alpha), np.nan)
     return SoundnessReport(
         distance=distance,
