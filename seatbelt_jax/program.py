@@ -139,6 +139,11 @@ def _holds_arrays(jaxpr: Any) -> bool:
     return bool(consts) or any(map(_holds_arrays, inner))
 
 
+def key_of(value: Any) -> Any:
+    """A hashable that parameters of steps share where they are the same; jaxprs, arrays and numbers by content."""
+    return _value_key(value, ())
+
+
 class _Same:
     """Stands in a key for what cannot be compared: equal to itself alone."""
 

@@ -78,8 +78,15 @@ def test_certify(make, method):
     assert not second(bounds.certify, make, images=IMAGES, radius=8.0, method=method, **QUICK)
 
 
-def test_certify_in_linf():
-    assert not second(bounds.certify, images=IMAGES, radius=8.0, norm="linf", **QUICK)
+@pytest.mark.parametrize("method", ["spectral", "lipschitz"])
+def test_certify_in_linf(method):
+    assert not second(bounds.certify, images=IMAGES, radius=8.0, method=method, norm="linf", **QUICK)
+
+
+@pytest.mark.parametrize("make", [closures, jitted])
+@pytest.mark.parametrize("method", ["linear_region", "lipschitz", "hybrid"])
+def test_certify_by_the_code_of_the_encoder(make, method):
+    assert not second(bounds.certify, make, images=IMAGES, radius=8.0, method=method, num_pilot_samples=20, **QUICK)
 
 
 def test_certify_dataset():
@@ -90,7 +97,7 @@ def test_margin_curve():
     assert not second(bounds.margin_curve, images=IMAGES, radii=(1.0, 2.0), **QUICK)
 
 
-@pytest.mark.parametrize("method", ["spectral", "moving_std"])
+@pytest.mark.parametrize("method", ["spectral", "moving_std", "lipschitz"])
 def test_certified_reconstruction_radius(method):
     assert not second(bounds.certified_reconstruction_radius, images=IMAGES, eps=0.1, method=method, **QUICK)
 

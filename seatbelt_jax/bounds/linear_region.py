@@ -65,12 +65,12 @@ def _region_radius(instance: Instance, x: Float[ndarray, "*image"], norm: Norm) 
         points = {read: jnp.asarray(values[read], stage.dtype_of(read)) for read in stage.sources}
         nothing = {read: jnp.zeros_like(point) for read, point in points.items()}
         sizes = {read: jnp.abs(point) for read, point in points.items()}
-        box = stage.box(instance.constants(stage), points, points, nothing, sizes)
+        box = stage.code.box(instance.constants(stage), points, points, nothing, sizes)
         value, magnitude = np.asarray(box.value, np.float64), np.asarray(box.magnitude, np.float64)
         terms = form.through(stage)
         slope = np.broadcast_to(activation.slope(value), stage.shape)
         if PIXELS in terms:
-            rounding = ROUNDINGS * float(jnp.finfo(stage.target.dtype).eps)
+            rounding = ROUNDINGS * float(jnp.finfo(stage.dtype).eps)
             distance = np.maximum(np.abs(value - activation.kink) - rounding * magnitude, 0.0)
             steepness = (1.0 + rounding) * terms[PIXELS].map.dual_norms(norm)
             moves = (steepness > 0.0) & (activation.below != activation.above)

@@ -76,7 +76,7 @@ class AffineForm:
         for group in sorted({group for groups in read.values() for group in groups}):
             given = {source: groups[group] for source, groups in read.items() if group in groups}
             _check_size(len(next(iter(given.values())).columns), stage.size)
-            columns = stage.push(
+            columns = stage.code.push(
                 constants,
                 {source: scaled.columns for source, scaled in given.items()},
                 {source: scaled.scale for source, scaled in given.items()},

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.affine.activations import resolve
-from seatbelt_jax.bounds.affine.graph import Activated, Argument, Constant, Node, Operation, bind, needed
+from seatbelt_jax.bounds.affine.graph import Activated, Argument, Constant, Node, Operation, needed
 from seatbelt_jax.bounds.affine.stages import INPUT, Columns, Source, Stage
+from seatbelt_jax.bounds.affine.steps import Steps, take
 from seatbelt_jax.bounds.affine.trace import trace
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.double import wide
@@ -58,7 +59,8 @@ class Program:
         self._last_read: dict[Stage, list[Source]] = {}
         for source, stage in last.items():
             self._last_read.setdefault(stage, []).append(source)
-        self._values = jax.jit(functools.partial(_values_of, self._constants))
+        self._inputs, operations = _behind(self._constants)
+        self._steps = Steps.of(operations, self._inputs, self._constants)
         self._kept: dict[_Key, Any] = {}
 
     def last_read_by(self, stage: Stage) -> list[Source]:
@@ -90,7 +92,8 @@ class Program:
         # The first argument, x, is none of the constants.
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             arguments = [None, *map(_in_float64, jax.tree.leaves(tuple(constants)))]
-            values = self._values(arguments)
+            inputs = [arguments[node.index] if isinstance(node, Argument) else node.value for node in self._inputs]
+            values = _evaluate(self._steps, inputs)
             return Instance(self, dict(zip(self._constants, values, strict=True)), self._kept)
 
 
@@ -154,7 +157,7 @@ class Instance:
             if min(stage.size, sum(sizes)) <= LARGEST_GRAM:
                 matrix = np.concatenate([self._matrix(stage, source) for source in sources], axis=1)
                 return operator_norm(matrix, norm)
-            sums = [stage.absolute_sums(self.constants(stage), source) for source in sources]
+            sums = [stage.code.absolute_sums(self.constants(stage), source) for source in sources]
             by_rows = np.sum([np.asarray(rows, np.float64) for rows, _ in sums], axis=0)
             largest_column = max(float(np.max(columns)) for _, columns in sums)
             bound = math.sqrt(by_rows.max() * largest_column) if norm == "l2" else float(np.linalg.norm(by_rows))
@@ -165,14 +168,14 @@ class Instance:
     def _matrix(self, stage: Stage, source: Source) -> Float[ndarray, "rows columns"]:
         size = math.prod(stage.shape_of(source))
         if stage.size <= size:
-            return np.asarray(stage.rows(self.constants(stage), source))
+            return np.asarray(stage.code.rows(self.constants(stage), source))
         columns = self.from_input(stage) if source == INPUT else self._columns(stage, source)
         return np.asarray(columns.columns).reshape(size, stage.size).T
 
     def _columns(self, stage: Stage, source: Source) -> Columns:
         shape = stage.shape_of(source)
         basis = jnp.eye(math.prod(shape), dtype=stage.dtype_of(source)).reshape(-1, *shape)
-        return stage.push(self.constants(stage), {source: basis}, {source: jnp.ones(shape, basis.dtype)})
+        return stage.code.push(self.constants(stage), {source: basis}, {source: jnp.ones(shape, basis.dtype)})
 
     def _keep(self, stage: Stage, what: Any, compute: Callable[[], Any]) -> Any:
         """The result of `compute`, shared by all instances where no further argument enters the stage."""
@@ -207,21 +210,20 @@ def times(slope: float, constant: float) -> float:
     return slope * constant if slope and constant else 0.0
 
 
-def _values_of(nodes: Sequence[Node], arguments: Sequence[Array | None]) -> list[Array]:
-    """The values of nodes that depend on the further arguments alone, or on nothing."""
-    known: dict[Node, Any] = {}
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluate(steps: Steps, inputs: Sequence[Array]) -> list[Array]:
+    return steps.run(inputs, take)
+
+
+def _behind(nodes: Sequence[Node]) -> tuple[list[Constant | Argument], list[Operation]]:
+    """What nodes that do not depend on x are made of: numbers and further arguments, and operations in order."""
+    found: dict[int, Node] = {}
     stack = list(nodes)
     while stack:
-        node = stack[-1]
-        waiting = [operand for operand in node.operands if operand not in known]
-        if waiting:
-            stack += waiting
-            continue
-        stack.pop()
-        if isinstance(node, Constant):
-            known[node] = jnp.asarray(node.value)
-        elif isinstance(node, Argument):
-            known[node] = arguments[node.index]
-        elif isinstance(node, Operation):
-            known[node] = bind(node, [known[operand] for operand in node.operands])
-    return [known[node] for node in nodes]
+        node = stack.pop()
+        if node.order not in found:
+            found[node.order] = node
+            stack += node.operands
+    ordered = [found[order] for order in sorted(found)]
+    inputs = [node for node in ordered if isinstance(node, Constant | Argument)]
+    return inputs, [node for node in ordered if isinstance(node, Operation)]

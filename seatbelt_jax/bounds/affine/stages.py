@@ -4,6 +4,8 @@ Source 0 is x, source k the result of the k-th activation; a stage maps the sour
 activation or to an output.
 """
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.graph import Level, Node, Operation, bind
+from seatbelt_jax.bounds.affine.graph import Level, Node, Operation
 from seatbelt_jax.bounds.affine.patterns import ADDITIVE, MULTIPLICATIVE
+from seatbelt_jax.bounds.affine.steps import Step, Steps, take
 from seatbelt_jax.bounds.checks import Norm
 
 Source = int
@@ -57,37 +60,53 @@ class Box(NamedTuple):
 
 
 class Stage:
-    """One affine map, from the values of its sources to the value of one node."""
+    """One affine map, from the values of its sources to the value of one node.
+
+    Attributes:
+      code: the map apart from its constants.
+      constants: the nodes that are added or multiplied.
+      fixed: whether no further argument enters.
+    """
 
     def __init__(self, target: Node, numbers: Mapping[Node, Source]):
-        self.target = target
-        nodes, sources, constants = _between(target, numbers)
-        self._nodes = nodes
-        self._sources = {numbers[node]: node for node in sources}
-        self._constants = constants
-        self.fixed = all(node.level is Level.FIXED for node in constants)
-        self.shape = target.shape
-        self.size = math.prod(target.shape)
-        self.box = jax.jit(self._box)
-        self.push = jax.jit(self._push)
-        self.rows = jax.jit(self._rows, static_argnums=1)
-        self.absolute_sums = jax.jit(self._absolute_sums, static_argnums=1)
+        operations, nodes, self.constants = _between(target, numbers)
+        self.code = Code(
+            Steps.of(operations, [*self.constants, *nodes], [target]),
+            tuple((numbers[node], node.shape, node.dtype) for node in nodes),
+            target.shape,
+            target.dtype,
+        )
+        self.fixed = all(node.level is Level.FIXED for node in self.constants)
+        self.shape, self.dtype, self.size = target.shape, target.dtype, math.prod(target.shape)
 
     @property
     def sources(self) -> list[Source]:
-        return sorted(self._sources)
-
-    @property
-    def constants(self) -> list[Node]:
-        return self._constants
+        return sorted(source for source, _, _ in self.code.sources)
 
     def shape_of(self, source: Source) -> tuple[int, ...]:
-        return self._sources[source].shape
+        return next(shape for number, shape, _ in self.code.sources if number == source)
 
     def dtype_of(self, source: Source) -> Any:
-        return self._sources[source].dtype
+        return next(dtype for number, _, dtype in self.code.sources if number == source)
 
-    def _box(
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """A stage as functions of its constants, each compiled once for all stages of the same steps and shapes.
+
+    Attributes:
+      steps: from the constants and then the sources to the stage's value.
+      sources: number, shape and type of each.
+      shape, dtype: of the value.
+    """
+
+    steps: Steps
+    sources: tuple[tuple[Source, tuple[int, ...], Any], ...]
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def box(
         self,
         constants: Sequence[Array],
         points: Mapping[Source, Array],
@@ -103,13 +122,14 @@ class Stage:
                 self._evaluate(constants, magnitudes, "magnitude"),
             )
 
-    def _push(
+    @functools.partial(jax.jit, static_argnums=0)
+    def push(
         self, constants: Sequence[Array], columns: Mapping[Source, Array], scales: Mapping[Source, Array]
     ) -> Columns:
         """The linear part of the stage on columns, each first scaled elementwise; absent sources are zero."""
 
         def one(given: Mapping[Source, Array]) -> Array:
-            zeros = {s: jnp.zeros(node.shape, node.dtype) for s, node in self._sources.items() if s not in given}
+            zeros = {s: zeros for s, zeros in self._zeros().items() if s not in given}
             return self._evaluate(constants, {**zeros, **given}, "linear")
 
         with jax.default_matmul_precision("highest"):
@@ -121,14 +141,17 @@ class Stage:
         euclidean = scale * jnp.sqrt(jnp.sum(jnp.square(pushed / scale), axis=0))
         return Columns(pushed, jnp.sum(jnp.abs(pushed), axis=0), euclidean)
 
-    def _rows(self, constants: Sequence[Array], source: Source) -> Float[Array, "rows columns"]:
+    @functools.partial(jax.jit, static_argnums=(0, 2))
+    def rows(self, constants: Sequence[Array], source: Source) -> Float[Array, "rows columns"]:
         """The linear map from one source as a matrix, by reverse mode."""
         with jax.default_matmul_precision("highest"):
             _, pull = self._alone(constants, source, "linear")
-            basis = jnp.eye(self.size, dtype=self.target.dtype).reshape(self.size, *self.shape)
+            size = math.prod(self.shape)
+            basis = jnp.eye(size, dtype=self.dtype).reshape(size, *self.shape)
             return jax.vmap(lambda row: pull(row)[0].reshape(-1))(basis)
 
-    def _absolute_sums(
+    @functools.partial(jax.jit, static_argnums=(0, 2))
+    def absolute_sums(
         self, constants: Sequence[Array], source: Source
     ) -> tuple[Float[Array, "rows"], Float[Array, "columns"]]:
         """The sums of magnitudes of the rows and of the columns of the linear map from one source."""
@@ -138,9 +161,12 @@ class Stage:
             return by_rows.reshape(-1), by_columns.reshape(-1)
 
     def _alone(self, constants: Sequence[Array], source: Source, mode: str) -> tuple[Array, Callable]:
-        zeros = {s: jnp.zeros(node.shape, node.dtype) for s, node in self._sources.items()}
-        ones = jnp.ones(self.shape_of(source), zeros[source].dtype)
+        zeros = self._zeros()
+        ones = jnp.ones_like(zeros[source])
         return jax.vjp(lambda value: self._evaluate(constants, {**zeros, source: value}, mode), ones)
+
+    def _zeros(self) -> dict[Source, Array]:
+        return {source: jnp.zeros(shape, dtype) for source, shape, dtype in self.sources}
 
     def _evaluate(self, constants: Sequence[Array], values: Mapping[Source, Array], mode: str) -> Array:
         """The stage on arrays.
@@ -148,28 +174,27 @@ class Stage:
         "value" is the stage itself and "linear" it without what is added. "spread" and "magnitude" are these two
         with all constants and all signs replaced by their magnitudes: |A| v and |A| v + |b| for A v + b.
         """
-        known = dict(zip(self._constants, constants, strict=True))
-        known |= {node: values[source] for source, node in self._sources.items()}
         unsigned = mode in ("spread", "magnitude")
 
-        def read(operation: Operation, operand: Node) -> Array:
-            value = known[operand]
-            if operand.level is Level.INPUT or not jnp.issubdtype(operand.dtype, jnp.inexact):
+        def read(name: str, value: Array, dependent: bool) -> Array:
+            if dependent or not jnp.issubdtype(value.dtype, jnp.inexact):
                 return value
-            if operation.name in ADDITIVE and mode in ("linear", "spread"):
+            if name in ADDITIVE and mode in ("linear", "spread"):
                 return jnp.zeros_like(value)
-            signless = operation.name in ADDITIVE or operation.name in MULTIPLICATIVE
+            signless = name in ADDITIVE or name in MULTIPLICATIVE
             return jnp.abs(value) if unsigned and signless else value
 
-        for node in self._nodes:
-            operands = [read(node, operand) for operand in node.operands]
-            if unsigned and node.name == "sub":
-                known[node] = operands[0] + operands[1]
-            elif unsigned and node.name == "neg":
-                (known[node],) = operands
-            else:
-                known[node] = bind(node, operands)
-        return known[self.target]
+        def apply(step: Step, given: list[Array]) -> Array:
+            name = step.operation.name
+            operands = [read(name, *operand) for operand in zip(given, step.dependent, strict=True)]
+            if unsigned and name == "sub":
+                return operands[0] + operands[1]
+            if unsigned and name == "neg":
+                return operands[0]
+            return take(step, operands)
+
+        (result,) = self.steps.run([*constants, *(values[source] for source, _, _ in self.sources)], apply)
+        return result
 
 
 def _between(target: Node, numbers: Mapping[Node, Source]) -> tuple[list[Operation], list[Node], list[Node]]:

@@ -94,9 +94,9 @@ class _Values:
             spreads[source] = jnp.asarray(0.5 * (upper - lower), dtype)
             largest = np.maximum(np.maximum(np.abs(lower), np.abs(upper)), np.abs(centre))
             magnitudes[source] = jnp.asarray(largest, dtype)
-        box = stage.box(self._instance.constants(stage), points, middles, spreads, magnitudes)
+        box = stage.code.box(self._instance.constants(stage), points, middles, spreads, magnitudes)
         centre, middle, spread, magnitude = (np.asarray(array, np.float64) for array in box)
-        rounding = ROUNDINGS * float(jnp.finfo(stage.target.dtype).eps)
+        rounding = ROUNDINGS * float(jnp.finfo(stage.dtype).eps)
         lower, upper = middle - (1.0 + rounding) * spread, middle + (1.0 + rounding) * spread
         terms = {}
         if self._affine or stage.sources == [INPUT]:
