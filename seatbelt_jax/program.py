@@ -101,7 +101,8 @@ def trace(function: Callable, *examples: Any) -> Program:
     closed, results = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(structure, expected))
     # Jitted parts hold arrays of their own: opened, these become the function's.
     opened = jax.make_jaxpr(lambda *given: _open(closed, given))(*expected)
-    arrays = list(opened.consts)
+    # NumPy's would be copied to the device at each call.
+    arrays = list(map(jnp.asarray, opened.consts))
     bare = jax.make_jaxpr(lambda kept, given: jax.core.eval_jaxpr(opened.jaxpr, kept, *given))(arrays, expected)
     key = (_key_of(bare), structure, expected, jax.tree.structure(results))
     return Program(Code(bare.jaxpr, (structure, expected), jax.tree.structure(results), key), arrays)

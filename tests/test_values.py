@@ -157,6 +157,13 @@ def test_functions_with_other_rules_of_derivation_are_other_code():
     np.testing.assert_allclose(jax.jacfwd(with_rule(3.0))(jnp.ones(2)), 3.0 * np.eye(2))
 
 
+def test_arrays_of_numpy_are_put_on_the_device_once():
+    weights = np.ones((2, 2))
+    value = program.trace(lambda x: weights @ x, np.ones(2, np.float32))
+    assert all(isinstance(array, jax.Array) for array in value.arrays)
+    assert program.as_value(value, np.ones(2, np.float32)) is value
+
+
 def test_arrays_within_loops_and_branches_are_found_or_compared():
     def looped(seed):
         weights = jax.random.normal(jax.random.key(seed), (2, 2))
