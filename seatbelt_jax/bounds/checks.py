@@ -108,6 +108,13 @@ def check_images(images: Any, first: int = 0) -> Float[ndarray, "n *image"]:
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
+def check_traced_image(image: Any) -> Float[Array, "*image"]:
+    """One image that is being traced, float32 at least; raises unless it is floating point."""
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise TypeError(f"the image must be floating point, got dtype {image.dtype}")
+    return image.astype(jnp.promote_types(image.dtype, jnp.float32))
+
+
 def check_encode(encode: Encode, image: jax.ShapeDtypeStruct) -> DiagonalGaussian:
     """The abstract posterior of one image (shapes and dtypes); raises unless it is one layer's."""
     return _check_layer("encode", traced("encode", lambda: jax.eval_shape(encode, image), image), image)
@@ -241,6 +248,9 @@ def _fingerprint(closed: Any) -> bytes:
 
 
 def _bytes(constant: Any) -> bytes:
+    if isinstance(constant, jax.core.Tracer):
+        # Its numbers are not known: parameters that are being differentiated, say.
+        return str(constant.aval).encode()
     if jnp.issubdtype(jnp.result_type(constant), jax.dtypes.prng_key):
         constant = jax.random.key_data(constant)
     return np.ascontiguousarray(constant).tobytes()

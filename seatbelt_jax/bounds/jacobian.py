@@ -2,8 +2,8 @@
 
 J = d mean(x) / d x is [latent, pixels]; W = S^{-1/2} J, S = diag(std(x)^2), measures the movement
 of the mean in units of the encoder's own noise. Norms divide in a certificate, so an underestimate
-is unsound: they come from all eigenvalues of the exact Gram matrix J J^T. Power and Lanczos
-iterations approach the spectral norm from below and have no place here.
+is unsound: they come from the exact Gram matrix J J^T and a bound of its largest eigenvalue from above
+(eigenvalue.py). Power and Lanczos iterations approach the spectral norm from below and have no place here.
 """
 
 import dataclasses
@@ -13,9 +13,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Float
 from numpy import ndarray
 
+from seatbelt_jax.arithmetic import common_type
 from seatbelt_jax.bounds.checks import (
     Encode,
     Norm,
@@ -26,18 +28,23 @@ from seatbelt_jax.bounds.checks import (
     check_jacobians,
     check_norm,
     check_posteriors,
+    check_traced_image,
 )
-from seatbelt_jax.bounds.double import compiled_in_float64
+from seatbelt_jax.bounds.double import compiled_in_float64, in_float64
+from seatbelt_jax.bounds.eigenvalue import largest_eigenvalue
 from seatbelt_jax.bounds.operator_norm import operator_norm
+from seatbelt_jax.bounds.precision import evaluate, float64_formula, is_traced
+from seatbelt_jax.norm import safe_sqrt
 
 # Added to the eigenvalues, relative: more than the float64 rounding of a Jacobian of layers that cancel all but 1e-9
 # of each other, so that a reported norm (half as much larger) is never below the true one.
 _EIGENVALUE_INFLATION = 1e-5
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class JacobianNorms:
-    """Norms of an encoder's Jacobians at one or several images, host float64.
+    """Norms of an encoder's Jacobians at one or several images: NumPy float64, or arrays of a trace; a pytree.
 
     The operator norms measure perturbations d in L2, or in L-infinity, and what comes of them in L2; those from
     L-infinity are upper bounds (see operator_norm.py).
@@ -51,12 +58,12 @@ class JacobianNorms:
       smallest_std: [...], min_i sigma_i(x); latent units.
     """
 
-    spectral: Float[ndarray, "*batch"]
-    frobenius: Float[ndarray, "*batch"]
-    whitened_spectral: Float[ndarray, "*batch"]
-    whitened_frobenius: Float[ndarray, "*batch"]
-    log_std_spectral: Float[ndarray, "*batch"]
-    smallest_std: Float[ndarray, "*batch"]
+    spectral: Float[Array | ndarray, "*batch"]
+    frobenius: Float[Array | ndarray, "*batch"]
+    whitened_spectral: Float[Array | ndarray, "*batch"]
+    whitened_frobenius: Float[Array | ndarray, "*batch"]
+    log_std_spectral: Float[Array | ndarray, "*batch"]
+    smallest_std: Float[Array | ndarray, "*batch"]
 
 
 class ScaledRows(NamedTuple):
@@ -88,6 +95,8 @@ class RowScaledGram(NamedTuple):
     scale: Float[Array | ndarray, "*batch latent"]
 
 
+_ROUNDING = JacobianNorms("up", "up", "up", "up", "up", "down")  # type: ignore[arg-type]
+
 # Of mean and log_std, in this order; Gram matrices are as small as the latent, and enough for norms from L2.
 EncoderJacobians = tuple[ScaledRows, ScaledRows] | tuple[RowScaledGram, RowScaledGram]
 
@@ -101,6 +110,10 @@ def jacobian_norms(
     1e-5 of themselves against rounding. So every norm is at least that of the code in real arithmetic and, for L2,
     within 1e-5 of it, relative, unless layers cancel more than all but 1e-9 of each other.
 
+    The function can be jitted, vmapped over images, and differentiated, once, in the image and in whatever encode
+    closes over. In a trace too it computes in float64; norms are then rounded up, and the smallest sigma down, to the
+    common type of what is traced, and numbers that are not finite or not positive are given as they are.
+
     Args:
       encode: x -> DiagonalGaussian with mean and log_std [latent], for one example.
       x: one image, any shape.
@@ -113,22 +126,44 @@ def jacobian_norms(
 
     Raises:
       TypeError, ValueError: encode does not return one layer's DiagonalGaussian of vectors in
-        float32 or float64; x, the mean, sigma or J is not finite; sigma is zero; an unknown norm.
+        float32 or float64; x, the mean, sigma or J is not finite; sigma is zero; an unknown norm; norm "linf" in a
+        trace, where the search for its bound cannot be compiled.
     """
     check_counts(chunk_size=chunk_size)
     check_norm(norm)
-    image = check_images(np.asarray(x)[None])[0]
+    image = check_traced_image(x) if is_traced(x) else check_images(np.asarray(x)[None])[0]
     shape = jax.ShapeDtypeStruct(image.shape, image.dtype)
     check_encode(encode, shape)
     check_deterministic(encode=(encode, shape))
     with jax.default_matmul_precision("highest"):
         posterior = jax.jit(encode)(image)
+    if is_traced(image, posterior):
+        if norm == "linf":
+            raise ValueError(
+                "norms from L-infinity come from a search that cannot be traced: call jacobian_norms(norm='linf') "
+                "outside of jax.jit, jax.vmap and jax.grad, or use norm='l2'"
+            )
+        return _traced_norms(encode, image, posterior.std, chunk_size)
     jacobians = jacobians_in_float64(encode, image, chunk_size, norm)(image)
-    mean, std = np.asarray(posterior.mean), np.asarray(posterior.std)
-    check_posteriors(mean[None], std[None], first=0)
+    std = np.asarray(posterior.std)
+    check_posteriors(np.asarray(posterior.mean)[None], std[None], first=0)
     for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
         check_jacobians(np.asarray(part[0])[None], first=0, source=f"encode's {name}")
     return norms_from_jacobians(jacobians, std)
+
+
+def _traced_norms(
+    encode: Encode, x: Float[Array, "*image"], std: Float[Array, "latent"], chunk_size: int
+) -> JacobianNorms:
+    closed, shape = jax.make_jaxpr(lambda image: _jacobians(encode, image, chunk_size, "l2"), return_shape=True)(x)
+    structure = jax.tree.structure(shape)
+
+    def norms(sigma: Float[Array, "latent"], image: Float[Array, "*image"], *constants: Array) -> JacobianNorms:
+        program = in_float64(ClosedJaxpr(closed.jaxpr, constants), half=True)
+        return norms_from_jacobians(jax.tree.unflatten(structure, program(image)), sigma)
+
+    with jax.default_matmul_precision("highest"):
+        return evaluate(norms, _ROUNDING, common_type(std), std, x, *map(jnp.asarray, closed.consts))
 
 
 def jacobians_in_float64(
@@ -183,45 +218,65 @@ def jacobian_rows(
     else:
         _, pull = jax.vjp(of_flat, pixels)
         rows = _map_basis(lambda e: pull(e)[0], mean.size, mean.dtype, chunk_size)
-    scale = jnp.max(jnp.abs(rows), axis=1)
+    # Not differentiated: rows times scale is the Jacobian, whatever the scale.
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(rows), axis=1))
     scale = jnp.where(scale > 0.0, scale, 1.0)
     return rows / scale[:, None], scale
 
 
 def norms_from_jacobians(jacobians: EncoderJacobians, std: Float[Array | ndarray, "*batch latent"]) -> JacobianNorms:
-    """Norms from the Jacobians of mean and log_std and from sigma, on the host in float64."""
+    """Norms from the Jacobians of mean and log_std and from sigma."""
     of_mean, of_log_std = jacobians
-    spectral, frobenius = whitened_norms(of_mean, np.ones_like(std))
+    one = np.ones(std.shape, std.dtype)
+    spectral, frobenius = whitened_norms(of_mean, one)
     whitened_spectral, whitened_frobenius = whitened_norms(of_mean, std)
-    log_std_spectral, _ = whitened_norms(of_log_std, np.ones_like(std))
-    smallest_std = np.asarray(std, np.float64).min(axis=-1)
-    return JacobianNorms(spectral, frobenius, whitened_spectral, whitened_frobenius, log_std_spectral, smallest_std)
+    log_std_spectral, _ = whitened_norms(of_log_std, one)
+    return JacobianNorms(spectral, frobenius, whitened_spectral, whitened_frobenius, log_std_spectral, _smallest(std))
+
+
+@float64_formula(rounding="down", signature="(n)->()")
+def _smallest(std: Float[Array, "latent"]) -> Float[Array, ""]:
+    return jnp.min(std)
 
 
 def whitened_norms(
     jacobian: ScaledRows | RowScaledGram, std: Float[Array | ndarray, "*batch latent"]
-) -> tuple[Float[ndarray, "*batch"], Float[ndarray, "*batch"]]:
-    """Operator and Frobenius norm of W = diag(1 / std) J, on the host in float64, never below the true ones.
+) -> tuple[Float[Array | ndarray, "*batch"], Float[Array | ndarray, "*batch"]]:
+    """Operator and Frobenius norm of W = diag(1 / std) J, computed in float64, never below the true ones.
 
-    From L2 where the Gram matrix is given, from L-infinity where the rows are. The whitened Gram matrix is W W^T =
-    S^{-1/2} (J J^T) S^{-1/2}; scaling rows and columns keeps each entry's relative error.
+    From L2 where the Gram matrix is given, from L-infinity, on the host alone, where the rows are.
     """
-    matrix, scale, sigma = (np.asarray(a, np.float64) for a in (*jacobian, std))
+    return _norms_from_l2(*jacobian, std) if isinstance(jacobian, RowScaledGram) else _norms_from_linf(jacobian, std)
+
+
+@float64_formula(rounding="up", signature="(n,n),(n),(n)->(),()")
+def _norms_from_l2(
+    gram: Float[Array, "latent latent"], scale: Float[Array, "latent"], std: Float[Array, "latent"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """From W W^T = S^{-1/2} (J J^T) S^{-1/2}; scaling rows and columns keeps each entry's relative error."""
+    relative = scale / std
     # The common factor is taken out so that squares neither overflow nor underflow.
+    largest = jax.lax.stop_gradient(jnp.max(relative))
+    relative = relative / largest
+    whitened = gram * relative[:, None] * relative
+    # XLA does not promise a symmetric product.
+    whitened = 0.5 * (whitened + whitened.T)
+    squares = largest_eigenvalue(whitened), jnp.trace(whitened)
+    operator, frobenius = (largest * safe_sqrt((1.0 + _EIGENVALUE_INFLATION) * square) for square in squares)
+    return operator, frobenius
+
+
+def _norms_from_linf(
+    jacobian: ScaledRows, std: Float[ndarray, "*batch latent"]
+) -> tuple[Float[ndarray, "*batch"], Float[ndarray, "*batch"]]:
+    rows, scale, sigma = (np.asarray(a, np.float64) for a in (*jacobian, std))
     relative = scale / sigma
     largest = relative.max(axis=-1)
-    relative = relative / largest[..., None]
-    inflation = 1.0 + _EIGENVALUE_INFLATION
-    if isinstance(jacobian, ScaledRows):
-        whitened = matrix * relative[..., None]
-        flat = whitened.reshape(-1, *whitened.shape[-2:])
-        operator = np.array([operator_norm(one, "linf") for one in flat]).reshape(largest.shape)
-        return largest * operator, largest * np.sqrt(inflation * np.sum(np.square(whitened), axis=(-2, -1)))
-    whitened = matrix * relative[..., :, None] * relative[..., None, :]
-    # eigvalsh reads one triangle; XLA does not promise a symmetric product, so both are averaged.
-    eigenvalue = np.linalg.eigvalsh(0.5 * (whitened + np.swapaxes(whitened, -1, -2)))[..., -1]
-    trace = np.trace(whitened, axis1=-2, axis2=-1)
-    return largest * np.sqrt(inflation * np.maximum(eigenvalue, 0.0)), largest * np.sqrt(inflation * trace)
+    whitened = rows * (relative / largest[..., None])[..., None]
+    flat = whitened.reshape(-1, *whitened.shape[-2:])
+    operator = np.array([operator_norm(one, "linf") for one in flat]).reshape(largest.shape)
+    frobenius = np.sqrt((1.0 + _EIGENVALUE_INFLATION) * np.sum(np.square(whitened), axis=(-2, -1)))
+    return largest * operator, largest * frobenius
 
 
 def _map_basis(

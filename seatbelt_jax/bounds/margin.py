@@ -11,20 +11,24 @@ margin from the bottom layer alone, or from Jacobians taken at the means, is no 
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Float
 from numpy import ndarray
-from scipy.special import ndtri
 
 from seatbelt_jax.bounds.checks import check_probability
 from seatbelt_jax.bounds.jacobian import JacobianNorms
-from seatbelt_jax.bounds.tradeoff import HALVINGS, bernoulli_divergence, survives
+from seatbelt_jax.bounds.precision import float64_formula, is_traced
+from seatbelt_jax.bounds.tradeoff import HALVINGS, bernoulli_divergence, reserve
 
-Values = Float[ndarray, "*batch"]
+Values = Float[Array | ndarray, "*batch"]
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LipschitzConstants:
     """Bounds of how far the encoder and the decoder move, each a number or [...] of one for each image.
@@ -47,7 +51,9 @@ class LipschitzConstants:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and not (np.asarray(value, np.float64) >= 0.0).all():
+            # A pytree of these may hold what is no number: tracers, and JAX's own placeholders.
+            known = isinstance(value, int | float | Array | np.ndarray | np.generic) and not is_traced(value)
+            if known and not (np.asarray(value, np.float64) >= 0.0).all():
                 raise ValueError(f"the Lipschitz constant {field.name} must be zero or positive, got {value}")
         if (self.mean is None) != (self.decoder is None):
             raise ValueError("give the Lipschitz constants of mean and decoder both, or neither")
@@ -57,7 +63,7 @@ def margin(
     p_lower: Values | float,
     norm_bound: Values | float,
     *,
-    risk: float = 0.5,
+    risk: Values | float = 0.5,
     log_std_bound: Values | float = 0.0,
     pair_p_lower: Values | float | None = None,
     absorbed: Values | float = 0.0,
@@ -65,11 +71,13 @@ def margin(
     """The largest R at which P(A_r) > risk survives a shift by norm_bound * R standard deviations.
 
     (Phi^-1(p) - Phi^-1(m)) / norm_bound where log sigma stays and no pairs were drawn, else by bisection, from below.
+    It can be jitted, vmapped and differentiated, once, in every argument; the derivative of what was found by bisection
+    is that of the implicit function. It is 0 where the margin is 0 or infinite.
 
     Args:
       p_lower: [...], the probability of the event at the unperturbed image, or a lower bound of it.
       norm_bound: [...], bounds the movement of the mean, standard deviations per pixel unit.
-      risk: the probability m that must be exceeded.
+      risk: [...], the probability m that must be exceeded.
       log_std_bound: [...], bounds the movement of log sigma in L2, per pixel unit.
       pair_p_lower: [...], the probability that a draw and its mirror image in the mean both lie in the event, or a
         lower bound of it.
@@ -77,48 +85,83 @@ def margin(
         the mean.
 
     Returns:
-      [...] float64, distance in pixel units; 0 where p_lower <= risk (no claim is made), infinite where there is
-      a claim and nothing moves.
+      [...] distance in pixel units; 0 where p_lower <= risk (no claim is made), infinite where there is a claim and
+      nothing moves. NumPy float64; in a trace the common type of the traced arguments, rounded down. A traced
+      probability outside [0, 1] gives 0 or NaN: it cannot be refused.
 
     Raises:
       TypeError: risk is not a number.
-      ValueError: p_lower or pair_p_lower outside [0, 1], or risk outside (0, 1).
+      ValueError: p_lower or pair_p_lower outside [0, 1], or risk outside (0, 1), where their values are known.
     """
-    check_probability("risk", risk)
-    given = [p_lower, norm_bound, log_std_bound, absorbed, 0.0 if pair_p_lower is None else pair_p_lower]
-    p, norm, rescaling, free, pair_p = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in given))
-    for name, value in (("p_lower", p), ("pair_p_lower", pair_p)):
-        if not ((value >= 0.0) & (value <= 1.0)).all():
-            raise ValueError(f"{name} must hold probabilities in [0, 1], got {value!r}")
-    claim = p > risk
-    if pair_p_lower is None and not rescaling.any():
-        return np.where(claim, free + _reach(ndtri(p) - ndtri(risk), norm), 0.0)
-    # Beyond these no bound holds: a slab's half-width, and U^2 <= f(U) < kl(m, p) or kl(p, m).
-    with np.errstate(invalid="ignore"):
-        widest = np.maximum(ndtri(p), ndtri(0.5 * (1.0 + pair_p))) - ndtri(risk)
-    divergence = np.maximum(bernoulli_divergence(risk, p), bernoulli_divergence(p, risk))
-    bracket = np.minimum(free + _reach(widest, norm), _reach(np.sqrt(np.maximum(divergence, 0.0)), rescaling))
-
-    def holds(radius: Values) -> Bool[ndarray, "*batch"]:
-        shift = norm * np.maximum(radius - free, 0.0)
-        return survives(p, shift, rescaling * radius, risk=risk, pair_p=pair_p if pair_p_lower is not None else None)
-
-    return np.where(claim, largest_radius(holds, np.where(claim, bracket, 0.0)), 0.0)
+    if not is_traced(risk):
+        check_probability("risk", float(risk) if isinstance(risk, Array) and risk.ndim == 0 else risk)
+    for name, value in (("p_lower", p_lower), ("pair_p_lower", pair_p_lower)):
+        if value is not None and not is_traced(value):
+            known = np.asarray(value, np.float64)
+            if not ((known >= 0.0) & (known <= 1.0)).all():
+                raise ValueError(f"{name} must hold probabilities in [0, 1], got {value!r}")
+    given = (p_lower, risk, norm_bound, log_std_bound, absorbed, pair_p_lower)
+    # Known beforehand to be still, sigma leaves a closed form.
+    still = not is_traced(log_std_bound) and not np.any(log_std_bound)
+    return _margin(*given, closed_form=still and pair_p_lower is None)
 
 
-def largest_radius(
-    holds: Callable[[Values], Bool[ndarray, "*batch"]], bracket: Values, halvings: int = HALVINGS
+@float64_formula(rounding="down", static=("closed_form",))
+def _margin(
+    p: Values,
+    risk: Values,
+    norm: Values,
+    rescaling: Values,
+    free: Values,
+    pair_p: Values | None = None,
+    *,
+    closed_form: bool,
 ) -> Values:
-    """The largest radius up to the bracket at which a monotone condition holds, from below; infinite brackets stay."""
-    low, high = np.zeros_like(bracket), np.where(np.isfinite(bracket), bracket, 0.0)
-    for _ in range(halvings):
+    pairs = () if pair_p is None else (pair_p,)
+    return _largest_radius(closed_form, p, risk, norm, rescaling, free, *pairs)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _largest_radius(closed_form: bool, *given: Values) -> Values:
+    """The largest R at which `reserve` is positive; what is given is p, risk, norm, rescaling, free, and pair_p."""
+    p, risk, norm, rescaling, free, *pairs = given
+    claim = p > risk
+    if closed_form:
+        return jnp.where(claim, free + _reach(ndtri(p) - ndtri(risk), norm), 0.0)
+    # Beyond these no bound holds: a slab's half-width, and U^2 <= f(U) < kl(m, p) or kl(p, m).
+    widest = functools.reduce(jnp.maximum, [ndtri(0.5 * (1.0 + pair)) for pair in pairs], ndtri(p)) - ndtri(risk)
+    divergence = jnp.maximum(bernoulli_divergence(risk, p), bernoulli_divergence(p, risk))
+    bracket = jnp.minimum(free + _reach(widest, norm), _reach(jnp.sqrt(jnp.maximum(divergence, 0.0)), rescaling))
+    bracket = jnp.where(claim, bracket, 0.0)
+
+    def halved(_: int, ends: tuple[Values, Values]) -> tuple[Values, Values]:
+        low, high = ends
         middle = 0.5 * (low + high)
-        held = holds(middle)
-        low, high = np.where(held, middle, low), np.where(held, high, middle)
-    return np.where(np.isfinite(bracket), low, np.inf)
+        held = _reserve_at(middle, *given) > 0.0
+        return jnp.where(held, middle, low), jnp.where(held, high, middle)
+
+    ends = jnp.zeros_like(bracket), jnp.where(jnp.isfinite(bracket), bracket, 0.0)
+    low, _ = jax.lax.fori_loop(0, HALVINGS, halved, ends)
+    return jnp.where(jnp.isfinite(bracket), low, jnp.inf)
 
 
-def camuto_margin(p_lower: Values | float, norms: JacobianNorms, *, risk: float = 0.5) -> Values:
+@_largest_radius.defjvp
+def _largest_radius_jvp(closed_form: bool, given: tuple, tangents: tuple) -> tuple[Values, Values]:
+    """By the implicit function theorem, at the radius where `reserve` is 0."""
+    radius = _largest_radius(closed_form, *given)
+    by_radius, *by_given = jax.grad(_reserve_at, range(1 + len(given)))(radius, *given)
+    known = (radius > 0.0) & jnp.isfinite(radius) & (by_radius < 0.0)
+    slopes = [jnp.where(known, -by_one / jnp.where(known, by_radius, -1.0), 0.0) for by_one in by_given]
+    return radius, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+
+
+def _reserve_at(radius: Values, *given: Values) -> Values:
+    p, risk, norm, rescaling, free, *pairs = given
+    shift = norm * jnp.maximum(radius - free, 0.0)
+    return reserve(p, shift, rescaling * radius, risk=risk, pair_p=pairs[0] if pairs else None)
+
+
+def camuto_margin(p_lower: Values | float, norms: JacobianNorms, *, risk: Values | float = 0.5) -> Values:
     """(min_i sigma_i) (Phi^-1(p) - Phi^-1(m)) / ||J||_F, the baseline, for L2 balls.
 
     Camuto et al. 2021, Theorem 1 without its O(eps); their m = 0.5 makes Phi^-1(m) = 0, other risks
@@ -127,28 +170,30 @@ def camuto_margin(p_lower: Values | float, norms: JacobianNorms, *, risk: float 
     Args:
       p_lower: [...], P(A_r) at the unperturbed image, or a lower bound of it.
       norms: norms of the encoder's Jacobian, of the same leading shape.
-      risk: the probability m that must be exceeded.
+      risk: [...], the probability m that must be exceeded.
 
     Returns:
-      [...] float64, L2 distance in pixel units; 0 where p_lower <= risk: no claim is made.
-
-    Raises:
-      TypeError: risk is not a number.
-      ValueError: p_lower outside [0, 1], or risk outside (0, 1).
+      [...], L2 distance in pixel units; 0 where p_lower <= risk: no claim is made. Type, derivatives and errors are
+      those of `margin.margin`.
     """
     return margin(p_lower, camuto_norm_bound(norms), risk=risk)
 
 
 def camuto_norm_bound(norms: JacobianNorms) -> Values:
     """||J||_F / min_i sigma_i, which bounds ||W||_2 from above; standard deviations per pixel unit."""
-    return norms.frobenius / norms.smallest_std
+    return _ratio(norms.frobenius, norms.smallest_std)
+
+
+@float64_formula(rounding="up")
+def _ratio(numerator: Values, denominator: Values) -> Values:
+    return numerator / denominator
 
 
 def r_robustness_margin(
     p_lower: Values | float,
     norms: JacobianNorms | None = None,
     *,
-    risk: float = 0.5,
+    risk: Values | float = 0.5,
     pair_p_lower: Values | float | None = None,
     frozen_std: bool = True,
     lipschitz: LipschitzConstants | None = None,
@@ -164,7 +209,7 @@ def r_robustness_margin(
     Args:
       p_lower: [...], P(A_r) at the unperturbed image, or a lower bound of it; of A_{r - slack} where there is slack.
       norms: norms of the encoder's Jacobian, of the same leading shape; may be None where `lipschitz` is given.
-      risk: the probability m that must be exceeded.
+      risk: [...], the probability m that must be exceeded.
       pair_p_lower: [...], the probability that a draw and its mirror image in the mean both lie in A_r, or a lower
         bound: the larger of two margins counts. Both bounds must hold at once: alpha / 2 for each.
       frozen_std: False lets sigma move with the image, to first order, by the norm of the Jacobian of log sigma.
@@ -174,13 +219,14 @@ def r_robustness_margin(
         draws within r while the mean moves by less than slack / decoder. For r' fixed before the draws.
 
     Returns:
-      [...] float64, distance in pixel units, in the norm of `norms`; 0 where p_lower <= risk: no claim is made.
+      [...], distance in pixel units, in the norm of `norms`; 0 where p_lower <= risk: no claim is made. Type and
+      derivatives are those of `margin.margin`.
 
     Raises:
       TypeError: neither norms nor lipschitz; risk is not a number.
       ValueError: p_lower outside [0, 1], risk outside (0, 1), or slack without the constants of mean and decoder.
     """
-    if (np.asarray(slack) < 0.0).any():
+    if not is_traced(slack) and (np.asarray(slack) < 0.0).any():
         raise ValueError(f"slack must be zero or positive, in pixel units, got {slack}")
     if lipschitz is not None:
         moved: tuple[Values | float, Values | float] = (lipschitz.whitened_mean, lipschitz.log_std)
@@ -189,16 +235,19 @@ def r_robustness_margin(
     else:
         raise TypeError("give norms (see jacobian_norms), or lipschitz constants")
     absorbed: Values | float = 0.0
-    if np.any(slack):
+    if is_traced(slack) or np.any(slack):
         if lipschitz is None or lipschitz.mean is None or lipschitz.decoder is None:
             raise ValueError("slack is of use with the Lipschitz constants of mean and decoder; give both")
-        absorbed = _reach(np.asarray(slack), np.asarray(lipschitz.mean) * np.asarray(lipschitz.decoder))
+        absorbed = _absorbed(slack, lipschitz.mean, lipschitz.decoder)
     return margin(p_lower, moved[0], risk=risk, log_std_bound=moved[1], pair_p_lower=pair_p_lower, absorbed=absorbed)
+
+
+@float64_formula(rounding="down")
+def _absorbed(slack: Values, mean: Values, decoder: Values) -> Values:
+    return _reach(slack, mean * decoder)
 
 
 def _reach(budget: Values, rate: Values) -> Values:
     """budget / rate, infinite where nothing moves."""
-    budget, rate = np.broadcast_arrays(np.asarray(budget, np.float64), np.asarray(rate, np.float64))
     moves = rate > 0.0
-    with np.errstate(over="ignore"):
-        return np.where(moves, budget / np.where(moves, rate, 1.0), np.inf)
+    return jnp.where(moves, budget / jnp.where(moves, rate, 1.0), jnp.inf)

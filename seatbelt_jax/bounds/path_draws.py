@@ -205,10 +205,14 @@ def _finite_norms(gram: RowScaledGram, paths: Path, parts: Sequence[slice]) -> F
     with np.errstate(over="ignore"):
         sigma = np.exp(np.concatenate([np.asarray(posterior.log_std) for posterior in paths.posteriors], axis=1))
     proper = np.isfinite(matrices).all(axis=(1, 2)) & (np.isfinite(sigma) & (sigma > 0.0)).all(axis=1)
-    norms = np.full((len(matrices), len(parts)), np.inf)
+    norms = np.empty((len(matrices), len(parts)))
+    # All draws, so that every block has one shape and compiles once.
+    matrices, scale, sigma = (
+        np.where(np.expand_dims(proper, tuple(range(1, array.ndim))), array, 1.0) for array in (matrices, scale, sigma)
+    )
     for number, part in enumerate(parts):
-        block = RowScaledGram(matrices[proper][:, part, part], scale[proper][:, part])
-        norms[proper, number], _ = whitened_norms(block, sigma[proper][:, part])
+        block = RowScaledGram(matrices[:, part, part], scale[:, part])
+        norms[:, number] = np.where(proper, whitened_norms(block, sigma[:, part])[0], np.inf)
     return norms
 
 

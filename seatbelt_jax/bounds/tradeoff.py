@@ -1,4 +1,4 @@
-"""What probability of an event survives when its Gaussian moves (host, float64).
+"""What probability of an event survives when its Gaussian moves; computed in float64, also in a trace.
 
 P is the law of the latents at the image, Q the law at the perturbed one. Each bound holds for every event, or for
 every event that is drawn with its mirror image, so that nothing needs to be known of the decoder:
@@ -16,14 +16,18 @@ every event that is drawn with its mirror image, so that nothing needs to be kno
   kl(Q(A), P(A)) <= KL(Q||P) <= s^2 / 2 + f(U). The better of both counts.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr, ndtri, xlogy
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
-from scipy.special import ndtr, ndtri, xlogy
 
 from seatbelt_jax.bounds.checks import check_probability
+from seatbelt_jax.bounds.precision import float64_formula, is_traced
+from seatbelt_jax.norm import l2_norm
 
-Values = Float[ndarray, "*batch"]
+Values = Float[Array | ndarray, "*batch"]
 # Halvings of a bracket: as close as float64 goes.
 HALVINGS = 100
 
@@ -38,51 +42,55 @@ def gdp_compose(shifts: Float[Array | ndarray, "*batch level"], axis: int = -1) 
       shifts: bounds of the levels' shifts, in standard deviations; not negative.
       axis: over which to compose.
 
+    Returns:
+      NumPy float64; in a trace, where shifts are not checked, their type, rounded up.
+
     Raises:
       ValueError: a shift that is negative or not a number.
     """
-    values = np.asarray(shifts, np.float64)
-    if not (values >= 0.0).all():
-        raise ValueError(f"shifts must be zero or positive, in standard deviations, got {values.min()}")
-    return np.sqrt(np.sum(np.square(values), axis=axis))
+    if not is_traced(shifts) and not (np.asarray(shifts) >= 0.0).all():
+        raise ValueError(f"shifts must be zero or positive, in standard deviations, got {np.min(shifts)}")
+    return _root_of_squares(jnp.moveaxis(shifts, axis, -1) if is_traced(shifts) else np.moveaxis(shifts, axis, -1))
 
 
-def shifted(p: Values | float, shift: Values | float) -> Values:
+@float64_formula(rounding="up", signature="(n)->()")
+def _root_of_squares(values: Float[Array, "level"]) -> Float[Array, ""]:
+    return l2_norm(values)
+
+
+@float64_formula(rounding="down")
+def shifted(p: Values, shift: Values) -> Values:
     """The least Q(A), P(A) = p, for a mean that moves by `shift` standard deviations."""
     return ndtr(ndtri(p) - shift)
 
 
-def shifted_symmetric(p: Values | float, shift: Values | float) -> Values:
+@float64_formula(rounding="down")
+def shifted_symmetric(p: Values, shift: Values) -> Values:
     """The least Q(A), where p is the probability of a draw and its mirror image both in A."""
-    half_width = ndtri(0.5 * (1.0 + np.asarray(p, np.float64)))
+    half_width = ndtri(0.5 * (1.0 + p))
     return ndtr(half_width - shift) - ndtr(-half_width - shift)
 
 
-def rescaling_divergence(log_std_shift: Values | float) -> Values:
+@float64_formula(rounding="up")
+def rescaling_divergence(log_std_shift: Values) -> Values:
     """f(U) = (e^{2U} - 1 - 2U) / 2, in nats: bounds the divergence of Gaussians whose log sigma differ by U in L2."""
-    twice = 2.0 * np.asarray(log_std_shift, np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = 0.5 * (np.expm1(twice) - twice)
+    twice = 2.0 * log_std_shift
+    value = 0.5 * (jnp.expm1(twice) - twice)
     # The difference of an infinite e^{2U} and an infinite 2U.
-    return np.where(np.isnan(value), np.inf, value)
+    return jnp.where(jnp.isnan(value), jnp.inf, value)
 
 
-def bernoulli_divergence(p: Values | float, q: Values | float) -> Values:
+@float64_formula(rounding="nearest")
+def bernoulli_divergence(p: Values, q: Values) -> Values:
     """kl(p, q) of coins with these probabilities of heads, in nats."""
-    p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return xlogy(p, p) - xlogy(p, q) + xlogy(1.0 - p, 1.0 - p) - xlogy(1.0 - p, 1.0 - q)
+    return xlogy(p, p) - xlogy(p, q) + xlogy(1.0 - p, 1.0 - p) - xlogy(1.0 - p, 1.0 - q)
 
 
-def survives(
-    p: Values,
-    shift: Values | float,
-    log_std_shift: Values | float = 0.0,
-    *,
-    risk: float,
-    pair_p: Values | None = None,
-) -> Bool[ndarray, "*batch"]:
-    """Whether Q(A) > risk is certain.
+@float64_formula(rounding="nearest")
+def reserve(
+    p: Values, shift: Values, log_std_shift: Values = 0.0, *, risk: Values, pair_p: Values | None = None
+) -> Values:
+    """A number that is positive just where Q(A) > risk is certain, and falls as the latents move further.
 
     Args:
       p: [...], P(A) or a lower bound of it.
@@ -90,25 +98,46 @@ def survives(
       log_std_shift: [...], U, bounds the movement of log sigma in L2.
       risk: m, in (0, 1).
       pair_p: [...], the probability of a draw and its mirror image both in A, or a lower bound of it.
+
+    Returns:
+      [...]: what is left of a probability where nothing is rescaled, else of a divergence in nats.
     """
     moved = shifted(p, shift)
     if pair_p is not None:
-        moved = np.maximum(moved, shifted_symmetric(pair_p, shift))
+        moved = jnp.maximum(moved, shifted_symmetric(pair_p, shift))
     divergence = rescaling_divergence(log_std_shift)
+    distance = jnp.where(moved > risk, 1.0, -1.0) * bernoulli_divergence(moved, risk)
     # Near the risk the coins' divergence is lost in rounding, which matters where nothing is rescaled.
-    still = (divergence == 0.0) | (bernoulli_divergence(moved, risk) > divergence)
-    one_after_the_other = (moved > risk) & still
-    together = np.square(shift) / 2.0 + divergence < bernoulli_divergence(risk, p)
-    return one_after_the_other | (together & (np.asarray(p) > risk))
+    one_after_the_other = jnp.where(divergence == 0.0, moved - risk, distance - divergence)
+    together = jnp.where(p > risk, bernoulli_divergence(risk, p) - jnp.square(shift) / 2.0 - divergence, -jnp.inf)
+    ways = [jnp.where(jnp.isnan(way), -jnp.inf, way) for way in (one_after_the_other, together)]
+    return jnp.maximum(*ways)
+
+
+def survives(
+    p: Values | float,
+    shift: Values | float,
+    log_std_shift: Values | float = 0.0,
+    *,
+    risk: Values | float,
+    pair_p: Values | float | None = None,
+) -> Bool[Array | ndarray, "*batch"]:
+    """Whether Q(A) > risk is certain; the arguments are those of `reserve`."""
+    return reserve(p, shift, log_std_shift, risk=risk, pair_p=pair_p) > 0.0
 
 
 def required_probability(shift: Values | float, log_std_shift: Values | float, *, risk: float) -> Values:
     """The least P(A) of which Q(A) > risk is certain, from above: `survives` holds for every larger one; at most 1."""
     check_probability("risk", risk)
-    shift, log_std_shift = np.broadcast_arrays(np.asarray(shift, np.float64), np.asarray(log_std_shift, np.float64))
-    low, high = np.full(shift.shape, risk), np.ones(shift.shape)
-    for _ in range(HALVINGS):
+    return _required_probability(shift, log_std_shift, risk)
+
+
+@float64_formula(rounding="up")
+def _required_probability(shift: Values, log_std_shift: Values, risk: Values) -> Values:
+    def halved(_: int, bracket: tuple[Values, Values]) -> tuple[Values, Values]:
+        low, high = bracket
         middle = 0.5 * (low + high)
         enough = survives(middle, shift, log_std_shift, risk=risk)
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return high
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    return jax.lax.fori_loop(0, HALVINGS, halved, (jnp.full_like(shift, risk), jnp.ones_like(shift)))[1]
