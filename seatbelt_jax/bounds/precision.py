@@ -59,13 +59,14 @@ def float64_formula(*, rounding: Rounding, signature: str | None = None, static:
             settings = tuple((name, bound.arguments[name]) for name in static)
             given = {key: value for key, value in bound.arguments.items() if key not in static and value is not None}
             names = tuple(given)
-            with jax.enable_x64(True):
-                if is_traced(given):
-                    dtype = common_type([value for value in given.values() if is_traced(value)])
+            if is_traced(given):
+                # Asked where x64 is what the caller has: Python's numbers, traced, are else taken for float64.
+                dtype = common_type([value for value in given.values() if is_traced(value)])
+                with jax.enable_x64(True):
                     return run(names, settings, dtype, *map(_in_full, given.values()))
-                with jax.ensure_compile_time_eval():
-                    results = run(names, settings, jnp.dtype(jnp.float64), *map(_in_full, given.values()))
-                    return jax.tree.map(np.asarray, results)
+            with jax.enable_x64(True), jax.ensure_compile_time_eval():
+                results = run(names, settings, jnp.dtype(jnp.float64), *map(_in_full, given.values()))
+                return jax.tree.map(np.asarray, results)
 
         return call
 
