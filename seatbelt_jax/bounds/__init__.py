@@ -28,6 +28,7 @@ from seatbelt_jax.bounds.linear_region import linear_region_radius
 from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
 from seatbelt_jax.bounds.margin import LipschitzConstants, camuto_margin, r_robustness_margin
 from seatbelt_jax.bounds.methods import METHODS
+from seatbelt_jax.bounds.pathwise import pathwise_margin
 from seatbelt_jax.bounds.reconstruction import MinimalRobustRadius, minimal_robust_radius
 from seatbelt_jax.bounds.soundness import SoundnessReport, check_soundness, soundness_attacks
 from seatbelt_jax.bounds.tradeoff import gdp_compose
@@ -56,6 +57,7 @@ __all__ = [
     "lower_confidence_bound",
     "margin_curve",
     "minimal_robust_radius",
+    "pathwise_margin",
     "r_robustness_margin",
     "soundness_attacks",
     "upper_confidence_bound",

@@ -1,9 +1,11 @@
 """What a certificate states, with the conditions under which it holds."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
@@ -17,9 +19,24 @@ Soundness = Literal["first_order", "locally_exact", "sound"]
 _NORMS_PREFIX = "norms_"
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["radius", "p_lower", "hits", "abstained", "norm_bound", "norms"],
+    meta_fields=[
+        "method",
+        "soundness",
+        "assumptions",
+        "alpha",
+        "risk",
+        "reconstruction_radius",
+        "num_samples",
+        "norm",
+        "centre",
+    ],
+)
 @dataclasses.dataclass(frozen=True, eq=False)
 class Certificate:
-    """r-robustness of n images, each with its margin.
+    """r-robustness of n images, each with its margin; a pytree, what holds for all images being static.
 
     For each image on its own, with probability at least `confidence` over the draws and under `assumptions`:
     every perturbation d with ||d|| < radius leaves P(||g(z) - c||_2 <= reconstruction_radius) > risk, z drawn

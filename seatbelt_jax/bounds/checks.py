@@ -249,8 +249,9 @@ def _fingerprint(closed: Any) -> bytes:
 
 def _bytes(constant: Any) -> bytes:
     if isinstance(constant, jax.core.Tracer):
-        # Its numbers are not known: parameters that are being differentiated, say.
-        return str(constant.aval).encode()
+        # Its numbers are not known: parameters that are being differentiated, say. Any operation tells such an array
+        # from one that an earlier call left behind, and raises for the latter.
+        return str(jnp.ravel(constant).aval).encode()
     if jnp.issubdtype(jnp.result_type(constant), jax.dtypes.prng_key):
         constant = jax.random.key_data(constant)
     return np.ascontiguousarray(constant).tobytes()

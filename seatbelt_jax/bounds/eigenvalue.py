@@ -6,6 +6,8 @@ from jaxtyping import Array, Float
 
 # Width of the bracket, relative, at which it is narrow enough.
 _NARROW = 5e-6
+# Added to the diagonal of a matrix of trace 1, for each row: more than the rounding that could make it indefinite.
+_ROUNDING = 1e-15
 
 
 @jax.custom_jvp
@@ -33,6 +35,36 @@ def largest_eigenvalue(gram: Float[Array, "*batch n n"]) -> Float[Array, "*batch
 def _largest_eigenvalue_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     value, weights = _power(primals[0])
     return value, jnp.sum(weights * tangents[0], axis=(-2, -1))
+
+
+@jax.custom_jvp
+def largest_product_eigenvalue(a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Float[Array, ""]:
+    """The largest eigenvalue of A B, from above: ||F G||_2^2 for A = F^T F and B = G G^T.
+
+    It is that of C^T A C, C the Cholesky factor of B, raised by its rounding. First derivatives only, as for
+    `largest_eigenvalue`: with V the leading projection there, they are P = C V C^T in A and A P A / lambda in B, which
+    divides by no small pivot of C.
+
+    Args:
+      a, b: symmetric, positive semidefinite but for rounding, in float64.
+    """
+    return _product_power(a, b)[0]
+
+
+@largest_product_eigenvalue.defjvp
+def _largest_product_eigenvalue_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    value, by_a = _product_power(*primals)
+    by_b = primals[0] @ by_a @ primals[0] / jnp.where(value == 0.0, 1.0, value)
+    return value, jnp.sum(by_a * tangents[0]) + jnp.sum(by_b * tangents[1])
+
+
+def _product_power(a: Float[Array, "n n"], b: Float[Array, "n n"]) -> tuple[Float[Array, ""], Float[Array, "n n"]]:
+    trace = jnp.trace(b)
+    scale = jnp.where(trace == 0.0, 1.0, trace)
+    size = len(b)
+    factor = jnp.linalg.cholesky(b / scale + _ROUNDING * size * jnp.eye(size))
+    value, weights = _power(factor.T @ a @ factor)
+    return scale * value, scale * factor @ weights @ factor.T
 
 
 def _power(gram: Float[Array, "*batch n n"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch n n"]]:

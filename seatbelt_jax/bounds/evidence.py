@@ -27,9 +27,10 @@ from seatbelt_jax.bounds.streaming import Fetch, Skip, map_images
 from seatbelt_jax.gaussian import DiagonalGaussian, sample
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of one batch of images, on the host.
+    """Of one batch of images, on the host; a pytree.
 
     Attributes:
       first: index of the batch's first image in the data set.
@@ -41,7 +42,7 @@ class Evidence:
       pilot_distances: [batch, pilot], of draws of their own, to choose by.
     """
 
-    first: int
+    first: int = dataclasses.field(metadata={"static": True})
     images: Float[ndarray, "batch *image"]
     std: Float[ndarray, "batch latent"]
     norms: JacobianNorms

@@ -19,7 +19,7 @@ every event that is drawn with its mirror image, so that nothing needs to be kno
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtr, ndtri, xlogy
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
@@ -82,8 +82,21 @@ def rescaling_divergence(log_std_shift: Values) -> Values:
 
 @float64_formula(rounding="nearest")
 def bernoulli_divergence(p: Values, q: Values) -> Values:
-    """kl(p, q) of coins with these probabilities of heads, in nats."""
-    return xlogy(p, p) - xlogy(p, q) + xlogy(1.0 - p, 1.0 - p) - xlogy(1.0 - p, 1.0 - q)
+    """kl(p, q) of coins with these probabilities of heads, in nats.
+
+    kl = p h((q - p) / p) + (1 - p) h((p - q) / (1 - p)), h(x) = x - log(1 + x): the terms of first order, which would
+    leave nothing of a small divergence, cancel beforehand.
+    """
+    return _scaled_excess(p, q - p) + _scaled_excess(1.0 - p, p - q)
+
+
+def _scaled_excess(scale: Float[Array, ""], change: Float[Array, ""]) -> Float[Array, ""]:
+    """scale h(change / scale), h(x) = x - log(1 + x); change where scale is 0."""
+    ratio = change / jnp.where(scale > 0.0, scale, 1.0)
+    # h(x) = x^2 / 2 - x^3 / 3 + .., to float64's precision.
+    series = jnp.square(ratio) * jnp.polyval(jnp.array([(-1.0) ** n / n for n in range(14, 1, -1)]), ratio)
+    excess = jnp.where(jnp.abs(ratio) < 0.05, series, ratio - jnp.log1p(ratio))
+    return jnp.where(scale > 0.0, scale * excess, change)
 
 
 @float64_formula(rounding="nearest")
