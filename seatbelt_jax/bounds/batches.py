@@ -96,11 +96,11 @@ def _certificate(question: Question, evidence: Evidence) -> Certificate:
     method = METHODS[question.method]
     claim = method.claim(evidence, question)
     return Certificate(
-        radius=claim.radius,
-        p_lower=claim.p_lower,
+        radius=np.asarray(claim.radius),
+        p_lower=np.asarray(claim.p_lower),
         hits=claim.hits,
-        abstained=~(claim.radius > 0.0),
-        norm_bound=claim.norm_bound,
+        abstained=~(np.asarray(claim.radius) > 0.0),
+        norm_bound=np.asarray(claim.norm_bound),
         norms=evidence.norms,
         method=question.method,
         soundness=method.soundness,

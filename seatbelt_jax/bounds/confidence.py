@@ -6,6 +6,7 @@ on its side; two sides together need alpha / 2 each.
 """
 
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -145,7 +146,7 @@ def quantile_ranks(trials: int, level: float, alpha: float) -> tuple[int, int]:
 
 def _check_counts(hits: Hits, trials: int, alpha: Bounds | float) -> Int[ndarray, "*batch"] | Float[ndarray, "*batch"]:
     check_counts(trials=trials)
-    check_probability("alpha", alpha)
+    check_probability("alpha", cast(float, alpha))
     counts = np.asarray(hits)
     soft = isinstance(hits, jax.Array) and jnp.issubdtype(counts.dtype, jnp.floating)
     if not np.issubdtype(counts.dtype, np.integer) and not soft:

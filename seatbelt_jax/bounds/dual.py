@@ -162,4 +162,4 @@ def _shifts(
             eps * np.array([float(np.asarray(c.log_std)) for c in constants]),
         )
     moving = evidence.norms.log_std_spectral if method == "moving_std" else 0.0
-    return eps * evidence.norms.whitened_spectral, np.broadcast_to(eps * moving, len(evidence.images))
+    return eps * np.asarray(evidence.norms.whitened_spectral), np.broadcast_to(eps * moving, len(evidence.images))

@@ -160,7 +160,7 @@ def empirical_margin(
 
     distortions = found.tried.astype(np.float64) - array[:, None].astype(np.float64)
     distances = lengths(distortions, norm, array.ndim - 1)
-    p_upper = upper_confidence_bound(found.hits, num_samples, level)
+    p_upper = np.asarray(upper_confidence_bound(found.hits, num_samples, level))
     distances = np.where(p_upper < risk, distances, np.inf)
     # The first of equals is d = 0: what stands where nothing was confirmed.
     chosen = (np.arange(len(array)), np.argmin(distances, axis=1))

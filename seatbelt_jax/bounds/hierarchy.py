@@ -195,13 +195,13 @@ def hierarchical_margin(
                     else np.array([_choose_kappa(norms[pilot, 0], near[pilot], num_samples, alpha, risk)])
                 )
                 within = (norms <= kappas).all(axis=1)
-            rows.append((gdp_compose(kappas), np.count_nonzero((near & within)[:num_samples])))
+            rows.append((np.asarray(gdp_compose(kappas)), np.count_nonzero((near & within)[:num_samples])))
             bar.update(1)
 
     warn_of_constant_means("the mean of every layer", constant, len(array), stacklevel=2)
     norm_bound, hits = (np.array(column) for column in zip(*rows, strict=True))
-    p_lower = lower_confidence_bound(hits, num_samples, alpha)
-    radii = margin(p_lower, norm_bound, risk=risk)
+    p_lower = np.asarray(lower_confidence_bound(hits, num_samples, alpha))
+    radii = np.asarray(margin(p_lower, norm_bound, risk=risk))
     return Certificate(
         radius=radii,
         p_lower=p_lower,

@@ -246,7 +246,11 @@ def whitened_norms(
 
     From L2 where the Gram matrix is given, from L-infinity, on the host alone, where the rows are.
     """
-    return _norms_from_l2(*jacobian, std) if isinstance(jacobian, RowScaledGram) else _norms_from_linf(jacobian, std)
+    return (
+        _norms_from_l2(*jacobian, std)
+        if isinstance(jacobian, RowScaledGram)
+        else _norms_from_linf(jacobian, np.asarray(std))
+    )
 
 
 @float64_formula(rounding="up", signature="(n,n),(n),(n)->(),()")

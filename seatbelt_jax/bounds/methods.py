@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
 from seatbelt_jax.bounds.ball import ConstantsIn, MovementBounds, largest_ball
@@ -57,10 +57,10 @@ class Question:
 class Claim(NamedTuple):
     """Of each image of a batch; the fields are those of a `Certificate`."""
 
-    radius: Float[ndarray, "batch"]
-    p_lower: Float[ndarray, "batch"]
+    radius: Float[Array | ndarray, "batch"]
+    p_lower: Float[Array | ndarray, "batch"]
     hits: Int[ndarray, "batch"]
-    norm_bound: Float[ndarray, "batch"]
+    norm_bound: Float[Array | ndarray, "batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _hybrid(evidence: Evidence, question: Question) -> Claim:
     return Claim(radius, p_lower, hits, norm_bound)
 
 
-def _single(evidence: Evidence, question: Question) -> tuple[Int[ndarray, "batch"], Float[ndarray, "batch"]]:
+def _single(evidence: Evidence, question: Question) -> tuple[Int[ndarray, "batch"], Float[Array | ndarray, "batch"]]:
     hits = evidence.hits(question.radius)
     return hits, lower_confidence_bound(hits, question.num_samples, question.alpha)
 

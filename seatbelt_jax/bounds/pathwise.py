@@ -84,7 +84,7 @@ def pathwise_margin(
         check_radius(float(radius))
     if not is_traced(risk):
         check_sufficient_samples(len(noise), alpha, float(risk))
-    radii = pathwise_radii(encode, decode, image, noise, radius=radius, draw_batch=draw_batch)
+    radii = pathwise_radii(encode, decode, image, jnp.asarray(noise), radius=radius, draw_batch=draw_batch)
     # Hits that are too few for a claim: the k-th largest follows the first of them.
     promised = lower_confidence_bound(np.arange(len(noise) + 1), len(noise), alpha)
     too_few = jnp.sum(_at_most(promised, risk)).astype(jnp.int32)
@@ -114,7 +114,7 @@ def pathwise_radii(
             pixels = jax.jacfwd(lambda value: decode(value).reshape(-1))(z)
             return _radius(radius, l2_norm((decode(z) - centre).reshape(-1)), pixels, rows, scale)
 
-        return jax.lax.map(of_draw, jnp.asarray(noise), batch_size=min(draw_batch, len(noise)))
+        return jax.lax.map(of_draw, noise, batch_size=min(draw_batch, len(noise)))
 
 
 @float64_formula(rounding="down", signature="(),(),(p,n),(n,q),(n)->()")

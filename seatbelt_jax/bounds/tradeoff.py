@@ -50,7 +50,8 @@ def gdp_compose(shifts: Float[Array | ndarray, "*batch level"], axis: int = -1) 
     """
     if not is_traced(shifts) and not (np.asarray(shifts) >= 0.0).all():
         raise ValueError(f"shifts must be zero or positive, in standard deviations, got {np.min(shifts)}")
-    return _root_of_squares(jnp.moveaxis(shifts, axis, -1) if is_traced(shifts) else np.moveaxis(shifts, axis, -1))
+    last = jnp.moveaxis(shifts, axis, -1) if is_traced(shifts) else np.moveaxis(np.asarray(shifts), axis, -1)
+    return _root_of_squares(last)
 
 
 @float64_formula(rounding="up", signature="(n)->()")
@@ -90,7 +91,7 @@ def bernoulli_divergence(p: Values, q: Values) -> Values:
     return _scaled_excess(p, q - p) + _scaled_excess(1.0 - p, p - q)
 
 
-def _scaled_excess(scale: Float[Array, ""], change: Float[Array, ""]) -> Float[Array, ""]:
+def _scaled_excess(scale: Values, change: Values) -> Values:
     """scale h(change / scale), h(x) = x - log(1 + x); change where scale is 0."""
     ratio = change / jnp.where(scale > 0.0, scale, 1.0)
     # h(x) = x^2 / 2 - x^3 / 3 + .., to float64's precision.
@@ -101,7 +102,7 @@ def _scaled_excess(scale: Float[Array, ""], change: Float[Array, ""]) -> Float[A
 
 @float64_formula(rounding="nearest")
 def reserve(
-    p: Values, shift: Values, log_std_shift: Values = 0.0, *, risk: Values, pair_p: Values | None = None
+    p: Values, shift: Values, log_std_shift: Values | float = 0.0, *, risk: Values, pair_p: Values | None = None
 ) -> Values:
     """A number that is positive just where Q(A) > risk is certain, and falls as the latents move further.
 
