@@ -100,15 +100,15 @@ def _everything(images: data.Dataset) -> Float[np.ndarray, "image height width c
 
 def _outputs(vae: VAE, images: Any) -> dict[str, Float[np.ndarray, "image ..."]]:
     """What classifiers may read: reconstructions, and the codes of all layers, along the mean path."""
+    return map_images(_outputs_of_batch, vae, images, batch_size=256)
 
-    def outputs(batch: Float[Array, "batch *image"], _: Array) -> dict[str, Array]:
-        latents = vae.encode(batch, vae.mean_path(batch.shape[0])).latents
-        return {
-            "reconstructions": vae.likelihood.mean(vae.decode(latents)),
-            "codes": jnp.concatenate(latents, axis=-1),
-        }
 
-    return map_images(outputs, images, vae=vae, batch_size=256)
+def _outputs_of_batch(vae: VAE, images: Float[Array, "batch *image"], _: Array) -> dict[str, Array]:
+    latents = vae.encode(images, vae.mean_path(images.shape[0])).latents
+    return {
+        "reconstructions": vae.likelihood.mean(vae.decode(latents)),
+        "codes": jnp.concatenate(latents, axis=-1),
+    }
 
 
 def _attacks(task: Task) -> dict[str, Mapping[str, np.ndarray]]:

@@ -76,12 +76,7 @@ def noise_robustness(task: Task) -> dict[str, Any]:
 def mig(task: Task) -> dict[str, Any]:
     """The mutual information gap on a full grid of factors: of each layer, and of the units of all layers together."""
     images, factors = _factor_grid(task.splits, task.options.levels)
-
-    def posteriors(batch: Float[Array, "batch *image"], _: Array) -> list[DiagonalGaussian]:
-        every = task.vae.encode(batch, task.vae.mean_path(batch.shape[0])).posteriors
-        return [q for q in every if isinstance(q, DiagonalGaussian)]
-
-    found = map_images(posteriors, images, vae=task.vae, batch_size=256, progress=True, description="MIG")
+    found = map_images(_gaussian_posteriors, task.vae, images, batch_size=256, progress=True, description="MIG")
     everything = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *found)
     answer: dict[str, Any] = {"images": images.size, "levels": [len(np.unique(column)) for column in factors.T]}
     if everything.mean.shape[1] < 2:
@@ -135,6 +130,11 @@ def _posteriors(vae: VAE) -> tuple[Any, ...]:
     """The posteriors of one black image, as shapes."""
     image = jax.ShapeDtypeStruct((1, *vae.image_shape), np.float32)
     return jax.eval_shape(vae.encode, image, vae.mean_path(1)).posteriors
+
+
+def _gaussian_posteriors(vae: VAE, images: Float[Array, "batch *image"], _: Array) -> list[DiagonalGaussian]:
+    every = vae.encode(images, vae.mean_path(images.shape[0])).posteriors
+    return [q for q in every if isinstance(q, DiagonalGaussian)]
 
 
 def _gaussian_layers(vae: VAE) -> list[int]:

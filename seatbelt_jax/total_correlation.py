@@ -132,7 +132,7 @@ def add_mixture(pooled: AggregateDensity, other: AggregateDensity, count: int | 
 
 
 def aggregate_bracket(
-    fresh: AggregateDensity, own: AggregateDensity, paths: int
+    fresh: AggregateDensity, own: AggregateDensity, paths: int | Int[Array, ""]
 ) -> tuple[AggregateDensity, AggregateDensity]:
     """Bounds log q(z^L) of a hierarchy, and its marginals, from below and from above in expectation.
 

@@ -76,8 +76,10 @@ def test_classes_of_concrete_latents_are_units():
         q = Concrete(images.reshape(-1, 1) * jnp.array([4.0, 0.0, 0.0]), (3,), 0.5)
         return Encoding((q,), (concrete.sample(q, noise[0]),))
 
-    other = two_layers(0.0, 0.0)
-    vae = VAE(encode, other.decode, other.prior, other.likelihood, (3,), other.image_shape)
+    def prior(latents):
+        return (concrete.uniform(Concrete(latents[0], (3,), 0.5)),)
+
+    vae = VAE(encode, lambda latents: latents[0][:, :1, None, None], prior, GaussianLikelihood(), (3,), (1, 1, 1))
     images = pixels(200)
     probabilities = np.exp(4.0 * images[:, 0, 0, 0].astype(np.float64))
     expected = np.var(probabilities / (probabilities + 2.0), ddof=1)

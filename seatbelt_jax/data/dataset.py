@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
@@ -108,11 +109,16 @@ class Splits:
 
 def subset(dataset: Dataset, indices: Int[np.ndarray, " size"]) -> Dataset:
     """The images with these numbers, numbered anew from 0."""
-    # A traced index cannot look things up in a NumPy table.
-    table = jnp.asarray(indices) if dataset.traceable else indices
+    table = jnp.asarray(indices) if dataset.traceable else None
+
+    def place(index: Indices) -> Indices:
+        # A traced index cannot look things up in a NumPy table.
+        if table is not None and isinstance(index, jax.core.Tracer):
+            return table[index]
+        return indices[np.asarray(index)]
 
     def renumbered(look_up: Callable[..., Any] | None) -> Callable[..., Any] | None:
-        return None if look_up is None else lambda index: look_up(table[index])
+        return None if look_up is None else lambda index: look_up(place(index))
 
     return dataclasses.replace(
         dataset,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -175,14 +176,14 @@ def one_factor_pairs(
 
 
 def _sprites(size: int, image_range: tuple[float, float]) -> Splits:
-    sprites.draw(jnp.zeros(len(sprites.FACTOR_SIZES), jnp.int32), size=size)  # refuses sizes it cannot draw
+    sprites.draw(np.zeros(len(sprites.FACTOR_SIZES), np.int32), size=size)  # refuses sizes it cannot draw
     everything = Dataset(
         "sprites",
         sprites.NUM_SPRITES,
         (size, size, 1),
         lambda index: _sprite_images(index, size, image_range),
         traceable=True,
-        labels=lambda index: sprites.factors_from_index(index)[..., sprites.FACTOR_NAMES.index("shape")],
+        labels=sprites.shape_from_index,
         factors=sprites.factors_from_index,
         digest=digest_of("sprites", sprites.NUM_SPRITES),
     )
@@ -193,8 +194,16 @@ def _sprites(size: int, image_range: tuple[float, float]) -> Splits:
 def _sprite_images(
     index: Int[Array | np.ndarray, " batch"], size: int, image_range: tuple[float, float]
 ) -> Float[Array, "batch size size 1"]:
+    return _in_range(sprites.draw(sprites.factors_from_index(index), size=size), image_range)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _in_range(
+    images: Float[Array, "batch size size 1"], image_range: tuple[float, float]
+) -> Float[Array, "batch size size 1"]:
+    """Images in [0, 1] as images in another range."""
     low, high = image_range
-    return low + (high - low) * sprites.draw(sprites.factors_from_index(index), size=size)
+    return low + (high - low) * images
 
 
 def _sprites_order() -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
@@ -204,25 +213,36 @@ def _sprites_order() -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " valid
 
 def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
     """Each image is one random Gaussian blob of a random colour, computed from its number."""
-    low, high = image_range
     channels = settings.channels or 1
     shape = (settings.image_size, settings.image_size, channels)
 
-    def one(index):
-        key_centre, key_width, key_colour = jax.random.split(jax.random.fold_in(jax.random.key(0), index), 3)
+    def images(index: Int[Array | np.ndarray, " batch"]) -> Float[Array, "batch size size channels"]:
+        return _blobs(index, settings.image_size, channels, image_range)
+
+    digest = digest_of("mock", settings.num_images)
+    everything = Dataset("mock", settings.num_images, shape, images, traceable=True, digest=digest)
+    indices = np.arange(settings.num_images, dtype=np.int32)
+    held_out = settings.num_images // 10
+    return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _blobs(
+    index: Int[Array, " batch"], size: int, channels: int, image_range: tuple[float, float]
+) -> Float[Array, "batch size size channels"]:
+    low, high = image_range
+
+    def one(number: Int[Array, ""]) -> Float[Array, "size size channels"]:
+        key_centre, key_width, key_colour = jax.random.split(jax.random.fold_in(jax.random.key(0), number), 3)
         centre = jax.random.uniform(key_centre, (2,))
         width = jax.random.uniform(key_width, (), minval=0.05, maxval=0.3)
         colour = jax.random.uniform(key_colour, (channels,), minval=0.3)
-        axis = (jnp.arange(settings.image_size) + 0.5) / settings.image_size
+        axis = (jnp.arange(size) + 0.5) / size
         squared = (axis[:, None] - centre[0]) ** 2 + (axis[None, :] - centre[1]) ** 2
         blob = jnp.exp(-0.5 * squared / width**2)
         return low + (high - low) * blob[..., None] * colour
 
-    digest = digest_of("mock", settings.num_images)
-    everything = Dataset("mock", settings.num_images, shape, jax.vmap(one), traceable=True, digest=digest)
-    indices = np.arange(settings.num_images, dtype=np.int32)
-    held_out = settings.num_images // 10
-    return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))
+    return jax.vmap(one)(index)
 
 
 def _swiss_roll(settings: DataConfig, image_range: tuple[float, float]) -> Splits:

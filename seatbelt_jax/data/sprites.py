@@ -54,8 +54,12 @@ def factors_from_index(index: Int[Array | np.ndarray, "*batch"]) -> Int[Array, "
     Raises TypeError if `index` does not hold integers, and ValueError if one lies outside
     [0, NUM_SPRITES); traced values cannot be checked, and then the result has no meaning.
     """
-    index = _as_levels(index, NUM_SPRITES, "index")
-    return jnp.stack(jnp.unravel_index(index, FACTOR_SIZES), axis=-1)
+    return _unravel(_as_levels(index, NUM_SPRITES, "index"))
+
+
+def shape_from_index(index: Int[Array | np.ndarray, "*batch"]) -> Int[Array, "*batch"]:
+    """The first factor of `factors_from_index`; raises its errors."""
+    return _shape(_as_levels(index, NUM_SPRITES, "index"))
 
 
 def index_from_factors(factors: Int[Array | np.ndarray, "*batch 5"]) -> Int[Array, "*batch"]:
@@ -63,8 +67,7 @@ def index_from_factors(factors: Int[Array | np.ndarray, "*batch 5"]) -> Int[Arra
 
     Raises TypeError and ValueError as `draw` does.
     """
-    factors = _as_factors(factors)
-    return jnp.ravel_multi_index(tuple(jnp.moveaxis(factors, -1, 0)), FACTOR_SIZES, mode="clip")
+    return _ravel(_as_factors(factors))
 
 
 def draw(factors: Int[Array | np.ndarray, "*batch 5"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
@@ -151,6 +154,21 @@ def _other_levels(
         if np.all(targets >= 0):
             break
     return np.stack([sources, targets], axis=-1)[targets >= 0]
+
+
+@jax.jit
+def _unravel(index: Int[Array, "*batch"]) -> Int[Array, "*batch 5"]:
+    return jnp.stack(jnp.unravel_index(index, FACTOR_SIZES), axis=-1)
+
+
+@jax.jit
+def _shape(index: Int[Array, "*batch"]) -> Int[Array, "*batch"]:
+    return index // (NUM_SPRITES // FACTOR_SIZES[0])
+
+
+@jax.jit
+def _ravel(factors: Int[Array, "*batch 5"]) -> Int[Array, "*batch"]:
+    return jnp.ravel_multi_index(tuple(jnp.moveaxis(factors, -1, 0)), FACTOR_SIZES, mode="clip")
 
 
 @partial(jax.jit, static_argnames="size")

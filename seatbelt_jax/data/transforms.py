@@ -1,7 +1,9 @@
 """From pictures of any size to the images that a model reads: cut, pad, resize, scale."""
 
+import functools
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -41,6 +43,7 @@ def prepare(
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def to_floats(pixels: UInt8[Array | np.ndarray, "*batch"], image_range: tuple[float, float]) -> Float[Array, "*batch"]:
     """Bytes as float32, black the lower end of the range and white the upper."""
     low, high = image_range

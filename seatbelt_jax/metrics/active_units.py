@@ -79,20 +79,15 @@ def active_units(
     if not threshold >= 0.0:
         raise ValueError(f"threshold must be a variance >= 0, got {threshold}")
 
-    def means(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> tuple[Latents, Latents]:
-        if key is None or not num_samples:
-            found = unit_means(vae, batch, vae.mean_path(batch.shape[0]))
-            return found, jax.tree.map(jnp.zeros_like, found)
-
-        def sample(number: Int[Array, ""]) -> Latents:
-            return unit_means(vae, batch, noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, index))
-
-        sampled = jax.lax.map(sample, jnp.arange(num_samples))
-        noise = jax.tree.map(lambda layer: jnp.var(layer, axis=0, ddof=1) / num_samples, sampled)
-        return jax.tree.map(lambda layer: jnp.mean(layer, axis=0), sampled), noise
-
     mean, noise = map_images(
-        means, images, vae=vae, batch_size=batch_size, progress=progress, description="active units"
+        _means,
+        vae,
+        images,
+        key if num_samples else None,
+        batch_size=batch_size,
+        settings={"num_samples": num_samples},
+        progress=progress,
+        description="active units",
     )
     if len(mean[0]) < 2:
         raise ValueError("activity is a variance over images: give at least 2")
@@ -101,6 +96,27 @@ def active_units(
         for layer, left in zip(mean, noise, strict=True)
     )
     return ActiveUnits(activity, threshold)
+
+
+def _means(
+    vae: VAE,
+    images: Float[Array, "batch *image"],
+    numbers: Int[Array, " batch"],
+    key: PRNGKeyArray | None,
+    *,
+    num_samples: int,
+) -> tuple[Latents, Latents]:
+    """E_q[u|x] of every unit, and the variance of the estimate; along the mean path where there is no key."""
+    if key is None:
+        found = unit_means(vae, images, vae.mean_path(images.shape[0]))
+        return found, jax.tree.map(jnp.zeros_like, found)
+
+    def sample(number: Int[Array, ""]) -> Latents:
+        return unit_means(vae, images, noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, numbers))
+
+    sampled = jax.lax.map(sample, jnp.arange(num_samples))
+    noise = jax.tree.map(lambda layer: jnp.var(layer, axis=0, ddof=1) / num_samples, sampled)
+    return jax.tree.map(lambda layer: jnp.mean(layer, axis=0), sampled), noise
 
 
 def unit_means(vae: VAE, images: Float[Array, "batch *image"], noise: Latents) -> Latents:

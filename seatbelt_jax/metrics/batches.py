@@ -1,10 +1,10 @@
 """One function mapped over the images of a data set, a batch at a time, so that memory does not grow with them."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
@@ -33,24 +33,27 @@ def number_of(images: Images) -> int:
 
 def map_images(
     function: Callable[..., Any],
+    vae: VAE,
     images: Images,
     *arguments: Any,
-    vae: VAE,
     batch_size: int,
     numbers: Int[np.ndarray, " image"] | None = None,
+    settings: Mapping[str, Hashable] | None = None,
     progress: bool = False,
     description: str = "",
 ) -> Any:
     """The function's answers for all images, on the host, joined along their leading axis.
 
     Args:
-      function: (images [batch, ...], their numbers [batch], *arguments) -> a tree of arrays [batch, ...]. Compiled
-        once: the last batch is filled up with copies of its first image.
-      images: all of them.
-      arguments: large arrays that the function reads; a compiled program would hold a copy of what it closes over.
+      function: (vae, images [batch, ...], their numbers [batch], *arguments, **settings) -> a tree of arrays
+        [batch, ...]. One of a module, without arrays of its own: it is compiled once for all models of one
+        architecture. The last batch is filled up with copies of its first image.
       vae: the model; images must have its shape.
+      images: all of them.
+      arguments: trees of arrays that the function reads.
       batch_size: images at once.
       numbers: which images; all if None.
+      settings: what the function is compiled for.
       progress: whether a terminal sees a progress bar, of this description.
 
     Raises:
@@ -67,9 +70,9 @@ def map_images(
     numbers = np.arange(number_of(images)) if numbers is None else numbers
     if not len(numbers):
         raise ValueError("there are no images; give at least one")
-    fetch = images.__getitem__ if isinstance(images, jax.Array | np.ndarray) else images.images
+    fetch = np.asarray(images).__getitem__ if isinstance(images, jax.Array | np.ndarray) else images.images
     size = min(batch_size, len(numbers))
-    compiled = jax.jit(function)
+    vae, static = vae.traced(), tuple(sorted((settings or {}).items()))
     parts = []
     with tqdm(total=len(numbers), desc=description, unit="image", disable=None if progress else True) as bar:
         for start in range(0, len(numbers), size):
@@ -78,10 +81,22 @@ def map_images(
             filled = np.concatenate([chosen, np.full(size - kept, chosen[0])])
             batch = np.asarray(fetch(filled))
             _check_images(batch, vae)
-            found = compiled(jnp.asarray(batch, jnp.float32), jnp.asarray(filled), *arguments)
+            found = _call(function, static, vae, batch.astype(np.float32, copy=False), filled, *arguments)
             parts.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], found))
             bar.update(kept)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _call(
+    function: Callable[..., Any],
+    settings: tuple[tuple[str, Hashable], ...],
+    vae: VAE,
+    images: Float[Array, "batch *image"],
+    numbers: Int[Array, " batch"],
+    *arguments: Any,
+) -> Any:
+    return function(vae, images, numbers, *arguments, **dict(settings))
 
 
 def noise_of_images(key: PRNGKeyArray, latent_sizes: Sequence[int], numbers: Int[Array, " batch"]) -> Latents:

@@ -5,6 +5,7 @@ z^1 .. z^{L-1} too, and what depends on it is bracketed.
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -148,80 +149,73 @@ def elbo_decomposition(
     check_count("paths", paths)
     if num_images > size:
         raise ValueError(f"num_images is {num_images}, but there are {size} images")
-    choice_key, noise_key = jax.random.split(key)
-    order = jax.random.permutation(choice_key, size) if num_images < size else jnp.arange(size)
-    numbers = np.sort(np.asarray(order)[:num_images])
-
-    def encode(batch: Float[Array, "batch *image"], index: Int[Array, " batch"], key: PRNGKeyArray) -> Encoding:
-        return vae.encode(batch, noise_of_images(key, vae.latent_sizes, index))
-
-    def top_posterior(
-        batch: Float[Array, "batch *image"], index: Int[Array, " batch"], key: PRNGKeyArray
-    ) -> DiagonalGaussian:
-        top = encode(batch, index, key).posteriors[-1]
-        if not isinstance(top, DiagonalGaussian):
-            raise TypeError(f"the top layer must be Gaussian, got {type(top).__name__}")
-        return top
+    vae = vae.traced()
+    order, noise_key, path_keys = _draw(key, size, paths)
+    numbers = np.sort(np.asarray(order)[:num_images]) if num_images < size else np.arange(size)
 
     def components(key: PRNGKeyArray, description: str) -> DiagonalGaussian:
         """q(z^L|path, x_n) along one path of every image."""
         found = map_images(
-            top_posterior, images, key, vae=vae, batch_size=batch_size, progress=progress, description=description
+            _top_posterior, vae, images, key, batch_size=batch_size, progress=progress, description=description
         )
         return jax.device_put(found)
 
     own = components(noise_key, "aggregate posterior")
-
-    def decompose(
-        batch: Float[Array, "batch *image"], index: Int[Array, " batch"], aggregate: DiagonalGaussian
-    ) -> tuple[elbo.ElboTerms, Array, _Top]:
-        encoding = encode(batch, index, noise_key)
-        prior = vae.prior(encoding.latents)
-        terms = elbo.decompose(
-            vae.likelihood.log_prob(vae.decode(encoding.latents), batch),
-            encoding,
-            prior,
-            dataset_size=size,
-            estimator="exact",
-            aggregate=aggregate,
-        )
-        difference = (batch - vae.reconstruct(batch)).reshape(batch.shape[0], -1)
-        latent = encoding.latents[-1]
-        # `elbo.decompose` has refused others.
-        densities = [
-            gaussian.log_prob(q, latent)
-            for q in (encoding.posteriors[-1], prior[-1])
-            if isinstance(q, DiagonalGaussian)
-        ]
-        return terms, jnp.linalg.norm(difference, axis=-1), _Top(latent, *densities)
-
     terms, error, top = map_images(
-        decompose,
+        _decompose,
+        vae,
         images,
+        noise_key,
         own,
-        vae=vae,
         batch_size=batch_size,
         numbers=numbers,
+        settings={"dataset_size": size},
         progress=progress,
         description="ELBO",
     )
     if len(vae.latent_sizes) == 1:
         return ElboDecomposition(terms, error, numbers, size)
-    # No image has the number `size`: these keys draw no noise of `noise_key`.
-    path_keys = jax.random.split(jax.random.fold_in(noise_key, size), paths)
     pooled: AggregateDensity | None = None
-    for number, path_key in enumerate(path_keys):
-        fresh = components(path_key, f"path {number + 1} of {paths}")
+    for number in range(paths):
+        fresh = components(path_keys[number], f"path {number + 1} of {paths}")
         if number == 0 and all(jax.tree.leaves(jax.tree.map(np.array_equal, fresh, own))):
             # Paths make no difference: q(z^L|x) is one Gaussian, and the terms are exact.
             return ElboDecomposition(terms, error, numbers, size)
         density = _density(top.latent, fresh, batch_size)
         pooled = density if pooled is None else _add_mixture(pooled, density, number)
     assert pooled is not None
-    brackets = _brackets(top, *aggregate_bracket(pooled, _density(top.latent, own, batch_size), paths), paths)
+    ends = _brackets(top, pooled, _density(top.latent, own, batch_size), paths)
+    information, correlation, dimension_wise = (Bracket(*map(np.asarray, bracket)) for bracket in ends)
+    brackets = Brackets(information, correlation, dimension_wise, paths)
     unknown = np.full(len(numbers), np.nan, np.float32)
     terms = dataclasses.replace(terms, mutual_information=unknown, total_correlation=unknown, dimension_wise_kl=unknown)
     return ElboDecomposition(terms, error, numbers, size, brackets)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _draw(
+    key: PRNGKeyArray, size: int, paths: int
+) -> tuple[Int[Array, " image"], PRNGKeyArray, tuple[PRNGKeyArray, ...]]:
+    """An order of the images, the key of their latents, and one of each fresh path."""
+    choice_key, noise_key = jax.random.split(key)
+    # No image has the number `size`: these keys draw no noise of `noise_key`.
+    path_keys = jax.random.split(jax.random.fold_in(noise_key, size), paths)
+    return jax.random.permutation(choice_key, size), noise_key, tuple(path_keys)
+
+
+def _encode(
+    vae: VAE, images: Float[Array, "batch *image"], numbers: Int[Array, " batch"], key: PRNGKeyArray
+) -> Encoding:
+    return vae.encode(images, noise_of_images(key, vae.latent_sizes, numbers))
+
+
+def _top_posterior(
+    vae: VAE, images: Float[Array, "batch *image"], numbers: Int[Array, " batch"], key: PRNGKeyArray
+) -> DiagonalGaussian:
+    top = _encode(vae, images, numbers, key).posteriors[-1]
+    if not isinstance(top, DiagonalGaussian):
+        raise TypeError(f"the top layer must be Gaussian, got {type(top).__name__}")
+    return top
 
 
 class _Top(NamedTuple):
@@ -232,25 +226,56 @@ class _Top(NamedTuple):
     log_prior: Float[Array | np.ndarray, " image"]
 
 
+def _decompose(
+    vae: VAE,
+    images: Float[Array, "batch *image"],
+    numbers: Int[Array, " batch"],
+    key: PRNGKeyArray,
+    aggregate: DiagonalGaussian,
+    *,
+    dataset_size: int,
+) -> tuple[elbo.ElboTerms, Float[Array, " batch"], _Top]:
+    """The terms, the reconstruction error, and what brackets are made of."""
+    encoding = _encode(vae, images, numbers, key)
+    prior = vae.prior(encoding.latents)
+    terms = elbo.decompose(
+        vae.likelihood.log_prob(vae.decode(encoding.latents), images),
+        encoding,
+        prior,
+        dataset_size=dataset_size,
+        estimator="exact",
+        aggregate=aggregate,
+    )
+    difference = (images - vae.reconstruct(images)).reshape(images.shape[0], -1)
+    latent = encoding.latents[-1]
+    # `elbo.decompose` has refused others.
+    densities = [
+        gaussian.log_prob(q, latent) for q in (encoding.posteriors[-1], prior[-1]) if isinstance(q, DiagonalGaussian)
+    ]
+    return terms, jnp.linalg.norm(difference, axis=-1), _Top(latent, *densities)
+
+
 def _density(
     latents: Float[np.ndarray, "image latent"], components: DiagonalGaussian, batch_size: int
 ) -> AggregateDensity:
     """The mixture's log densities at all latents, a batch at a time."""
-    parts = [
-        _log_mixture(latents[start : start + batch_size], components) for start in range(0, len(latents), batch_size)
-    ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    size, parts = min(batch_size, len(latents)), []
+    for start in range(0, len(latents), size):
+        rows = np.arange(start, start + size)
+        # The last batch is filled up: one program for all.
+        found = _log_mixture(latents[np.where(rows < len(latents), rows, start)], components)
+        parts.append(jax.tree.map(lambda leaf, start=start: np.asarray(leaf)[: len(latents) - start], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _brackets(top: _Top, lower: AggregateDensity, upper: AggregateDensity, paths: int) -> Brackets:
-    """Bounds of differences: a lower bound of what is added less an upper one of what is taken away."""
-
-    def bracket(low: Array | np.ndarray, high: Array | np.ndarray) -> Bracket:
-        return Bracket(np.asarray(low), np.asarray(high))
-
-    return Brackets(
-        mutual_information=bracket(top.log_posterior - upper.joint, top.log_posterior - lower.joint),
-        total_correlation=bracket(lower.joint - upper.product, upper.joint - lower.product),
-        dimension_wise_kl=bracket(lower.product - top.log_prior, upper.product - top.log_prior),
-        paths=paths,
+@jax.jit
+def _brackets(
+    top: _Top, pooled: AggregateDensity, own: AggregateDensity, paths: Int[Array, ""]
+) -> tuple[tuple[Array | np.ndarray, Array | np.ndarray], ...]:
+    """The ends of the three brackets: a lower bound of what is added less an upper one of what is taken away."""
+    lower, upper = aggregate_bracket(pooled, own, paths)
+    return (
+        (top.log_posterior - upper.joint, top.log_posterior - lower.joint),
+        (lower.joint - upper.product, upper.joint - lower.product),
+        (lower.product - top.log_prior, upper.product - top.log_prior),
     )

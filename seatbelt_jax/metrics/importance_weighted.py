@@ -55,28 +55,43 @@ def importance_weighted_bound(
     """
     check_count("num_samples", num_samples)
 
-    def of_batch(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> tuple[Array, Array]:
-        encode = functools.partial(vae.encode, batch)
-        if vae.inference is not None:
-            encode = functools.partial(_encode, vae.inference, vae.inference.features(batch))
-
-        def log_weight(number: Int[Array, ""]) -> Float[Array, " batch"]:
-            noise = noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, index)
-            return _log_weight(vae, batch, encode(noise))
-
-        def sample(sums: tuple[Array, Array, Array], number: Int[Array, ""]) -> tuple[tuple[Array, Array, Array], None]:
-            return _add(sums, log_weight(number)), None
-
-        # The least number, and not -inf: differences of it are still numbers.
-        dtype = jax.eval_shape(log_weight, jax.ShapeDtypeStruct((), jnp.int32)).dtype
-        least = jnp.full(batch.shape[0], jnp.finfo(dtype).min, dtype)
-        nothing = least, jnp.zeros_like(least), jnp.zeros_like(least)
-        (highest, total, squares), _ = jax.lax.scan(sample, nothing, jnp.arange(num_samples))
-        return highest + jnp.log(total / num_samples), jnp.square(total) / squares
-
-    found = map_images(of_batch, images, vae=vae, batch_size=batch_size, progress=progress, description="log p(x)")
-    log_likelihood, effective_sample_size = found
+    log_likelihood, effective_sample_size = map_images(
+        _bound,
+        vae,
+        images,
+        key,
+        np.int32(num_samples),
+        batch_size=batch_size,
+        progress=progress,
+        description="log p(x)",
+    )
     return ImportanceWeightedBound(log_likelihood, effective_sample_size, num_samples)
+
+
+def _bound(
+    vae: VAE,
+    images: Float[Array, "batch *image"],
+    numbers: Int[Array, " batch"],
+    key: PRNGKeyArray,
+    num_samples: Int[Array, ""],
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """The bound and the effective sample size."""
+    encode = functools.partial(vae.encode, images)
+    if vae.inference is not None:
+        encode = functools.partial(_encode, vae.inference, vae.inference.features(images))
+
+    def log_weight(number: Int[Array, ""]) -> Float[Array, " batch"]:
+        noise = noise_of_images(jax.random.fold_in(key, number), vae.latent_sizes, numbers)
+        return _log_weight(vae, images, encode(noise))
+
+    # The least number, and not -inf: differences of it are still numbers.
+    dtype = jax.eval_shape(log_weight, jax.ShapeDtypeStruct((), jnp.int32)).dtype
+    least = jnp.full(images.shape[0], jnp.finfo(dtype).min, dtype)
+    nothing = least, jnp.zeros_like(least), jnp.zeros_like(least)
+    highest, total, squares = jax.lax.fori_loop(
+        0, num_samples, lambda number, sums: _add(sums, log_weight(number)), nothing
+    )
+    return highest + jnp.log(total / num_samples), jnp.square(total) / squares
 
 
 def _encode(inference: Inference, features: Float[Array, "batch feature"], noise: Latents) -> Encoding:

@@ -8,6 +8,7 @@ with that level, and only the expectation over z is a sample's.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -79,13 +80,8 @@ def mutual_information_gap(
     """
     levels = _check(posterior, factors)
     check_count("num_samples", num_samples, least=2)
-    size = len(levels)
-    order_key, noise_key = jax.random.split(key)
-    keys = jax.random.split(order_key, -(-num_samples // size))
-    numbers = np.concatenate([np.asarray(jax.random.permutation(one, size)) for one in keys])[:num_samples]
-    own = jax.tree.map(lambda leaf: jnp.asarray(leaf)[numbers], posterior)
-    latents = sample(own, jax.random.normal(noise_key, own.mean.shape, jnp.float32))
-    posterior = jax.tree.map(jnp.asarray, posterior)
+    posterior = jax.tree.map(np.asarray, posterior)
+    numbers, latents = map(np.asarray, _sample(posterior, key, num_samples))
     marginal = np.asarray(_log_marginals(latents, posterior), np.float64)
     ratios = [_log_conditionals(latents, posterior, level[numbers], level) - marginal for level in levels.T]
     return MutualInformationGap(
@@ -93,6 +89,19 @@ def mutual_information_gap(
         standard_error=np.stack([np.std(ratio, axis=0, ddof=1) / math.sqrt(num_samples) for ratio in ratios]),
         factor_entropy=np.log(1.0 + levels.max(axis=0)),
     )
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _sample(
+    posterior: DiagonalGaussian, key: PRNGKeyArray, num_samples: int
+) -> tuple[Int[Array, " sample"], Float[Array, "sample latent"]]:
+    """The images that samples are of, each image once before any is repeated, and the samples."""
+    size = len(posterior.mean)
+    order_key, noise_key = jax.random.split(key)
+    keys = jax.random.split(order_key, -(-num_samples // size))
+    numbers = jax.lax.map(lambda one: jax.random.permutation(one, size), keys).ravel()[:num_samples]
+    own = jax.tree.map(lambda leaf: leaf[numbers], posterior)
+    return numbers, sample(own, jax.random.normal(noise_key, own.mean.shape, jnp.float32))
 
 
 @jax.jit
@@ -111,7 +120,7 @@ def _log_marginals(
 
 
 def _log_conditionals(
-    latents: Float[Array, "sample latent"],
+    latents: Float[np.ndarray, "sample latent"],
     posterior: DiagonalGaussian,
     sample_levels: Int[np.ndarray, " sample"],
     image_levels: Int[np.ndarray, " image"],

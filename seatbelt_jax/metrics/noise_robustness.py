@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -42,19 +41,32 @@ def noise_robustness(
     amplitudes = np.asarray(scales, np.float32)
     if amplitudes.ndim != 1 or not amplitudes.size or not np.all(np.isfinite(amplitudes) & (amplitudes >= 0.0)):
         raise ValueError(f"scales must list finite numbers >= 0, got {scales}")
-    pixel_key, latent_key = jax.random.split(key)
-
-    def log_likelihood(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> Float[Array, "batch scale"]:
-        (flat,) = noise_of_images(pixel_key, (batch[0].size,), index)
-        noise, eps = noise_of_images(latent_key, vae.latent_sizes, index), flat.reshape(batch.shape)
-
-        def at(scale: Float[Array, ""]) -> Float[Array, " batch"]:
-            latents = vae.encode(batch + scale * eps, noise).latents
-            return vae.likelihood.log_prob(vae.decode(latents), batch)
-
-        return jax.lax.map(at, jnp.asarray(amplitudes)).T
-
     found = map_images(
-        log_likelihood, images, vae=vae, batch_size=batch_size, progress=progress, description="noise robustness"
+        _log_likelihoods,
+        vae,
+        images,
+        key,
+        amplitudes,
+        batch_size=batch_size,
+        progress=progress,
+        description="noise robustness",
     )
     return found.T
+
+
+def _log_likelihoods(
+    vae: VAE,
+    images: Float[Array, "batch *image"],
+    numbers: Int[Array, " batch"],
+    key: PRNGKeyArray,
+    scales: Float[Array, " scale"],
+) -> Float[Array, "batch scale"]:
+    pixel_key, latent_key = jax.random.split(key)
+    (flat,) = noise_of_images(pixel_key, (images[0].size,), numbers)
+    noise, eps = noise_of_images(latent_key, vae.latent_sizes, numbers), flat.reshape(images.shape)
+
+    def at(scale: Float[Array, ""]) -> Float[Array, " batch"]:
+        latents = vae.encode(images + scale * eps, noise).latents
+        return vae.likelihood.log_prob(vae.decode(latents), images)
+
+    return jax.lax.map(at, scales).T

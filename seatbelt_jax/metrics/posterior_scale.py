@@ -26,13 +26,15 @@ def posterior_std_norms(
     Raises:
       ValueError: for images that are not the model's.
     """
+    return map_images(_norms, vae, images, key, batch_size=batch_size, progress=progress, description="||sigma(x)||")
 
-    def norms(batch: Float[Array, "batch *image"], index: Int[Array, " batch"]) -> tuple[Array, ...]:
-        size = batch.shape[0]
-        noise = vae.mean_path(size) if key is None else noise_of_images(key, vae.latent_sizes, index)
-        return tuple(
-            jnp.linalg.norm(q.std, axis=-1) if isinstance(q, DiagonalGaussian) else jnp.full(size, jnp.nan)
-            for q in vae.encode(batch, noise).posteriors
-        )
 
-    return map_images(norms, images, vae=vae, batch_size=batch_size, progress=progress, description="||sigma(x)||")
+def _norms(
+    vae: VAE, images: Float[Array, "batch *image"], numbers: Int[Array, " batch"], key: PRNGKeyArray | None
+) -> tuple[Array, ...]:
+    size = images.shape[0]
+    noise = vae.mean_path(size) if key is None else noise_of_images(key, vae.latent_sizes, numbers)
+    return tuple(
+        jnp.linalg.norm(q.std, axis=-1) if isinstance(q, DiagonalGaussian) else jnp.full(size, jnp.nan)
+        for q in vae.encode(images, noise).posteriors
+    )

@@ -1,14 +1,14 @@
 """Latent traversals: what one latent unit changes in the picture (Sootla 2018, Fig. 4.1)."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from seatbelt_jax.concrete import Concrete
-from seatbelt_jax.vae import VAE, Latents
+from seatbelt_jax.vae import VAE, Encoding, Latents
 
 # In prior standard deviations.
 VALUES = tuple(np.linspace(-3.0, 3.0, 11).tolist())
@@ -17,7 +17,7 @@ _IMAGES_AT_ONCE = 256
 
 def traversal_noise(
     vae: VAE, layer: int, *, coordinates: Sequence[int] | None = None, values: Sequence[float] = VALUES
-) -> tuple[Float[Array, "coordinate value latent"], ...]:
+) -> tuple[Float[np.ndarray, "coordinate value latent"], ...]:
     """The noise of every layer for `VAE.generate`: 0 everywhere except in one coordinate of one layer.
 
     Values are in units of the prior's standard deviation. In the top layer a value is z_j itself. In a layer below
@@ -42,9 +42,9 @@ def traversal_noise(
     steps = np.asarray(values, np.float32)
     if steps.ndim != 1 or not steps.size or not np.all(np.isfinite(steps)):
         raise ValueError(f"values must list finite numbers, got {values}")
-    moved = jnp.asarray(np.eye(size, dtype=np.float32)[chosen][:, None, :] * steps[:, None])
+    moved = np.eye(size, dtype=np.float32)[chosen][:, None, :] * steps[:, None]
     return tuple(
-        moved if number == layer else jnp.zeros((len(chosen), len(steps), width), jnp.float32)
+        moved if number == layer else np.zeros((len(chosen), len(steps), width), np.float32)
         for number, width in enumerate(vae.latent_sizes, 1)
     )
 
@@ -53,10 +53,11 @@ def latent_traversal(
     vae: VAE, layer: int, *, coordinates: Sequence[int] | None = None, values: Sequence[float] = VALUES
 ) -> Float[np.ndarray, "coordinate value height width channels"]:
     """The mean images that `traversal_noise` generates; takes its arguments and raises its errors."""
+    vae = vae.traced()
     noise = traversal_noise(vae, layer, coordinates=coordinates, values=values)
     rows, columns = noise[0].shape[:2]
     flat = tuple(part.reshape(rows * columns, -1) for part in noise)
-    return _in_batches(jax.jit(vae.generate), flat).reshape(rows, columns, *vae.image_shape)
+    return _in_batches(_generate, vae, flat).reshape(rows, columns, *vae.image_shape)
 
 
 def traversal_from_image(
@@ -74,7 +75,8 @@ def traversal_from_image(
       The mean images of each Gaussian unit, layer 1 first, one for each value; then those of each Concrete variable,
       one for each of its classes.
     """
-    encoding = vae.encode(jnp.asarray(image)[None], vae.mean_path(1))
+    vae = vae.traced()
+    encoding = _encode(vae, np.asarray(image)[None])
     codes = [np.asarray(latent[0]) for latent in encoding.latents]
     gaussian: list[list[np.ndarray]] = []
     concrete: list[list[np.ndarray]] = []
@@ -91,8 +93,8 @@ def traversal_from_image(
                 changed[:, unit] = values
                 gaussian.append(_with(codes, layer, changed))
     strips = gaussian + concrete
-    flat = tuple(jnp.asarray(np.concatenate(parts)) for parts in zip(*strips, strict=True))
-    pictures = _in_batches(jax.jit(lambda latents: vae.likelihood.mean(vae.decode(latents))), flat)
+    flat = tuple(np.concatenate(parts) for parts in zip(*strips, strict=True))
+    pictures = _in_batches(_decode, vae, flat)
     return np.split(pictures, np.cumsum([len(strip[0]) for strip in strips])[:-1])
 
 
@@ -102,8 +104,30 @@ def _with(codes: Sequence[np.ndarray], layer: int, changed: Float[np.ndarray, "v
     return [*kept[:layer], changed, *kept[layer + 1 :]]
 
 
-def _in_batches(function: Callable[[Latents], Array], latents: Latents) -> Float[np.ndarray, "batch *image"]:
-    starts = range(0, len(latents[0]), _IMAGES_AT_ONCE)
-    return np.concatenate(
-        [np.asarray(function(tuple(part[start : start + _IMAGES_AT_ONCE] for part in latents))) for start in starts]
-    )
+@jax.jit
+def _encode(vae: VAE, images: Float[Array, "batch *image"]) -> Encoding:
+    return vae.encode(images, vae.mean_path(images.shape[0]))
+
+
+@jax.jit
+def _decode(vae: VAE, latents: Latents) -> Float[Array, "batch *image"]:
+    return vae.likelihood.mean(vae.decode(latents))
+
+
+@jax.jit
+def _generate(vae: VAE, noise: Latents) -> Float[Array, "batch *image"]:
+    return vae.generate(noise)
+
+
+def _in_batches(
+    function: Callable[[VAE, Any], Array], vae: VAE, latents: tuple[Float[np.ndarray, "batch latent"], ...]
+) -> Float[np.ndarray, "batch *image"]:
+    """The pictures of all latents; the last batch is filled up with copies of its first row."""
+    count = len(latents[0])
+    size, parts = min(_IMAGES_AT_ONCE, count), []
+    for start in range(0, count, size):
+        rows = np.arange(start, start + size)
+        filled = np.where(rows < count, rows, start)
+        found = np.asarray(function(vae, tuple(layer[filled] for layer in latents)))
+        parts.append(found[: count - start])
+    return np.concatenate(parts)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
 
+from seatbelt_jax.metrics.classification import predict
 from seatbelt_jax.models import Classifier
 
 _INPUTS_AT_ONCE = 1024
@@ -29,7 +30,7 @@ class TrainedClassifier:
     held_out_accuracy: float
 
     def __call__(self, inputs: Float[Array | np.ndarray, "batch *input"]) -> Float[Array, "batch classes"]:
-        return _logits(self.classifier, self.parameters, jnp.asarray(inputs))
+        return _logits(self.classifier, self.parameters, inputs)
 
 
 def train_classifier(
@@ -66,39 +67,68 @@ def train_classifier(
     """
     inputs, labels = _check("inputs", classifier, inputs, labels)
     held_out_inputs, held_out_labels = _check("held_out_inputs", classifier, held_out_inputs, held_out_labels)
+    inputs, labels = jax.device_put((inputs, labels))
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     if not 0.0 < learning_rate < np.inf:
         raise ValueError(f"learning_rate must be a positive number, got {learning_rate}")
-    init_key, order_key = jax.random.split(key)
-    optimizer = optax.adam(learning_rate)
-    parameters = classifier.init(init_key)
-    moments = optimizer.init(parameters)
+    parameters, moments, order_key = _begin(classifier, learning_rate, key)
     batch_size = min(batch_size, len(inputs))
-
-    # One step a dispatch: XLA runs convolutions' gradients twenty times slower inside a loop of its own on a CPU.
-    @jax.jit
-    def step(
-        parameters: Any, moments: Any, key: PRNGKeyArray, inputs: Array, labels: Array, chosen: Int[Array, " batch"]
-    ) -> tuple[Any, Any, Float[Array, ""]]:
-        loss, gradient = jax.value_and_grad(_cross_entropy)(parameters, classifier, inputs[chosen], labels[chosen], key)
-        updates, moments = optimizer.update(gradient, moments)
-        return optax.apply_updates(parameters, updates), moments, loss
-
-    steps = len(inputs) // batch_size
     for epoch in tqdm(range(epochs), desc="classifier", unit="epoch", disable=None if progress else True):
-        permutation_key, dropout_key = jax.random.split(jax.random.fold_in(order_key, epoch))
-        order = jax.random.permutation(permutation_key, len(inputs))[: steps * batch_size]
-        keys = jax.random.split(dropout_key, steps)
-        for key, chosen in zip(keys, order.reshape(steps, batch_size), strict=True):
-            parameters, moments, loss = step(parameters, moments, key, inputs, labels, chosen)
-        if not jnp.isfinite(loss):
+        batches = _batches(order_key, epoch, len(inputs), batch_size)
+        for number in range(len(inputs) // batch_size):
+            parameters, moments, loss = _step(
+                classifier, parameters, moments, learning_rate, inputs, labels, batches, number
+            )
+        if not np.isfinite(loss):
             raise ArithmeticError(
                 f"the classifier diverged in epoch {epoch + 1}: its loss is {loss}; lower the learning rate"
             )
     trained = TrainedClassifier(classifier, parameters, 0.0)
-    return dataclasses.replace(trained, held_out_accuracy=_accuracy(trained, held_out_inputs, held_out_labels))
+    right = predict(trained, held_out_inputs, _INPUTS_AT_ONCE) == held_out_labels
+    return dataclasses.replace(trained, held_out_accuracy=float(np.mean(right)))
+
+
+class _Batches(NamedTuple):
+    """The examples of each step of an epoch, [step, batch], and the keys of their dropout, [step]."""
+
+    chosen: Int[Array, "step batch"]
+    keys: PRNGKeyArray
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(classifier: Classifier, learning_rate: Float[Array, ""], key: PRNGKeyArray) -> tuple[Any, Any, PRNGKeyArray]:
+    """Fresh parameters, Adam's moments, and the key of the order."""
+    init_key, order_key = jax.random.split(key)
+    parameters = classifier.init(init_key)
+    return parameters, optax.adam(learning_rate).init(parameters), order_key
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _batches(order_key: PRNGKeyArray, epoch: Int[Array, ""], size: int, batch_size: int) -> _Batches:
+    permutation_key, dropout_key = jax.random.split(jax.random.fold_in(order_key, epoch))
+    steps = size // batch_size
+    order = jax.random.permutation(permutation_key, size)[: steps * batch_size]
+    return _Batches(order.reshape(steps, batch_size), jax.random.split(dropout_key, steps))
+
+
+# One step a dispatch: XLA runs convolutions' gradients twenty times slower inside a loop of its own on a CPU.
+@functools.partial(jax.jit, static_argnums=0)
+def _step(
+    classifier: Classifier,
+    parameters: Any,
+    moments: Any,
+    learning_rate: Float[Array, ""],
+    inputs: Array,
+    labels: Array,
+    batches: _Batches,
+    number: Int[Array, ""],
+) -> tuple[Any, Any, Float[Array, ""]]:
+    chosen, key = batches.chosen[number], batches.keys[number]
+    loss, gradient = jax.value_and_grad(_cross_entropy)(parameters, classifier, inputs[chosen], labels[chosen], key)
+    updates, moments = optax.adam(learning_rate).update(gradient, moments)
+    return optax.apply_updates(parameters, updates), moments, loss
 
 
 def _cross_entropy(
@@ -113,17 +143,11 @@ def _logits(classifier: Classifier, parameters: Any, inputs: Array) -> Float[Arr
     return classifier.logits(parameters, inputs)
 
 
-def _accuracy(trained: TrainedClassifier, inputs: Array, labels: Array) -> float:
-    right = 0
-    for start in range(0, len(inputs), _INPUTS_AT_ONCE):
-        part = slice(start, start + _INPUTS_AT_ONCE)
-        right += int(jnp.sum(jnp.argmax(trained(inputs[part]), axis=-1) == labels[part]))
-    return right / len(inputs)
-
-
-def _check(name: str, classifier: Classifier, inputs: Any, labels: Any) -> tuple[Array, Array]:
-    """Inputs and labels as arrays on the device, or what is wrong with them."""
-    inputs, labels = jnp.asarray(inputs, jnp.float32), np.asarray(labels)
+def _check(
+    name: str, classifier: Classifier, inputs: Any, labels: Any
+) -> tuple[Float[np.ndarray, "example *input"], Int[np.ndarray, " example"]]:
+    """Inputs and labels in the types of training, or what is wrong with them."""
+    inputs, labels = np.asarray(inputs, np.float32), np.asarray(labels)
     if inputs.shape[1:] != tuple(classifier.input_shape) or not len(inputs):
         raise ValueError(
             f"{name} must be one or more of shape {tuple(classifier.input_shape)}, as the classifier takes them; got "
@@ -138,4 +162,4 @@ def _check(name: str, classifier: Classifier, inputs: Any, labels: Any) -> tuple
             f"the classifier has classes 0 to {classifier.classes - 1}, but the labels of {name} go from "
             f"{labels.min()} to {labels.max()}"
         )
-    return inputs, jnp.asarray(labels, jnp.int32)
+    return inputs, labels.astype(np.int32)

@@ -71,7 +71,7 @@ def evaluate(
     for layer, of_images in enumerate(means, 1):
         metrics[f"active_units_{layer}"] = jnp.sum(jnp.var(of_images, axis=0, ddof=1) > THRESHOLD)
     moved = traversal_noise(vae, len(vae.latent_sizes), coordinates=range(min(_NUM_TRAVERSED, vae.latent_sizes[-1])))
-    traversals = vae.generate(tuple(layer.reshape(-1, layer.shape[-1]) for layer in moved))
+    traversals = vae.generate(tuple(jnp.asarray(layer.reshape(-1, layer.shape[-1])) for layer in moved))
     samples = vae.generate(vae.sample_noise(sample_key, min(_NUM_SHOWN, len(images))))
     return Evaluation(
         metrics=metrics,
