@@ -14,6 +14,7 @@ from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.data import sprites
 from seatbelt_jax.gaussian import DiagonalGaussian
 from tests import launchers
+from tests.compilations import counted
 
 QUICK = {"images": 40, "samples": 3, "samples_images": 5, "levels": 2, "pairs": 2, "training_images": 40, "epochs": 1}
 
@@ -53,8 +54,8 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluated(launcher, runs):
-    """The record of every measure, two sweeps of attacks being there."""
+def evaluation(launcher, runs):
+    """The record of every measure, two sweeps of attacks being there, and the programs that were compiled for it."""
     attack = launchers.load("attack")
     for number, budgets in enumerate(((1.0,), (0.1, 1.0))):
         options = attack.Options(
@@ -64,8 +65,15 @@ def evaluated(launcher, runs):
     # One that an earlier step's model was attacked by.
     arrays = storage.read_npz(runs / "sprites" / "attacks" / "latent_kl_all_label_0.npz")
     storage.write_npz(runs / "sprites" / "attacks" / "stale.npz", {**arrays, "step": 3})
-    launcher.evaluate(runs / "sprites", launcher.Options(**QUICK))
-    return storage.read_json(runs / "sprites" / "evaluation.json")
+    jax.clear_caches()
+    with counted() as programs:
+        launcher.evaluate(runs / "sprites", launcher.Options(**QUICK))
+    return storage.read_json(runs / "sprites" / "evaluation.json"), list(programs)
+
+
+@pytest.fixture(scope="module")
+def evaluated(evaluation):
+    return evaluation[0]
 
 
 def opened_images(runs, count=40):
@@ -81,6 +89,25 @@ def test_every_measure_is_there(launcher, evaluated):
     assert list(evaluated["measures"]) == list(launcher.MEASURES) and not evaluated["skipped"]
     assert evaluated["step"] == 4
     assert all(measure["options"]["images"] == 40 for measure in evaluated["measures"].values())
+
+
+def test_all_measures_together_compile_few_programs(evaluation):
+    programs = evaluation[1]
+    assert 0 < len(programs) <= 120, sorted(programs)
+
+
+def test_another_model_of_the_architecture_shares_what_is_compiled(launcher, runs, evaluated):
+    opened = run.prepare(runs / "other", run.open(runs / "sprites").config, (16, 16, 1))
+    with Checkpoints(opened.path / "checkpoints") as checkpoints:
+        checkpoints.save(4, variables=opened.model.init(jax.random.key(1)), training={"step": np.zeros(())})
+    shutil.copytree(runs / "sprites" / "attacks", opened.path / "attacks")
+    # The downstream task makes attacks of its own.
+    measures = tuple(name for name in launcher.MEASURES if name != "downstream")
+    with counted() as programs:
+        launcher.evaluate(opened.path, launcher.Options(**QUICK, measures=measures))
+    found = storage.read_json(opened.path / "evaluation.json")["measures"]
+    assert list(found) == list(measures) and found["elbo"]["elbo_nats"] != evaluated["measures"]["elbo"]["elbo_nats"]
+    assert not programs
 
 
 def test_measures_are_the_librarys(runs, evaluated):

@@ -13,6 +13,7 @@ from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import GaussianLikelihood
 from seatbelt_jax.vae import VAE, Encoding
+from tests.compilations import counted
 from tests.reference.linear_gaussian import LinearGaussian
 
 ENCODER = np.array([[1.0, 0.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.0, 0.05], [0.0, 0.0, 0.0]])
@@ -52,6 +53,28 @@ def test_the_activity_of_a_linear_encoder_is_the_variance_of_its_means():
     np.testing.assert_array_equal(found.active[0], [True, True, False, False])
     assert found.counts == (2,)
     assert metrics.active_units(LINEAR.vae(), images, threshold=0.1).counts == (1,)
+
+
+def test_models_of_closures_share_what_is_compiled():
+    images, key = np.random.default_rng(0).normal(size=(7, 1, 3, 1)).astype(np.float32), jax.random.key(0)
+
+    def measure(model):
+        vae = model.vae()
+        return [
+            metrics.active_units(vae, images, key, num_samples=2, batch_size=3).activity[0],
+            metrics.posterior_std_norms(vae, images, batch_size=3)[0],
+            metrics.noise_robustness(vae, images, key, batch_size=3),
+            metrics.importance_weighted_bound(vae, images, key, num_samples=2, batch_size=3).log_likelihood,
+            metrics.elbo_decomposition(vae, images, key, num_images=5, batch_size=3).terms.elbo,
+            metrics.latent_traversal(vae, 1),
+            np.concatenate(metrics.traversal_from_image(vae, images[0])),
+        ]
+
+    found = measure(LINEAR)
+    with counted() as programs:
+        others = measure(LinearGaussian(0.5 * np.eye(3, 4), 0.5, 0.5 * ENCODER, np.array([0.2, 0.4, 1.0, 0.8])))
+    assert not programs
+    assert all(np.any(other != first) for other, first in zip(others, found, strict=True))
 
 
 def test_upper_layers_follow_the_mean_path_or_samples():
