@@ -11,6 +11,7 @@ import pytest
 
 from seatbelt_jax import data, models, training
 from seatbelt_jax.checkpoint import Checkpoints
+from tests.compilations import counted
 
 BETAS, SEEDS = (1.0, 4.0, 4.0), (0, 0, 1)
 
@@ -86,6 +87,13 @@ def test_each_training_is_what_it_is_alone(model, splits, whole, alone, tmp_path
 def test_trainings_differ_by_seed_and_beta(whole):
     first, second, third = (jax.tree.leaves(state.variables)[0] for state in whole[1])
     assert not np.allclose(first, second) and not np.allclose(second, third)
+
+
+def test_a_grid_of_other_seeds_and_betas_shares_what_is_compiled(model, splits, whole, tmp_path):
+    others = [settings(seed, beta) for seed, beta in ((5, 1.0), (6, 2.0), (7, 3.0))]
+    with counted() as programs:
+        training.train_grid(model, splits, others, folders(tmp_path))
+    assert not programs
 
 
 def test_an_interrupted_grid_goes_on_to_the_same_bits(model, splits, whole, tmp_path):

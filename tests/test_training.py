@@ -14,6 +14,7 @@ from seatbelt_jax.checkpoint import Checkpoints, Origin
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
+from tests.compilations import counted
 from tests.reference import adam
 
 MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (16,), "hidden_sizes": (8,)}
@@ -98,6 +99,21 @@ def test_chunks_end_where_something_is_written_wherever_they_begin():
     assert ends == [4, 6, 8, 9, 10, 12, 16, 18, 20]
     for place, end in enumerate(ends, 1):
         assert list(chunks.chunk_ends(end, schedule, 4)) == ends[place:]
+
+
+def test_a_training_with_another_seed_shares_what_is_compiled(tmp_path):
+    def train(seed):
+        splits = data.load({"name": "mock", "image_size": 8, "num_images": 60}, (-1.0, 1.0))
+        model = models.build(MODEL, splits.train.image_shape)
+        parsed = training.parse_settings(config(steps_per_dispatch=2) | {"seed": seed})
+        return training.train(model, splits, parsed, tmp_path / str(seed))
+
+    one = train(0)
+    with counted() as programs:
+        other = train(1)
+    assert not programs
+    leaves = zip(jax.tree.leaves(one.variables["params"]), jax.tree.leaves(other.variables["params"]), strict=True)
+    assert all(np.any(np.asarray(first) != np.asarray(second)) for first, second in leaves)
 
 
 def test_many_steps_in_one_dispatch_are_the_same_steps(model, splits, tmp_path):

@@ -62,9 +62,7 @@ class Model:
 
     def init(self, key: PRNGKeyArray) -> Variables:
         """Fresh parameters and running averages."""
-        images = jnp.zeros((1, *self.image_shape))
-        noise = tuple(jnp.zeros((1, size)) for size in self.latent_sizes)
-        return jax.jit(functools.partial(self.module.init, method=_forward))(key, images, noise)
+        return _init(self, key)
 
     def forward_train(self, variables: Variables, images: Array, noise: Latents) -> tuple[Forward, Variables]:
         """One pass with batch statistics; returns the updated running averages beside it."""
@@ -80,6 +78,14 @@ class Model:
             methods += ["features", "posterior"]
         functions = Functions(*(_Apply(self.module, method) for method in methods))
         return VAE.of(functions, variables, self.likelihood, self.latent_sizes, self.image_shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: Model, key: PRNGKeyArray) -> Variables:
+    images = jnp.zeros((1, *model.image_shape))
+    noise = tuple(jnp.zeros((1, size)) for size in model.latent_sizes)
+    variables: Variables = model.module.init(key, images, noise, method=_forward)
+    return variables
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Total correlation by a density ratio: training FactorVAE's discriminator (Kim and Mnih 2018)."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -66,8 +67,9 @@ class DensityRatio:
         return DiscriminatorState(optax.apply_updates(state.parameters, updates), optimizer), loss
 
 
+@functools.cache
 def make_density_ratio(config: DiscriminatorConfig, latent_size: int) -> DensityRatio:
-    """The discriminator of a configuration for latents of this width."""
+    """The discriminator of a configuration for latents of this width: the same one for the same settings."""
     return DensityRatio(
         Discriminator(latent_size, width=config.width, layers=config.layers),
         optax.adam(config.learning_rate, b1=_ADAM_B1, b2=_ADAM_B2),

@@ -6,6 +6,7 @@ share both. Each is a run of its own on disk, as if it had been trained alone.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import pathlib
 import time
@@ -16,17 +17,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
 
 from seatbelt_jax import data
 from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from seatbelt_jax.lock import locked
 from seatbelt_jax.models import Model
-from seatbelt_jax.training import chunks
+from seatbelt_jax.training import chunks, programs
 from seatbelt_jax.training.divergence import DivergenceError
-from seatbelt_jax.training.evaluation import Evaluation, evaluate
-from seatbelt_jax.training.recipe import make_recipe
+from seatbelt_jax.training.evaluation import Evaluation
+from seatbelt_jax.training.recipe import Recipe, make_recipe
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState, create, restore
 from seatbelt_jax.training.step import Metrics, train_step
@@ -152,27 +153,13 @@ class _Programs:
         on_device = self._images.traceable or self._images.resident is not None
         self._longest = chunks.steps_per_dispatch(self._schedule, on_device=on_device)
         shown = min(self._schedule.evaluation_images, splits.train.size, splits.validation.size)
-        validation = jnp.asarray(splits.validation.images(np.arange(shown, dtype=np.int32)))
-
-        def step(resident: Array | None, states: States, batches: Array) -> tuple[States, Metrics]:
-            def one(state: TrainState, batch: Array, key: PRNGKeyArray, beta: Float[Array, ""]) -> Any:
-                recipe = dataclasses.replace(self._recipe, beta=beta)
-                return train_step(state, self._images.from_batch(batch, resident), key, recipe=recipe)
-
-            return jax.vmap(one)(states, batches, self._keys[:, NOISE], self._betas)
-
-        def take(states: States, batches: Array, count: Array, resident: Array | None) -> tuple[States, Metrics]:
-            return chunks.take_chunk(lambda states, batch: step(resident, states, batch), states, batches, count)
-
-        def look(variables: Any, step: Array, key: PRNGKeyArray) -> Evaluation:
-            key = jax.random.fold_in(key, step)
-            return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
-
-        self._take: Any = jax.jit(take, donate_argnums=0)
-        self._look: Any = jax.jit(look)
+        self._validation = jnp.asarray(splits.validation.images(np.arange(shown, dtype=np.int32)))
+        self._source: programs.Source | None = None
+        self._take: Any = functools.partial(_take, self._recipe)
+        self._look = programs.evaluation(model, splits.train.size)
 
     def create(self) -> States:
-        return jax.jit(jax.vmap(lambda key: create(self._recipe, key)))(self._keys[:, INIT])
+        return _create(self._recipe, self._keys[:, INIT])
 
     def chunks(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """(end, batches [longest, training, batch, ..])."""
@@ -186,17 +173,51 @@ class _Programs:
 
     def take(self, states: States, batches: np.ndarray, count: int) -> tuple[States, Metrics]:
         """Uses `states` up; does not wait for the result."""
-        return self._take(states, batches, np.int32(count), self._images.resident)
+        return self._take(*self._arguments(states, batches, count))
 
     def compile(self, states: States, batches: np.ndarray) -> None:
         """Compiles what `take` and `evaluate` need ahead of their first call."""
-        self._take = self._take.lower(states, batches, np.int32(1), self._images.resident).compile()
-        one = _pick(states, 0)
-        self._look = self._look.lower(one.variables, one.step, self._keys[0, EVALUATION]).compile()
+        self._take = _take.lower(self._recipe, *self._arguments(states, batches, 1)).compile()
+        self._look = self._look.lower(*self._looked_at(states, 0)).compile()
 
     def evaluate(self, states: States, number: int) -> Evaluation:
+        return jax.device_get(self._look(*self._looked_at(states, number)))
+
+    def _arguments(self, states: States, batches: np.ndarray, count: int) -> tuple[Any, ...]:
+        """Those of `_take` after the recipe."""
+        if self._source is None:
+            batch = jax.ShapeDtypeStruct(batches.shape[2:], batches.dtype)
+            self._source = programs.Source.of(self._images, batch)
+        return states, batches, np.int32(count), self._source, self._keys[:, NOISE], self._betas
+
+    def _looked_at(self, states: States, number: int) -> tuple[Any, ...]:
+        """The arguments of `programs.evaluation` for one training."""
         state = _pick(states, number)
-        return jax.device_get(self._look(state.variables, state.step, self._keys[number, EVALUATION]))
+        return state.variables, state.step, self._validation, self._keys[number, EVALUATION]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _create(recipe: Recipe, keys: PRNGKeyArray) -> States:
+    return jax.vmap(functools.partial(create, recipe))(keys)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _take(
+    recipe: Recipe,
+    states: States,
+    batches: Array,
+    count: Int[Array, ""],
+    source: programs.Source,
+    keys: PRNGKeyArray,
+    betas: Float[Array, " training"],
+) -> tuple[States, Metrics]:
+    def one(state: TrainState, batch: Array, key: PRNGKeyArray, beta: Float[Array, ""]) -> Any:
+        return train_step(state, source(batch), key, recipe=dataclasses.replace(recipe, beta=beta))
+
+    def step(states: States, batch: Array) -> tuple[States, Metrics]:
+        return jax.vmap(one)(states, batch, keys, betas)
+
+    return chunks.take_chunk(step, states, batches, count)
 
 
 def _check_grid(settings: Sequence[Settings], directories: Sequence[pathlib.Path]) -> None:

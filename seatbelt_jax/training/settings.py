@@ -1,6 +1,7 @@
 """All that training reads of a configuration, checked at the door."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,8 +114,9 @@ def parse_settings(config: Mapping[str, Any]) -> Settings:
     )
 
 
+@functools.cache
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015) under the configured schedule."""
+    """Adam (Kingma and Ba 2015) under the configured schedule: the same object for the same settings."""
     schedule: optax.ScalarOrSchedule = config.learning_rate
     if config.schedule == "cosine":
         schedule = optax.cosine_decay_schedule(config.learning_rate, steps)

@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
 
 from seatbelt_jax import data
 from seatbelt_jax.models import Model
-from seatbelt_jax.training import chunks, distributed, divergence
-from seatbelt_jax.training.evaluation import Evaluation, evaluate
+from seatbelt_jax.training import chunks, distributed, divergence, programs
+from seatbelt_jax.training.evaluation import Evaluation
 from seatbelt_jax.training.parallel import (
     check_divisible,
     data_parallel,
@@ -26,7 +25,7 @@ from seatbelt_jax.training.parallel import (
 from seatbelt_jax.training.recipe import make_recipe
 from seatbelt_jax.training.settings import Settings
 from seatbelt_jax.training.state import TrainState, create, restore
-from seatbelt_jax.training.step import Metrics, train_step
+from seatbelt_jax.training.step import Metrics
 from seatbelt_jax.training.streams import EVALUATION, INIT, NOISE, streams
 
 
@@ -56,35 +55,26 @@ class Trainer:
         self._keys = streams(settings.seed)
         self._recipe = make_recipe(model, settings, splits.train.size)
         images = data.place_on_device(splits.train, self.schedule.resident_mib, progress=True)
-        self._resident = None if images.resident is None else place(images.resident, replicated)
+        resident = None if images.resident is None else place(images.resident, replicated)
         # What was placed on one device is let go.
-        self._images = dataclasses.replace(images, resident=self._resident)
-        on_device = images.traceable or self._resident is not None
+        self._images = dataclasses.replace(images, resident=resident)
+        on_device = images.traceable or resident is not None
         self._longest = chunks.steps_per_dispatch(self.schedule, on_device=on_device)
 
-        self._where = split_large(jax.eval_shape(self._first), replicated, self.schedule.shard_parameters_mib)
+        state = jax.eval_shape(functools.partial(create, self._recipe), self._keys[INIT])
+        self._where = programs.Placement(split_large(state, replicated, self.schedule.shard_parameters_mib))
         self._batches_split = NamedSharding(split.mesh, PartitionSpec(None, *split.spec))
-        # The state's memory becomes that of the next one.
-        self._take: Any = jax.jit(
-            self._take_chunk,
-            donate_argnums=0,
-            in_shardings=(self._where, self._batches_split, None, replicated),
-            out_shardings=(self._where, replicated),
-        )
+        self._source: programs.Source | None = None
+        self._take = programs.steps(self._recipe, self._where, self._batches_split, replicated)
         # The aggregate posterior of N training images has at most N components in a batch.
         shown = min(self.schedule.evaluation_images, splits.train.size, splits.validation.size)
         validation = splits.validation.images(np.arange(shown, dtype=np.int32))
         self._validation = place(jnp.asarray(validation), replicated if shown % replicated.mesh.size else split)
-
-        def evaluate_variables(variables: Any, step: Array, validation: Array) -> Evaluation:
-            key = jax.random.fold_in(self._keys[EVALUATION], step)
-            return evaluate(model.bind(variables), validation, key, dataset_size=splits.train.size)
-
-        self._evaluate: Any = jax.jit(evaluate_variables, out_shardings=replicated)
+        self._evaluate = programs.evaluation(model, splits.train.size, replicated)
 
     def create(self) -> TrainState:
         """The state at step 0; no device ever has more than its part of what is split."""
-        return jax.jit(self._first, out_shardings=self._where)()
+        return programs.creation(self._recipe, self._where)(self._keys[INIT])
 
     def restore(self, step: int, variables: Any, training: Any) -> TrainState:
         """The state of a checkpoint, read to where `create` has it."""
@@ -98,17 +88,16 @@ class Trainer:
 
     def take(self, state: TrainState, batches: np.ndarray, count: int) -> tuple[TrainState, Metrics]:
         """Takes the `count` steps of a chunk. Uses `state` up; does not wait for the result."""
-        return self._take(state, gather_rows(batches, self._batches_split), np.int32(count), self._resident)
+        return self._take(*self._arguments(state, batches, count))
 
     def compile(self, state: TrainState, batches: np.ndarray) -> None:
         """Compiles what `take` and `evaluate` need, which can take minutes, ahead of their first call."""
-        batches = gather_rows(batches, self._batches_split)
-        self._take = self._take.lower(state, batches, np.int32(1), self._resident).compile()
-        self._evaluate = self._evaluate.lower(state.variables, state.step, self._validation).compile()
+        self._take = self._take.lower(*self._arguments(state, batches, 1)).compile()
+        self._evaluate = self._evaluate.lower(*self._looked_at(state)).compile()
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """Looks at the model on validation images; waits for the result."""
-        return jax.device_get(self._evaluate(state.variables, state.step, self._validation))
+        return jax.device_get(self._evaluate(*self._looked_at(state)))
 
     def has_diverged(self, metrics: Metrics) -> bool:
         """Whether, at a step with these metrics, too many in a row had not been finite; waits for the step."""
@@ -118,22 +107,21 @@ class Trainer:
         """Keeps in `directory` what the newest steps that were not finite started from, and says what it was."""
         state = divergence.before_row(state)
         batch = place(next(self._batches(int(state.step), shard=(0, 1))), self._replicated)
-        images = self._images.from_batch(batch, self._resident)
+        images = self._images.from_batch(batch, self._images.resident)
         steps = self.schedule.max_skipped_in_a_row
         return divergence.keep_for_reproduction(directory, state, images, self._keys[NOISE], self._recipe, steps=steps)
 
-    def _first(self) -> TrainState:
-        return create(self._recipe, self._keys[INIT])
+    def _arguments(self, state: TrainState, batches: np.ndarray, count: int) -> tuple[Any, ...]:
+        """Those of `programs.steps`."""
+        rows = gather_rows(batches, self._batches_split)
+        if self._source is None:
+            batch = jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype)
+            self._source = programs.Source.of(self._images, batch, lambda arrays: place(arrays, self._replicated))
+        return state, rows, np.int32(count), self._source, self._keys[NOISE]
 
-    def _take_chunk(
-        self, state: TrainState, batches: Array, count: Array, resident: Array | None
-    ) -> tuple[TrainState, Metrics]:
-        step = functools.partial(self._step, resident)
-        return chunks.take_chunk(step, state, batches, count)
-
-    def _step(self, resident: Array | None, state: TrainState, batch: Array) -> tuple[TrainState, Metrics]:
-        images: Float[Array, "batch height width channels"] = self._images.from_batch(batch, resident)
-        return train_step(state, images, self._keys[NOISE], recipe=self._recipe)
+    def _looked_at(self, state: TrainState) -> tuple[Any, ...]:
+        """The arguments of `programs.evaluation`."""
+        return state.variables, state.step, self._validation, self._keys[EVALUATION]
 
     def _batches(self, start: int, shard: tuple[int, int]) -> Iterator[np.ndarray]:
         schedule, seed = self.schedule, self._settings.seed
