@@ -49,6 +49,7 @@ def test_the_hold_on_ctrl_c_imports_nothing_that_takes_long():
     assert not {"contextlib", "typing", "threading", "re"} & set(found.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "seconds"), [("certify", 0.6), ("evaluate", 1.0), ("sweep", 2.0), ("demo", 4.0)])
 def test_ctrl_c_at_any_time_is_one_line(launcher, seconds, tmp_path):
     arguments = {"sweep": [f"--workdir={tmp_path}", "--sweep=configs/sweeps/smoke.py"], "demo": []}
