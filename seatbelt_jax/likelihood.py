@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import numbers
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from seatbelt_jax.arithmetic import finite, in_common_type
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """What a decoder's output means."""
 

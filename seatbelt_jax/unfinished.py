@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from seatbelt_jax import versions
 _ROUNDING = 1e-3
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where unfinished work is kept: named groups of arrays, each written whole or not at all."""
 

@@ -285,8 +285,9 @@ def mean_total_correlation(latents, posterior):
 
 def test_no_array_grows_with_the_square_of_the_batch():
     # The largest array is [block, latent, batch], 16 x 4 x batch; a square one would be the larger at these sizes.
+    # Below a thousand the memory of XLA's own fusions, which differ between its versions, is the larger part.
     temporary = []
-    for batch in (256, 1024):
+    for batch in (1024, 4096):
         arguments = to_jax(*components(batch, latent=4))
         compiled = jax.jit(jax.value_and_grad(mean_total_correlation, argnums=(0, 1))).lower(*arguments).compile()
         shapes = re.findall(r"[a-z]+[0-9]+\[([0-9,]+)\]", compiled.as_text())

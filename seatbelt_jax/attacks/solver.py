@@ -1,7 +1,7 @@
 """The interface of the attacks' solvers, and what they share: an evaluated point, and the loop that runs them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import Region, check, optimality_error
 
 
+@runtime_checkable
 class Solver(Protocol):
     """Minimises `fun(params, *args)` over a region, one evaluation of value and gradient at a time.
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from seatbelt_jax.vae import VAE, Latents, sample_noise
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """Images by number, as `data.Dataset` has them."""
 

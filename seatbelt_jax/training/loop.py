@@ -5,7 +5,7 @@ import itertools
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -66,6 +66,7 @@ def train(
     return carry_out(trainer, directory, origin=origin, on_evaluation=on_evaluation, profile=profile)
 
 
+@runtime_checkable
 class Steps(Protocol):
     """What `carry_out` asks of a trainer; `Trainer` says what each does."""
 

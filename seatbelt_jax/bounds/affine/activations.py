@@ -5,7 +5,7 @@ All on the host in float64, elementwise over arrays of intervals [lower, upper].
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class Enclosure(NamedTuple):
     deviation: Values
 
 
+@runtime_checkable
 class Activation(Protocol):
     """An elementwise function of one variable, continuous and almost everywhere differentiable."""
 
