@@ -70,12 +70,13 @@ class Program:
 
 
 def is_value(function: Callable) -> bool:
-    """Whether the function is a pytree of arrays, such as a `Program` or a `jax.tree_util.Partial`, and no leaf of one.
+    """Whether the function is a pytree, such as a `Program` or a `jax.tree_util.Partial`, of arrays and floats alone.
 
-    One with other leaves, or a structure without a hash, is none: jitted functions would refuse it.
+    One with other leaves, or a structure without a hash, is none: jitted functions would refuse it, or a function that
+    reads whole numbers as shapes would refuse theirs.
     """
     leaves, structure = jax.tree.flatten(function)
-    if not all(isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves):
+    if not all(isinstance(leaf, jax.Array | np.ndarray | np.generic | float) for leaf in leaves):
         return False
     try:
         hash(structure)

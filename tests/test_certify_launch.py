@@ -15,7 +15,7 @@ from absl import flags
 from PIL import Image
 
 from configs import sprites_seatbelt, sprites_vae
-from seatbelt_jax import bounds, data, models, plots, run, storage
+from seatbelt_jax import bounds, data, models, plots, program, run, storage
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.plots.certificates import main_certificate
 from tests import launchers
@@ -200,6 +200,7 @@ def test_a_second_model_of_the_architecture_compiles_nothing(launcher, sizes, tm
 
     def certify(number):
         functions = certification.functions_of(vaes[number])
+        assert program.is_value(functions.encode)
         store = storage.Folder(tmp_path / str(number))
         methods = ONE_LAYER if len(sizes) == 1 else ("hierarchical",)
         made = certification.certificates(functions, methods, images, options, store)

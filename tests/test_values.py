@@ -89,12 +89,13 @@ def test_a_model_of_closures_becomes_a_value():
 def test_a_value_stays_what_it_is():
     vae = hierarchy(0)
     assert vae.traced() is vae
-    function = jax.tree_util.Partial(jnp.add, jnp.ones(2))
-    assert program.as_value(function, jnp.ones(2)) is function
+    for number in (jnp.ones(2), 0.5):
+        function = jax.tree_util.Partial(jnp.add, number)
+        assert program.as_value(function, jnp.ones(2)) is function
 
 
 @pytest.mark.parametrize("other", [jax.nn.relu, 2])
-def test_pytrees_of_more_than_arrays_are_traced(other):
+def test_pytrees_of_more_than_numbers_are_traced(other):
     function = jax.tree_util.Partial(lambda what, x: what(x) if callable(what) else x**what, other)
     value = program.as_value(function, np.ones(2, np.float32))
     assert isinstance(value, program.Program)
