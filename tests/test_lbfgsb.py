@@ -223,6 +223,11 @@ def test_statuses():
     np.testing.assert_allclose(params, 1.0, atol=0.01)
     _, state = run(lambda x: jnp.sum(jnp.square(x - 0.2)) + 1e4, start=0.2 + 1e-3, tol=0.0)
     assert state.status == Status.STALLED and state.iter_num == 0, "nothing that float32 shows is left to gain"
+    # Terms that cancel leave noise of 1e-4 in a value of 10, far above the rounding of that value.
+    noisy = LBFGSB(lambda x: jnp.sum(1e3 + jnp.square(x - jnp.arange(4.0) / 8.0)) - 3.99e3, tol=0.0)
+    params, state = noisy.run(jnp.full(4, 0.9), (-1.0, 1.0))
+    assert state.status == Status.STALLED and state.iter_num > 0
+    np.testing.assert_allclose(params, np.arange(4.0) / 8.0, atol=0.05)
     # Along the valley of a kink the objective still falls, but steepest descent only crosses it.
     kink = LBFGSB(lambda x: 10.0 * jnp.abs(x[0] - x[1]) + jnp.sum(jnp.square(x + 0.5)), tol=0.0)
     _, state = kink.run(jnp.asarray([0.5, -0.3, 0.2, 0.9]), (-1.0, 1.0))

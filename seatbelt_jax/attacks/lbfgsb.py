@@ -183,7 +183,9 @@ class LBFGSB(jaxopt.LBFGSB):
         rounding = 4.0 * eps * jnp.abs(state.value)
         lost = -shorter * slope <= rounding
         exhausted = rejected & (lost | (num_trials >= self.maxls))
-        settled = lost & line_search.consistent(step, value, end_slope, state.value, slope, rounding)
+        settled = lost & line_search.explained(
+            step, value, end_slope, state.value, slope, rounding=rounding, trusted=state.iter_num > 0
+        )
         was_steepest = memory.num_updates == 0
         # The next search goes down the projected gradient, as long as the latest curvature allows.
         memory = compact_hessian.forget(memory, memory.theta, exhausted)

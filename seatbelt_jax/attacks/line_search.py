@@ -19,16 +19,25 @@ def sufficient_decrease(
     return value <= start_value + SUFFICIENT_DECREASE * step * start_slope
 
 
-def consistent(
+def explained(
     step: Float[Array, ""],
     value: Float[Array, ""],
     slope: Float[Array, ""],
     start_value: Float[Array, ""],
     start_slope: Float[Array, ""],
+    *,
     rounding: Float[Array, ""],
+    trusted: Bool[Array, ""],
 ) -> Bool[Array, ""]:
-    """Whether both slopes account for the change of value, up to the rounding: no kink, no wrong gradient."""
-    return jnp.abs(value - start_value - 0.5 * step * (start_slope + slope)) <= rounding
+    """Whether a short trial failed for the objective's rounding alone, not for a kink or a wrong gradient.
+
+    Either both slopes account for the change of value, up to the rounding. Or the gradient can be trusted, since a step
+    along it has lowered the objective before, and the trial's slope still descends: then no kink lies between, and the
+    value has more noise than its rounding, as where terms cancel.
+    """
+    accounted = jnp.abs(value - start_value - 0.5 * step * (start_slope + slope)) <= rounding
+    # Equal slopes are those of one point: the step was lost in the rounding of x, and shows nothing.
+    return accounted | (trusted & (slope < 0.5 * start_slope) & (slope != start_slope))
 
 
 def backtrack(

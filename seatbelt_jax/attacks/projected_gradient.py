@@ -187,7 +187,9 @@ class ProjectedGradient:
         num_trials = state.num_trials + rejected.astype(jnp.int32)
         lost = -shorter * slope <= rounding
         exhausted = rejected & (lost | (num_trials >= self.maxls))
-        settled = lost & line_search.consistent(step, trial.value, end_slope, state.current.value, slope, rounding)
+        settled = lost & line_search.explained(
+            step, trial.value, end_slope, state.current.value, slope, rounding=rounding, trusted=state.iter_num > 0
+        )
         # P(x - alpha g) bends along the region's border: a shorter alpha may descend where no shorter step did.
         shorten = exhausted & ~state.shortened & (-slope > rounding)
         history = state.history.at[iter_num % self.history_size].set(trial.value)
