@@ -112,12 +112,14 @@ def opened(path: str) -> tuple[vae.VAE, data.Dataset]:
     return model, data.load(found.config["data"], model.likelihood.image_range).validation
 
 
-def prepare(objective: attacks.Objective, threat: attacks.Penalty, images: data.Dataset, pairs: int) -> Attacks:
+def prepare(
+    model: vae.VAE, objective: attacks.Objective, threat: attacks.Penalty, images: data.Dataset, pairs: int
+) -> Attacks:
     """Pairs of images under all penalties of the threat."""
     chosen = attacks.random_pairs(pairs, images.size, seed=0)
     sources, targets = (np.asarray(images.images(chosen[:, k]), np.float32) for k in (0, 1))
     goals = measure.in_batches(jax.jit(objective.prepare), sources, targets)
-    box = images.image_range
+    box = model.likelihood.image_range
     descent = measure.l2_norms(measure.allowed_descent(objective, sources, goals, box))
 
     def fun(image: Any, problem: Problem) -> Any:
@@ -188,7 +190,7 @@ def main() -> None:
     model, images = opened(flags.run) if flags.run else trained(flags.train_steps)
     lanes_at_once = flags.lanes or default_lanes_at_once(model.image_shape)
     threat = attacks.Penalty(attacks.penalty_grid(flags.penalties))
-    these = prepare(attacks.latent(model), threat, images, flags.pairs)
+    these = prepare(model, attacks.latent(model), threat, images, flags.pairs)
     settings = {"history_size": HISTORY, "tol": TOL}
     spent, values, evaluations = by_lanes(these, LBFGSB(these.fun, maxiter=flags.iterations, **settings), lanes_at_once)
     scipys, scipy_values, scipy_evaluations = by_scipy(these, flags.iterations, flags.ftol)

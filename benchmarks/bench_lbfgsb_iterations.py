@@ -82,7 +82,7 @@ def on_model(name: str, model: vae.VAE, images: data.Dataset, pairs: int) -> Ite
         (attacks.latent(model), False), (attacks.latent(model), True), (attacks.output_l2(model), False)
     ):  # fmt: skip
         threat = attacks.Penalty(2.0 ** np.arange(-14.0, 5.0, 4.0), squared=squared)
-        these = prepare(objective, threat, images, pairs)
+        these = prepare(model, objective, threat, images, pairs)
         shape, lane = these.sources.shape[1:], these.moving
         flat = these.sources.reshape(len(these.sources), -1)
 

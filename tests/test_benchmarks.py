@@ -96,7 +96,7 @@ def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     vae = model.bind(model.init(jax.random.key(0)))
     images = data.load({"name": "sprites", "image_size": 8}, vae.likelihood.image_range).validation
     threat = attacks.Penalty(attacks.penalty_grid(5))
-    these = bench_attack_sweep.prepare(attacks.latent(vae), threat, images, pairs=2)
+    these = bench_attack_sweep.prepare(vae, attacks.latent(vae), threat, images, pairs=2)
     assert these.number == 10 and 0 < these.moving.size < 10
     solver = LBFGSB(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
     _, ours, our_evaluations = bench_attack_sweep.by_lanes(these, solver, lanes_at_once=4)
