@@ -26,7 +26,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from seatbelt_jax import gaussian, posterior
 from seatbelt_jax.arithmetic import check_numbers, finite, in_common_type
@@ -76,7 +76,7 @@ def decompose(
     encoding: Encoding,
     prior: Sequence[Posterior],
     *,
-    dataset_size: int,
+    dataset_size: int | Int[Array, ""] | Float[Array, ""],
     estimator: Estimator = "mws",
     aggregate: DiagonalGaussian | None = None,
     block_size: int | None = None,
@@ -131,7 +131,7 @@ def objective(
     *,
     beta: float | Float[Array, ""] = 1.0,
     penalty: Penalty = "total_correlation",
-    free_bits: float | Sequence[float] = 0.0,
+    free_bits: float | Sequence[float] | Float[Array, "*layers"] = 0.0,
     capacity: float | Sequence[float] | Float[Array, " layers"] = 0.0,
     total_correlation: Float[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
@@ -168,6 +168,8 @@ def objective(
         raise ValueError(f"total_correlation is for the penalty of that name, got it with penalty {penalty!r}")
     if penalty == "capacity":
         check_numbers("free_bits", free_bits)
+        if isinstance(free_bits, jax.core.Tracer):
+            raise TypeError("free_bits must be 0 with penalty 'capacity', and is traced: leave it out")
         if np.any(free_bits):
             raise ValueError("free_bits must be 0 with penalty 'capacity', which has a use for every nat")
         target = _per_layer("capacity", capacity, terms)
@@ -186,7 +188,7 @@ def objective(
 
 
 def _per_layer(
-    name: str, values: float | Sequence[float] | Float[Array, " layers"], terms: ElboTerms
+    name: str, values: float | Sequence[float] | Float[Array, "*layers"], terms: ElboTerms
 ) -> Float[Array, " layers"]:
     check_numbers(name, values)
     layers = terms.kl.shape[-1]

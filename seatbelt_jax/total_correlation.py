@@ -49,7 +49,7 @@ _LOWEST = -1e32
 def log_aggregate_posterior(
     latents: Float[Array, "batch latent"],
     posterior: DiagonalGaussian,
-    dataset_size: int,
+    dataset_size: int | Int[Array, ""] | Float[Array, ""],
     *,
     estimator: Estimator = "mws",
     block_size: int | None = None,
@@ -64,7 +64,7 @@ def log_aggregate_posterior(
       posterior: the mixture's components, mean and log_std [components, latent]. `mws` and `mss`
         take the minibatch's own (components = batch), `exact` all of the data set's. For the top layer of a
         hierarchy every estimator is the one-path surrogate, see the module's docstring.
-      dataset_size: N, the number of training examples.
+      dataset_size: N, the number of training examples. It may be traced where the estimator is "mws" or "mss".
       estimator: "mws", "mss" or "exact", see the module's docstring.
       block_size: components handled in one step of the loop over them; 16 if not given. Results agree to
         rounding; compilation takes longer the larger it is.
@@ -72,14 +72,19 @@ def log_aggregate_posterior(
     Returns:
       (log_joint, log_product), each [batch]. Total correlation is the mean of their difference.
 
+    It can be jitted, vmapped and differentiated, in dataset_size too, but in reverse mode alone: in forward mode JAX
+    raises a TypeError that names custom_vjp.
+
     Raises:
-      TypeError: where dataset_size is no number.
+      TypeError: where dataset_size is no number, or traced for the estimator "exact".
       ValueError: for an unknown estimator, shapes that do not fit it, dataset_size < components, or block_size < 1.
     """
+    if isinstance(dataset_size, jax.Array) and not dataset_size.ndim and not isinstance(dataset_size, jax.core.Tracer):
+        dataset_size = dataset_size.item()
     _check(latents, posterior, dataset_size, estimator, block_size)
     (batch, latent), components = latents.shape, len(posterior.mean)
-    log_weight, own = _weights(batch, dataset_size, estimator)
     latents, posterior = _ready(latents, posterior)
+    log_weight, own = _weights(batch, dataset_size, estimator, latents.dtype)
     log_joint, log_product = _log_mixtures(latents, posterior, own, min(block_size or _BLOCK, components))
     return log_joint + log_weight, log_product + latent * log_weight
 
@@ -117,7 +122,7 @@ def log_mixture(
     count = len(components.mean)
     _check(latents, components, count, "exact", block_size)
     latents, components = _ready(latents, components)
-    log_joint, log_marginals = _stream(latents, components, 1.0, min(block_size or _BLOCK, count))
+    log_joint, log_marginals = _stream(latents, components, None, min(block_size or _BLOCK, count))
     return AggregateDensity(log_joint - math.log(count), log_marginals.T - math.log(count))
 
 
@@ -154,17 +159,17 @@ def aggregate_bracket(
     return fresh, add_mixture(fresh, own, paths)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _log_mixtures(
-    latents: Float[Array, "batch latent"], posterior: DiagonalGaussian, own: float, block_size: int
+    latents: Float[Array, "batch latent"], posterior: DiagonalGaussian, own: Float[Array, ""] | None, block_size: int
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """log sum_j v_ij q(z_i|x_j) and sum_k log sum_j v_ij q(z_ik|x_j), where v_ij = `own` if i = j and 1 otherwise."""
+    """log sum_j v_ij q(z_i|x_j) and sum_k log sum_j v_ij q(z_ik|x_j), v_ij = `own` if i = j, else 1; None for 1."""
     return _log_mixtures_forward(latents, posterior, own, block_size)[0]
 
 
-def _log_mixtures_forward(latents: Any, posterior: Any, own: float, block_size: int) -> Any:
+def _log_mixtures_forward(latents: Any, posterior: Any, own: Any, block_size: int) -> Any:
     log_joint, log_marginals = _stream(latents, posterior, own, block_size)
-    return (log_joint, jnp.sum(log_marginals, axis=0)), (latents, posterior, log_joint, log_marginals)
+    return (log_joint, jnp.sum(log_marginals, axis=0)), (latents, posterior, own, log_joint, log_marginals)
 
 
 class _Components(NamedTuple):
@@ -179,9 +184,9 @@ class _Components(NamedTuple):
     offset: Float[Array, "*axes"]
 
 
-@functools.partial(jax.jit, static_argnames=("own", "block_size"))
+@functools.partial(jax.jit, static_argnames=("block_size",))
 def _stream(
-    latents: Any, posterior: DiagonalGaussian, own: float, block_size: int
+    latents: Any, posterior: DiagonalGaussian, own: Any, block_size: int
 ) -> tuple[Float[Array, " batch"], Float[Array, "latent batch"]]:
     """A streaming log-sum-exp over blocks of components.
 
@@ -204,8 +209,8 @@ def _stream(
     return log_joint, log_marginals
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangents: Any) -> Any:
+@functools.partial(jax.jit, static_argnums=(0,))
+def _log_mixtures_backward(block_size: int, residuals: Any, cotangents: Any) -> Any:
     """The chain rule with responsibilities a_ijk, the components' shares in the two sums.
 
     With u = (z - mean) / std: d/dz = -sum_j a u / std, d/dmean = sum_i a u / std, d/dlog_std = sum_i a (u^2 - 1).
@@ -213,7 +218,7 @@ def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangen
     one sum: all elementwise again. Two real sums, or one loop for all three, would make XLA store the responsibilities
     of a block and read them back, which takes longer than to compute their exponentials a second time.
     """
-    latents, posterior, log_joint, log_marginals = residuals
+    latents, posterior, own, log_joint, log_marginals = residuals
     joint_cotangent, product_cotangent = cotangents
     points, everything = 0.5 * latents.T, _components(jax.tree.map(jnp.transpose, posterior))
 
@@ -256,7 +261,12 @@ def _log_mixtures_backward(own: float, block_size: int, residuals: Any, cotangen
         ),
     )
     of_means = 0.5 * gradients.real * everything.inverse_half_std
-    return 0.5 * of_latents.T, DiagonalGaussian(mean=of_means.T, log_std=gradients.imag.T)
+    of_own = None
+    if own is not None:
+        log_density = _log_density(points, everything)[0]
+        of_joint = jnp.exp(jnp.sum(log_density, axis=0) - log_joint) * joint_cotangent
+        of_own = jnp.sum(of_joint) + jnp.sum(jnp.exp(log_density - log_marginals) * product_cotangent)
+    return 0.5 * of_latents.T, DiagonalGaussian(mean=of_means.T, log_std=gradients.imag.T), of_own
 
 
 _log_mixtures.defvjp(_log_mixtures_forward, _log_mixtures_backward)
@@ -313,9 +323,9 @@ def _add_terms(sums: Any, terms: list[Any], weights: Any) -> Any:
     return new, total
 
 
-def _weights_of(numbers: Any, own: float, like: Any) -> Any:
+def _weights_of(numbers: Any, own: Any, like: Any) -> Any:
     """v_ij for a block of numbers i or j, [block, size]: 1 but `own` in the column of the same number."""
-    if own == 1.0:
+    if own is None:
         return jnp.ones((len(numbers), *like.shape), like.dtype)
     # Windows of one vector: comparing numbers with an iota would keep the kernels of the loops from being vectorised.
     size = len(like)
@@ -329,7 +339,7 @@ def _ready(latents: Any, posterior: DiagonalGaussian) -> tuple[Any, DiagonalGaus
     return finite(latents), DiagonalGaussian(finite(posterior.mean), posterior.log_std)
 
 
-def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, block_size: int | None) -> None:
+def _check(latents: Any, posterior: Any, dataset_size: Any, estimator: str, block_size: int | None) -> None:
     check_choice("estimator", estimator, get_args(Estimator))
     shapes = latents.shape, posterior.mean.shape, posterior.log_std.shape
     if any(len(shape) != 2 for shape in shapes) or shapes[1] != shapes[2] or shapes[0][1] != shapes[1][1]:
@@ -337,7 +347,10 @@ def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, bloc
             "latents [batch, latent] and the posterior's mean and log_std [components, latent] do not fit: "
             f"got {shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
-    if isinstance(dataset_size, bool) or not isinstance(dataset_size, numbers.Real):
+    traced = isinstance(dataset_size, jax.core.Tracer)
+    if traced and dataset_size.ndim:
+        raise TypeError(f"dataset_size must be one number, got an array of shape {dataset_size.shape}")
+    if not traced and (isinstance(dataset_size, bool) or not isinstance(dataset_size, numbers.Real)):
         raise TypeError(f"dataset_size must be the number of training examples, got {dataset_size!r}")
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise ValueError(f"block_size must be a whole number of at least 1, or None for the default; got {block_size}")
@@ -349,21 +362,26 @@ def _check(latents: Any, posterior: Any, dataset_size: int, estimator: str, bloc
             f"estimator {estimator!r} takes the minibatch's own posteriors: "
             f"got {components} components for {batch} latents"
         )
+    if traced and estimator == "exact":
+        raise TypeError("dataset_size is the number of components with estimator 'exact': give it as a number")
     if estimator == "exact" and components != dataset_size:
         raise ValueError(f"estimator 'exact' takes all {dataset_size} posteriors of the data set, got {components}")
-    if not components <= dataset_size < math.inf:
+    # Of a traced number nothing is known: one below the minibatch gives NaN.
+    if not traced and not components <= dataset_size < math.inf:
         raise ValueError(
             f"dataset_size {dataset_size} is not the number of training examples: it is smaller than the minibatch of "
             f"{components}, or not a finite number"
         )
 
 
-def _weights(batch: int, dataset_size: int, estimator: str) -> tuple[float, float]:
-    """log w of every component but a latent's own, and the own one's weight relative to it."""
+def _weights(batch: int, dataset_size: Any, estimator: str, dtype: Any) -> tuple[Any, Float[Array, ""] | None]:
+    """log w of every component but a latent's own, and the own one's weight relative to it, None for 1."""
     # Sums of float logs: N M overflows int32 at the sizes this is used for.
-    log_n = math.log(dataset_size)
+    traced = isinstance(dataset_size, jax.core.Tracer)
+    size = dataset_size.astype(dtype) if traced else dataset_size
+    log = jnp.log if traced else math.log
     if estimator == "mws":
-        return -log_n - math.log(batch), 1.0
+        return -log(size) - math.log(batch), None
     if estimator == "exact" or batch == 1:
-        return -log_n, 1.0
-    return math.log(dataset_size - 1) - log_n - math.log(batch - 1), (batch - 1) / (dataset_size - 1)
+        return -log(size), None
+    return log(size - 1) - log(size) - math.log(batch - 1), jnp.asarray((batch - 1) / (size - 1), dtype)

@@ -40,7 +40,7 @@ def test_the_python_of_the_guide_to_attacks_runs(capsys):
 
 def test_the_python_of_the_guide_to_certificates_runs(capsys):
     blocks, session = run_blocks(ROOT / "docs" / "certify_your_vae.md")
-    assert blocks == 10
+    assert blocks == 11
     made, least, paths = (session[name] for name in ("of_methods", "least", "paths"))
     medians = [np.median(made[name].radius) for name in ("camuto", "spectral", "antithetic")]
     assert 0.0 < medians[0] < medians[1] < medians[2]
@@ -49,4 +49,6 @@ def test_the_python_of_the_guide_to_certificates_runs(capsys):
     assert np.all(least.lower < least.upper) and np.all(paths.radius > 0.0)
     assert session["certificate"].n == 60 and session["report"].violations == 0 < session["report"].trials
     assert np.all(session["upper"].upper[np.isfinite(session["upper"].upper)] > made["spectral"].radius[0])
+    # Training for the margin of first order raises the sound one.
+    assert session["robust"] > 1.1 * session["plain"] > 0.0
     assert "sound" in capsys.readouterr().out

@@ -353,6 +353,8 @@ def warn_of_constant_means(source: str, constant: Sequence[int], count: int, sta
 
 
 def _check_real(name: str, value: float) -> None:
+    if isinstance(value, jax.Array) and value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.floating):
+        return
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a real number, got {_describe(value)}")
 

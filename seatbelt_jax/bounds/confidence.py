@@ -50,9 +50,14 @@ def lower_confidence_bound(hits: Hits, trials: int, alpha: Bounds | float) -> Bo
     if is_traced(hits, alpha):
         check_counts(trials=trials)
         return _traced_bound(hits, alpha, trials=trials)
-    counts = _check_counts(hits, trials, alpha)
+    return _scipys_bound(_check_counts(hits, trials, alpha), trials, alpha)
+
+
+def _scipys_bound(
+    counts: Int[ndarray, "*batch"] | Float[ndarray, "*batch"], trials: int, alpha: Bounds | float
+) -> Bounds:
     # betaincinv needs positive parameters; the entries it cannot take are replaced afterwards.
-    quantile = special.betaincinv(np.where(counts == 0, 1, counts), trials - counts + 1, alpha)
+    quantile = special.betaincinv(np.where(counts == 0, 1, counts), trials - counts + 1, np.asarray(alpha, np.float64))
     return np.where(counts == 0, 0.0, quantile)
 
 
@@ -75,7 +80,7 @@ def upper_confidence_bound(hits: Hits, trials: int, alpha: Bounds | float) -> Bo
         check_counts(trials=trials)
         return _traced_upper_bound(hits, alpha, trials=trials)
     counts = _check_counts(hits, trials, alpha)
-    return 1.0 - lower_confidence_bound(trials - counts, trials, alpha)
+    return 1.0 - _scipys_bound(trials - counts, trials, alpha)
 
 
 @float64_formula(rounding="up", static=("trials",))

@@ -95,7 +95,7 @@ def margin(
       ValueError: p_lower or pair_p_lower outside [0, 1], or risk outside (0, 1), where their values are known.
     """
     if not is_traced(risk):
-        check_probability("risk", float(risk) if isinstance(risk, Array) and risk.ndim == 0 else cast(float, risk))
+        check_probability("risk", cast(float, risk))
     for name, value in (("p_lower", p_lower), ("pair_p_lower", pair_p_lower)):
         if value is not None and not is_traced(value):
             known = np.asarray(value, np.float64)

@@ -1,0 +1,175 @@
+"""Every public function of the ground rooms, composed with jit, vmap, grad and jacfwd, against the plain call."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seatbelt_jax import bounds, concrete, elbo, gaussian
+from seatbelt_jax.attacks import objectives
+from seatbelt_jax.bounds import JacobianNorms
+from seatbelt_jax.concrete import Concrete
+from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood
+from seatbelt_jax.total_correlation import log_aggregate_posterior, log_mixture
+from seatbelt_jax.vae import VAE, Encoding
+
+A, B, C = jax.random.normal(jax.random.key(0), (3, 6, 4))
+PIXELS = jax.random.uniform(jax.random.key(1), (6, 3, 3, 1))
+OTHERS = jax.random.uniform(jax.random.key(2), (6, 3, 3, 1))
+
+
+def q(x):
+    return DiagonalGaussian(x, 0.3 * x - 0.5)
+
+
+def p(y):
+    return DiagonalGaussian(y, 0.1 * y)
+
+
+def categories(x):
+    return Concrete(x, (4,), 0.7)
+
+
+def aggregate(estimator):
+    def call(x, size):
+        joint, product = log_aggregate_posterior(x, q(B), size, estimator=estimator, block_size=4)
+        return joint - product
+
+    return call
+
+
+def elbo_terms(x, size):
+    encoding = Encoding((q(x),), (x + 0.1,))
+    return elbo.decompose(jnp.sum(x, axis=-1), encoding, (p(B),), dataset_size=size)
+
+
+def objective_with(**options):
+    def call(x, bits):
+        return elbo.objective(elbo_terms(x, 100), beta=3.0, free_bits=bits, **options)
+
+    return call
+
+
+WEIGHTS = jax.random.normal(jax.random.key(3), (9, 2))
+
+
+def vae():
+    return VAE.from_functions(
+        lambda x: DiagonalGaussian(x.reshape(-1) @ WEIGHTS, 0.1 * x.reshape(-1) @ WEIGHTS),
+        lambda z: jnp.tanh(WEIGHTS @ z).reshape(3, 3, 1),
+        image_shape=(3, 3, 1),
+    )
+
+
+def attack(make, **options):
+    def call(image, target):
+        objective = make(vae(), **options)
+        goal = jax.tree.map(lambda leaf: leaf[0], objective.prepare(target[None], target[None]))
+        return objective.distance(image, goal)
+
+    return call
+
+
+def norms(x):
+    return JacobianNorms(*(jnp.exp(x[index % 4]) for index in range(6)))
+
+
+DRAWS = (jax.random.normal(jax.random.key(4), (5, 2)),)
+SIZE, BITS, STD = jnp.float32(50.0), jnp.float32(0.4), jnp.float32(0.3)
+# name: function of two arrays, and the arrays.
+CASES = {
+    "gaussian.sample": (lambda x, y: gaussian.sample(q(x), y), A, B),
+    "gaussian.log_prob": (lambda x, y: gaussian.log_prob(q(x), y), A, B),
+    "gaussian.log_prob_per_coordinate": (lambda x, y: gaussian.log_prob_per_coordinate(q(x), y), A, B),
+    "gaussian.entropy": (lambda x, y: gaussian.entropy(q(x + y)), A, B),
+    "gaussian.kl_divergence": (lambda x, y: gaussian.kl_divergence(q(x), p(y)), A, B),
+    "gaussian.symmetric_kl": (lambda x, y: gaussian.symmetric_kl(q(x), p(y)), A, B),
+    "gaussian.wasserstein2": (lambda x, y: gaussian.wasserstein2(q(x), p(y)), A, B),
+    "concrete.sample": (lambda x, y: concrete.sample(categories(x), y), A, B),
+    "concrete.kl_divergence": (lambda x, y: concrete.kl_divergence(categories(x), categories(y)), A, B),
+    "concrete.symmetric_kl": (lambda x, y: concrete.symmetric_kl(categories(x), categories(y)), A, B),
+    "concrete.wasserstein2": (lambda x, y: concrete.wasserstein2(categories(x), categories(y)), A, B),
+    "concrete.log_probabilities": (lambda x, y: concrete.log_probabilities(categories(x + y)), A, B),
+    "likelihood.gaussian": (lambda x, y: GaussianLikelihood().log_prob(x, y), PIXELS, OTHERS),
+    "likelihood.gaussian of a std": (lambda x, std: GaussianLikelihood(std).log_prob(x, OTHERS), PIXELS, STD),
+    "likelihood.bernoulli": (lambda x, y: BernoulliLikelihood().log_prob(x, y), PIXELS, OTHERS),
+    "likelihood.bernoulli mean": (lambda x, y: BernoulliLikelihood().mean(x + y), PIXELS, OTHERS),
+    "total_correlation.mws": (aggregate("mws"), A, SIZE),
+    "total_correlation.mss": (aggregate("mss"), A, SIZE),
+    "total_correlation.exact": (lambda x, y: aggregate("exact")(x + y, 6), A, C),
+    "total_correlation.log_mixture": (lambda x, y: log_mixture(x, q(y)).joint, A, B),
+    "elbo.decompose": (lambda x, size: elbo_terms(x, size).total_correlation, A, SIZE),
+    "elbo.objective": (objective_with(), A, BITS),
+    "elbo.objective kl": (objective_with(penalty="kl"), A, BITS),
+    "elbo.objective capacity": (
+        lambda x, capacity: elbo.objective(elbo_terms(x, 100), penalty="capacity", capacity=capacity),
+        A,
+        BITS,
+    ),
+    "objectives.latent": (attack(objectives.latent), PIXELS[0], PIXELS[1]),
+    "objectives.latent w2": (attack(objectives.latent, divergence="w2"), PIXELS[0], PIXELS[1]),
+    "objectives.output_elbo": (attack(objectives.output_elbo), PIXELS[0], PIXELS[1]),
+    "objectives.output_l2": (attack(objectives.output_l2), PIXELS[0], PIXELS[1]),
+    "objectives.maximum_damage": (attack(objectives.maximum_damage, noise=DRAWS), PIXELS[0], PIXELS[1]),
+    "bounds.camuto_margin": (lambda x, y: bounds.camuto_margin(jax.nn.sigmoid(1.0 + y), norms(x)), A[0], STD),
+    "bounds.r_robustness_margin": (
+        lambda x, y: bounds.r_robustness_margin(jax.nn.sigmoid(1.0 + y), norms(x), risk=y, frozen_std=False),
+        A[0],
+        STD,
+    ),
+    "bounds.lower_confidence_bound": (
+        lambda x, y: bounds.lower_confidence_bound(90.0 + x, 100, 0.1 * y),
+        A[0],
+        STD,
+    ),
+    "bounds.upper_confidence_bound": (
+        lambda x, y: bounds.upper_confidence_bound(90.0 + x, 100, 0.1 * y),
+        A[0],
+        STD,
+    ),
+    "bounds.gdp_compose": (lambda x, y: bounds.gdp_compose(jnp.abs(x) + y), A[0], STD),
+}
+REVERSE_ONLY = [name for name in CASES if name.startswith("total_correlation.m") or name == "total_correlation.exact"]
+REVERSE_ONLY += [name for name in CASES if name.startswith("elbo.")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_transforms_agree_with_the_plain_call(name):
+    function, x, y = CASES[name]
+    plain = np.asarray(function(x, y))
+    assert np.isfinite(plain).all()
+    close = {"rtol": 2e-4, "atol": 1e-5}
+    np.testing.assert_allclose(jax.jit(function)(x, y), plain, **close)
+    xs, ys = jnp.stack([x, 0.9 * x]), jnp.stack([y, 0.95 * y])
+    each = np.stack([np.asarray(function(a, b)) for a, b in zip(xs, ys, strict=True)])
+    for form in (jax.vmap(function), jax.jit(jax.vmap(function)), jax.vmap(jax.jit(function))):
+        np.testing.assert_allclose(form(xs, ys), each, **close)
+
+    def total(x, y):
+        return jnp.sum(function(x, y))
+
+    by_x, by_y = jax.jit(jax.grad(total, (0, 1)))(x, y)
+    along_x, along_y = jax.random.normal(jax.random.key(8), x.shape), jax.random.normal(jax.random.key(9), y.shape)
+    for gradient, move in (
+        (by_x, lambda t: (x + t * along_x, y)),
+        (by_y, lambda t: (x, y + t * along_y)),
+    ):
+        step = 3e-3
+        slope = (float(total(*move(step))) - float(total(*move(-step)))) / (2.0 * step)
+        along = along_x if gradient is by_x else along_y
+        np.testing.assert_allclose(jnp.sum(gradient * along), slope, rtol=2e-2, atol=2e-2)
+    if name in REVERSE_ONLY:
+        with pytest.raises(TypeError, match="custom_vjp"):
+            jax.jacfwd(total)(x, y)
+    else:
+        np.testing.assert_allclose(jax.jacfwd(total)(x, y), by_x, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_traced_says_so():
+    with pytest.raises(TypeError, match="number of components with estimator 'exact'"):
+        jax.jit(aggregate("exact"))(A, 6)
+    with pytest.raises(TypeError, match="leave it out"):
+        jax.jit(objective_with(penalty="capacity"))(A, 0.0)
+    with pytest.raises(TypeError, match="dataset_size must be one number"):
+        jax.jit(aggregate("mws"))(A, jnp.ones(2))
