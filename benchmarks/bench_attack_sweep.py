@@ -28,8 +28,7 @@ warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
 from benchmarks.hardware import describe, write_results  # noqa: E402
 from configs import sprites_vae  # noqa: E402
 from seatbelt_jax import attacks, data, models, run, training, vae  # noqa: E402
-from seatbelt_jax.attacks import lanes, measure  # noqa: E402
-from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status  # noqa: E402
+from seatbelt_jax.attacks import BoxLBFGS, Status, lanes, measure, problem  # noqa: E402
 from seatbelt_jax.attacks.sweep import default_lanes_at_once  # noqa: E402
 
 PACKAGES = ("jax", "jaxlib", "jaxopt", "numpy", "scipy")
@@ -41,16 +40,16 @@ REACHED = 1e-3
 class Problem(NamedTuple):
     source: Any
     goal: Any
-    penalty: Any
+    budget: Any
     aim: Any  # the objective at which to stop
 
 
-@dataclasses.dataclass(eq=False)
-class Aiming(LBFGSB):
+@dataclasses.dataclass(frozen=True)
+class Aiming(BoxLBFGS):
     """Ends an attack as soon as its objective is at most the problem's aim."""
 
-    def update(self, params: Any, state: Any, bounds: Any, problem: Problem) -> Any:
-        step = super().update(params, state, bounds, problem)
+    def update(self, fun: Any, params: Any, state: Any, region: Any, *args: Any) -> Any:
+        step, (problem,) = super().update(fun, params, state, region, *args), args
         there = (step.state.value <= problem.aim) & (step.state.status == Status.RUNNING)
         status = jnp.where(there, Status.CONVERGED, step.state.status)
         return step._replace(state=step.state._replace(status=status))
@@ -74,13 +73,21 @@ NOTHING = Spent(0.0, 0.0)
 class Attacks:
     """All attacks of the sweep, and which of them move: the others have their answer at d = 0."""
 
-    fun: Callable[[Any, Problem], Any]
+    objective: attacks.Objective
+    threat: attacks.Penalty
     box: tuple[float, float]
     sources: np.ndarray
     goals: Any
-    penalties: np.ndarray
     at_source: np.ndarray
     moving: np.ndarray
+
+    @property
+    def fun(self) -> Callable[[Any, Problem], Any]:
+        return problem.delta(self.objective, self.threat)
+
+    @property
+    def penalties(self) -> np.ndarray:
+        return self.threat.budgets
 
     @property
     def number(self) -> int:
@@ -118,16 +125,13 @@ def prepare(
     """Pairs of images under all penalties of the threat."""
     chosen = attacks.random_pairs(pairs, images.size, seed=0)
     sources, targets = (np.asarray(images.images(chosen[:, k]), np.float32) for k in (0, 1))
-    goals = measure.in_batches(jax.jit(objective.prepare), sources, targets)
+    goals = measure.prepare(objective, sources, targets)
     box = model.likelihood.image_range
     descent = measure.l2_norms(measure.allowed_descent(objective, sources, goals, box))
 
-    def fun(image: Any, problem: Problem) -> Any:
-        return objective.distance(image, problem.goal) + threat.cost(image - problem.source, problem.penalty)
-
-    at_source = np.repeat(measure.make_distances(objective, goals)(sources[:, None]), threat.budgets.size)
+    at_source = np.repeat(measure.distances(objective, goals, sources[:, None]), threat.budgets.size)
     moving = np.flatnonzero(descent[:, None] > threat.budgets)
-    return Attacks(fun, box, sources, goals, threat.budgets, at_source, moving)
+    return Attacks(objective, threat, box, sources, goals, at_source, moving)
 
 
 def by_scipy(these: Attacks, iterations: int, ftol: float) -> tuple[Spent, np.ndarray, np.ndarray]:
@@ -138,10 +142,10 @@ def by_scipy(these: Attacks, iterations: int, ftol: float) -> tuple[Spent, np.nd
     values, evaluations = np.empty(these.number), np.empty(these.number, int)
     begin = since(NOTHING)
     for lane in range(these.number):
-        problem = jax.device_put(these.problem(np.int64(lane)))
+        this = jax.device_put(these.problem(np.int64(lane)))
 
-        def flat(x: np.ndarray, problem: Problem = problem) -> tuple[float, np.ndarray]:
-            value, gradient = oracle(x.reshape(shape).astype(np.float32), problem)
+        def flat(x: np.ndarray, this: Problem = this) -> tuple[float, np.ndarray]:
+            value, gradient = oracle(x.reshape(shape).astype(np.float32), this)
             return float(value), np.asarray(gradient, np.float64).ravel()
 
         start = these.sources[lane // these.penalties.size].ravel().astype(np.float64)
@@ -158,10 +162,11 @@ def by_scipy(these: Attacks, iterations: int, ftol: float) -> tuple[Spent, np.nd
 
 
 def by_lanes(
-    these: Attacks, solver: LBFGSB, lanes_at_once: int, aim: np.ndarray | None = None
+    these: Attacks, solver: BoxLBFGS, lanes_at_once: int, aim: np.ndarray | None = None
 ) -> tuple[Spent, np.ndarray, np.ndarray]:
     """Time, final objectives and evaluations of every attack by our lanes."""
-    block = lanes.Block(solver, lambda problem: these.box, lanes_at_once)
+    region = problem.region(these.threat, these.box)
+    block = lanes.Block(solver, these.fun, region, lanes_at_once, these.number)
 
     def setup(lane: np.ndarray) -> tuple[np.ndarray, Problem]:
         return these.sources[lane // these.penalties.size], these.problem(lane, aim)
@@ -192,10 +197,10 @@ def main() -> None:
     threat = attacks.Penalty(attacks.penalty_grid(flags.penalties))
     these = prepare(model, attacks.latent(model), threat, images, flags.pairs)
     settings = {"history_size": HISTORY, "tol": TOL}
-    spent, values, evaluations = by_lanes(these, LBFGSB(these.fun, maxiter=flags.iterations, **settings), lanes_at_once)
+    spent, values, evaluations = by_lanes(these, BoxLBFGS(flags.iterations, **settings), lanes_at_once)
     scipys, scipy_values, scipy_evaluations = by_scipy(these, flags.iterations, flags.ftol)
     aim = scipy_values + REACHED * np.abs(scipy_values)
-    aiming = Aiming(these.fun, maxiter=flags.iterations, **settings)
+    aiming = Aiming(flags.iterations, **settings)
     reach, reached, _ = by_lanes(these, aiming, lanes_at_once, aim)
 
     ratio = values / scipy_values

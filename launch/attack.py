@@ -12,7 +12,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import jax
@@ -31,11 +31,11 @@ _OBJECTIVES = {
     "maximum_damage": ("through", "draws"),
 }
 _THREATS = ("penalty", "squared_penalty", "l2_ball", "linf_ball")
-_SOLVERS: dict[str, Callable[..., attacks.MakeSolver]] = {
-    "lbfgsb": attacks.lbfgsb,
-    "projected_gradient": attacks.projected_gradient,
-    "adam": attacks.adam,
-    "sigmoid_lbfgs": attacks.sigmoid_lbfgs,
+_SOLVERS: dict[str, type[attacks.Solver]] = {
+    "lbfgsb": attacks.BoxLBFGS,
+    "projected_gradient": attacks.ProjectedGradient,
+    "adam": attacks.Adam,
+    "sigmoid_lbfgs": attacks.SigmoidLBFGS,
 }
 # What --solver=adam reads besides the options that all solvers do.
 _ADAM = ("learning_rate", "keep_best", "accumulate_gradients")
@@ -300,7 +300,7 @@ def _threat_name(options: Options) -> str:
     return options.threat or ("l2_ball" if options.attack == "maximum_damage" else "penalty")
 
 
-def _solver(options: Options, threat: attacks.Threat) -> attacks.MakeSolver:
+def _solver(options: Options, threat: attacks.Threat) -> attacks.Solver:
     make = _SOLVERS[options.solver] if options.solver else attacks.default_solver(threat)
     settings = {} if options.iterations is None else {"maxiter": options.iterations}
     if options.solver == "adam":

@@ -3,14 +3,14 @@
 import dataclasses
 import math
 import numbers
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey
 from jaxtyping import Array, Float
 
+from seatbelt_jax import values
 from seatbelt_jax.arithmetic import finite, in_common_type
 
 
@@ -35,7 +35,7 @@ def _sum_pixels(values: Float[Array, "batch *image"]) -> Float[Array, " batch"]:
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
-@jax.tree_util.register_pytree_with_keys_class
+@values.register("std")
 @dataclasses.dataclass(frozen=True)
 class GaussianLikelihood:
     """N(x; parameters, std^2 I) on images in [-1, 1] (Willetts et al. 2021, App. G: std = 0.1).
@@ -59,16 +59,6 @@ class GaussianLikelihood:
             raise TypeError(f"likelihood std must be a number, got {self.std!r}")
         if not isinstance(self.std, jax.core.Tracer) and not 0.0 < self.std < math.inf:
             raise ValueError(f"likelihood std must be positive and finite, got {self.std}")
-
-    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[GetAttrKey, Any]], None]:
-        return ((GetAttrKey("std"), self.std),), None
-
-    @classmethod
-    def tree_unflatten(cls, static: None, children: tuple[Any]) -> "GaussianLikelihood":
-        # Leaves may be anything while JAX transforms a tree: they are checked where users make them.
-        likelihood = object.__new__(cls)
-        object.__setattr__(likelihood, "std", children[0])
-        return likelihood
 
     def log_prob(
         self, parameters: Float[Array, "batch *image"], images: Float[Array, "batch *image"]

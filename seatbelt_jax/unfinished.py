@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -51,17 +51,6 @@ class Labelled:
     def write(self, name: str, lanes: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         label = {"settings": self._settings, "probes": self._probes, "lanes": lanes}
         self._store.write(name, {**arrays, **label})
-
-
-def describe(settings: Any) -> str:
-    """Describes a solver's settings; equal for two solvers that do the same."""
-    described = {}
-    for name, value in sorted(vars(settings).items()):
-        if isinstance(value, int | float | str | None):
-            described[name] = repr(value)
-        elif name == "learning_rate":
-            described[name] = repr([float(value(step)) for step in (0, 1, 10, 100, 1000)])
-    return f"{type(settings).__name__} {described}"
 
 
 def _versions() -> str:

@@ -15,10 +15,10 @@ from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
 from tests.reference import linear_vae
 
 SOLVERS = {
-    "lbfgsb": lambda fun: LBFGSB(fun, maxiter=50),
-    "projected_gradient": lambda fun: ProjectedGradient(fun, maxiter=50),
-    "adam": lambda fun: Adam(fun, maxiter=200, learning_rate=0.02),
-    "sigmoid_lbfgs": lambda fun: SigmoidLBFGS(fun, maxiter=50),
+    "lbfgsb": attacks.BoxLBFGS(maxiter=50),
+    "projected_gradient": ProjectedGradient(maxiter=50),
+    "adam": Adam(maxiter=200, learning_rate=0.02),
+    "sigmoid_lbfgs": SigmoidLBFGS(maxiter=50),
 }
 # Float types: the start's, a constant's in the objective, and the bounds'.
 KINDS = (
@@ -38,8 +38,12 @@ def test_solvers_compute_in_the_common_type(solver):
     found = {}
     with jax.enable_x64(True):
         for start, target, bound in KINDS:
-            params, state = SOLVERS[solver](off_centre).run(
-                jnp.zeros(2, start), (jnp.asarray(-1.0, bound), jnp.asarray(1.0, bound)), jnp.full(2, 0.25, target), 1.0
+            params, state = SOLVERS[solver].run(
+                off_centre,
+                jnp.zeros(2, start),
+                (jnp.asarray(-1.0, bound), jnp.asarray(1.0, bound)),
+                jnp.full(2, 0.25, target),
+                1.0,
             )
             expected = jnp.promote_types(jnp.promote_types(jnp.promote_types(start, target), bound), jnp.float32)
             assert params.dtype == state.value.dtype == expected, (start, target, bound)
@@ -68,7 +72,7 @@ def test_a_sweep_on_float32_images_of_a_model_in_float64(norm):
     images = np.random.default_rng(0).uniform(-0.2, 0.2, (2, 1, *linear_vae.SHAPE))
     threat = attacks.Penalty([0.3]) if norm is None else attacks.Ball([0.1], norm)
     with jax.enable_x64(True):
-        solver = attacks.projected_gradient(maxiter=20) if norm == "l2" else attacks.lbfgsb(maxiter=20)
+        solver = attacks.ProjectedGradient(maxiter=20) if norm == "l2" else attacks.BoxLBFGS(maxiter=20)
         result = attacks.sweep(linear_vae.vae(), *images, threat=threat, solver=solver, exchanges=1)
     assert result.objective[0, 0] < result.objective_at_source[0]
 
@@ -76,7 +80,7 @@ def test_a_sweep_on_float32_images_of_a_model_in_float64(norm):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solvers_do_not_depend_on_the_objectives_unit(solver):
     """Fails where squares of gradients, 1e40 and more, are formed in float32."""
-    run = jax.jit(lambda unit: SOLVERS[solver](off_centre).run(jnp.zeros(2), (-1.0, 1.0), jnp.full(2, 0.3), unit))
+    run = jax.jit(lambda unit: SOLVERS[solver].run(off_centre, jnp.zeros(2), (-1.0, 1.0), jnp.full(2, 0.3), unit))
     for unit in (1.0, 1e8, 1e16, 1e20, 1e24, 1e30):
         params, state = run(unit)
         np.testing.assert_allclose(params, 0.3, atol=2e-2, err_msg=f"{unit} {state.status}")
@@ -91,7 +95,7 @@ def test_lbfgsb_on_small_objectives(unit, start):
 
 def test_projected_gradient_in_a_ball_of_a_large_objective():
     ball = L2Ball(jnp.zeros(2), 0.1, -1.0, 1.0)
-    params, _ = ProjectedGradient(off_centre).run(jnp.zeros(2), ball, jnp.asarray([0.3, 0.0]), 1e24)
+    params, _ = ProjectedGradient().run(off_centre, jnp.zeros(2), ball, jnp.asarray([0.3, 0.0]), 1e24)
     np.testing.assert_allclose(params, [0.1, 0.0], atol=1e-3)
 
 

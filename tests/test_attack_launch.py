@@ -216,7 +216,7 @@ def test_the_attack_of_sootla_and_what_the_command_line_changes_of_it(launcher, 
 
 def built(launcher, options):
     """The solver of an attack with these options."""
-    return launcher._solver(options, launcher._threat(options))(lambda image, problem: 0.0)
+    return launcher._solver(options, launcher._threat(options))
 
 
 def test_the_options_of_adam_reach_it(launcher):
@@ -230,8 +230,8 @@ def test_the_options_of_adam_reach_it(launcher):
 @pytest.mark.parametrize(
     ("options", "solver", "iterations"),
     [
-        ({}, attacks.LBFGSB, 200),
-        ({"threat": "linf_ball"}, attacks.LBFGSB, 200),
+        ({}, attacks.BoxLBFGS, 200),
+        ({"threat": "linf_ball"}, attacks.BoxLBFGS, 200),
         ({"threat": "l2_ball"}, ProjectedGradient, 200),
         ({"threat": "l2_ball", "solver": "projected_gradient"}, ProjectedGradient, 200),
         ({"solver": "sigmoid_lbfgs"}, SigmoidLBFGS, 200),

@@ -350,11 +350,12 @@ def test_lanes_have_the_values_of_single_attacks_and_finite_gradients_where_they
 def test_an_evaluation_reads_the_image_once_whatever_the_draws(hierarchy):
     reads = []
 
-    def encode(images, noise):
+    def encode(params, images, noise):
         reads.append(images.shape[0])
-        return hierarchy.encode(images, noise)
+        return hierarchy.functions.encode(params, images, noise)
 
-    vae = VAE(encode, hierarchy.decode, hierarchy.prior, hierarchy.likelihood, hierarchy.latent_sizes, SHAPE)
+    functions = hierarchy.functions._replace(encode=encode)
+    vae = VAE.of(functions, hierarchy.params, hierarchy.likelihood, hierarchy.latent_sizes, SHAPE)
     noise = vae.sample_noise(jax.random.key(0), 7)
     image, source, target = random_images(3)
     for objective in (

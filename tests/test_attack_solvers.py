@@ -1,5 +1,7 @@
 """Regions and the solvers beside LBFGSB: against SciPy and closed forms, and the promises they share."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
 from seatbelt_jax.attacks.region import L2Ball, project
 from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
+from tests.compilations import counted
 from tests.reference import adam as adam_twin
 from tests.reference.ball_minimisation import ball_in_box, trust_region
 from tests.reference.box_minimisation import scipy_lbfgsb
@@ -96,8 +99,9 @@ def test_projection_without_bounds_and_onto_a_box():
 
 
 def test_regions_that_do_not_fit_are_refused():
-    solver, start = ProjectedGradient(rosenbrock), jnp.zeros(3)
-    for call in (solver.run, solver.init_state, Adam(rosenbrock).run):
+    solver, start = ProjectedGradient(), jnp.zeros(3)
+    for method in (solver.run, solver.init_state, Adam().run):
+        call = functools.partial(method, rosenbrock)
         with pytest.raises(ValueError, match="lower > upper"):
             call(start, (1.0, -1.0))
         with pytest.raises(ValueError, match="bound has shape"):
@@ -127,8 +131,8 @@ def test_projected_gradient_in_a_box_against_scipy(name, dtype):
         points = starts(kind, size, lower, upper, count).astype(dtype)
         oracle = jax.jit(jax.value_and_grad(fun))
         theirs = [scipy_lbfgsb(oracle, x, lower, upper, history_size=10, tol=tol, maxiter=2000).value for x in points]
-        solver = ProjectedGradient(fun, tol=tol, maxiter=3000)
-        run = jax.vmap(lambda x: solver.run(x, (lower, upper)))
+        solver = ProjectedGradient(tol=tol, maxiter=3000)
+        run = jax.vmap(lambda x: solver.run(fun, x, (lower, upper)))
         params, state = jax.tree.map(np.asarray, run(jnp.asarray(points)))
     assert params.dtype == dtype
     assert np.all((params >= lower) & (params <= upper))
@@ -150,9 +154,10 @@ def test_projected_gradient_in_balls_against_the_trust_region_solution():
     assert np.linalg.norm(steps[-1]) < 50.0, "the last ball does not bind"
     with jax.enable_x64(True):
         a, b = jnp.asarray(matrix), jnp.asarray(linear)
-        solver = ProjectedGradient(lambda x: 0.5 * x @ (a @ x) - b @ x, tol=1e-6, maxiter=2000)
+        solver = ProjectedGradient(tol=1e-6, maxiter=2000)
+        fun = lambda x: 0.5 * x @ (a @ x) - b @ x  # noqa: E731
         # The starts are outside of most balls.
-        run = jax.vmap(lambda r: solver.run(jnp.zeros(40), L2Ball(jnp.asarray(centre), r, -jnp.inf, jnp.inf)))
+        run = jax.vmap(lambda r: solver.run(fun, jnp.zeros(40), L2Ball(jnp.asarray(centre), r, -jnp.inf, jnp.inf)))
         params, state = jax.tree.map(np.asarray, run(jnp.asarray(radii)))
     assert np.all(state.status == Status.CONVERGED)
     np.testing.assert_array_equal(params[0], centre)
@@ -167,8 +172,8 @@ def test_projected_gradient_in_a_ball_in_a_box_against_slsqp():
         lambda x: 0.5 * x @ matrix @ x - linear @ x, lambda x: matrix @ x - linear, centre, centre, 1.2, *BOX
     )
     assert abs(np.linalg.norm(theirs - centre) - 1.2) < 1e-6 and np.any(np.abs(np.abs(theirs) - 1) < 1e-6)
-    solver = ProjectedGradient(lambda x: 0.5 * x @ (matrix.astype(np.float32) @ x) - linear.astype(np.float32) @ x)
-    params, _ = solver.run(jnp.asarray(centre, jnp.float32), L2Ball(centre, 1.2, *BOX))
+    fun = lambda x: 0.5 * x @ (matrix.astype(np.float32) @ x) - linear.astype(np.float32) @ x  # noqa: E731
+    params, _ = ProjectedGradient().run(fun, jnp.asarray(centre, jnp.float32), L2Ball(centre, 1.2, *BOX))
     np.testing.assert_allclose(params, theirs, atol=2e-3)
 
 
@@ -176,18 +181,19 @@ def test_largest_damage_of_a_linear_map_is_its_top_singular_value():
     rng = np.random.default_rng(6)
     matrix = jnp.asarray(rng.normal(size=(20, 50)), jnp.float32)
     centre = jnp.asarray(rng.uniform(-0.2, 0.2, 50), jnp.float32)
-    solver = ProjectedGradient(lambda x: -jnp.linalg.norm(matrix @ (x - centre)), max_evaluations=60)
+    solver = ProjectedGradient(max_evaluations=60)
+    fun = lambda x: -jnp.linalg.norm(matrix @ (x - centre))  # noqa: E731
     starts = centre + 0.1 * jnp.asarray(rng.normal(size=(6, 50)), jnp.float32)
-    params, state = jax.vmap(lambda x: solver.run(x, L2Ball(centre, 0.5, *BOX)))(starts)
+    params, state = jax.vmap(lambda x: solver.run(fun, x, L2Ball(centre, 0.5, *BOX)))(starts)
     assert np.all(np.abs(params) < 1.0), "the box is not to bind"
     np.testing.assert_allclose(-state.value, 0.5 * np.linalg.norm(matrix, 2), rtol=1e-2)
 
 
 def test_values_may_rise_but_the_best_is_returned():
-    solver = ProjectedGradient(rosenbrock, tol=1e-4, maxiter=400)
-    update = jax.jit(solver.update)
+    solver = ProjectedGradient(tol=1e-4, maxiter=400)
+    update = jax.jit(functools.partial(solver.update, rosenbrock))
     params = jnp.full(20, 0.1)
-    state = solver.init_state(params, BOX)
+    state = solver.init_state(rosenbrock, params, BOX)
     lowest, rises = state.value, 0
     while state.status == Status.RUNNING:
         before = state.current.value
@@ -197,7 +203,7 @@ def test_values_may_rise_but_the_best_is_returned():
         assert state.value == lowest
         np.testing.assert_allclose(rosenbrock(params), state.value, rtol=1e-5)
     assert rises > 3
-    monotone = ProjectedGradient(rosenbrock, tol=1e-4, maxiter=400, history_size=1).run(jnp.full(20, 0.1), BOX)
+    monotone = ProjectedGradient(tol=1e-4, maxiter=400, history_size=1).run(rosenbrock, jnp.full(20, 0.1), BOX)
     assert monotone.state.num_fun_eval > state.num_fun_eval
 
 
@@ -205,10 +211,10 @@ def test_a_search_that_ends_in_a_worse_minimum_goes_on_from_the_best_point():
     def fun(x):
         return jnp.sum(jnp.square(x) / 20.0 - jnp.cos(3.0 * x))
 
-    solver = ProjectedGradient(fun, tol=1e-3)
+    solver = ProjectedGradient(tol=1e-3)
     points = jnp.asarray(np.random.default_rng(7).uniform(-4.0, 4.0, (300, 2)), jnp.float32)
-    update = jax.jit(jax.vmap(lambda x, s: solver.update(x, s, (-4.0, 4.0))))
-    params, state = points, jax.vmap(lambda x: solver.init_state(x, (-4.0, 4.0)))(points)
+    update = jax.jit(jax.vmap(lambda x, s: solver.update(fun, x, s, (-4.0, 4.0))))
+    params, state = points, jax.vmap(lambda x: solver.init_state(fun, x, (-4.0, 4.0)))(points)
     returns = np.zeros(300, int)
     for _ in range(200):
         before = state
@@ -225,7 +231,7 @@ def test_a_search_that_ends_in_a_worse_minimum_goes_on_from_the_best_point():
 
 def test_statuses_of_the_projected_gradient():
     def run(fun, start=0.5, region=BOX, **settings):
-        return ProjectedGradient(fun, **settings).run(jnp.full(4, start), region)
+        return ProjectedGradient(**settings).run(fun, jnp.full(4, start), region)
 
     params, state = run(lambda x: jnp.sum(jnp.square(x)), start=0.0)
     assert state.status == Status.CONVERGED and state.num_fun_eval == 1
@@ -257,12 +263,12 @@ def test_statuses_of_the_projected_gradient():
 
 def test_trials_that_are_not_finite_are_backtracked():
     # The first step overshoots into x < 0, where the logarithm is not a number.
-    solver = ProjectedGradient(lambda x: jnp.sum(100.0 * x - 0.1 * jnp.log(x)), tol=1e-2)
-    params, state = solver.run(jnp.full(3, 0.3), BOX)
+    solver = ProjectedGradient(tol=1e-2)
+    params, state = solver.run(lambda x: jnp.sum(100.0 * x - 0.1 * jnp.log(x)), jnp.full(3, 0.3), BOX)
     np.testing.assert_allclose(params, 1e-3, rtol=1e-2)
     assert state.status == Status.CONVERGED and state.num_fun_eval > state.iter_num + 1
     # Minus infinity is no decrease.
-    params, state = ProjectedGradient(lambda x: jnp.sum(jnp.log(x)), maxiter=5).run(jnp.full(3, 0.3), (0.0, 1.0))
+    params, state = ProjectedGradient(maxiter=5).run(lambda x: jnp.sum(jnp.log(x)), jnp.full(3, 0.3), (0.0, 1.0))
     assert np.all(params > 0.0) and np.isfinite(state.value) and state.num_fun_eval > state.iter_num + 1
 
 
@@ -287,8 +293,8 @@ def test_adam_against_its_twin(accumulate, keep_best):
     assert 0 < best < 25
     with jax.enable_x64(True):
         fun = lambda x: 0.5 * x @ (matrix @ x) - linear @ x  # noqa: E731
-        solver = Adam(fun, maxiter=25, learning_rate=0.9, keep_best=keep_best, accumulate_gradients=accumulate)
-        params, state = solver.run(jnp.asarray(start), (-100.0, 100.0))
+        solver = Adam(maxiter=25, learning_rate=0.9, keep_best=keep_best, accumulate_gradients=accumulate)
+        params, state = solver.run(fun, jnp.asarray(start), (-100.0, 100.0))
     kept = best if keep_best else 25
     np.testing.assert_allclose(params, [start, *path][kept], rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(state.value, values[kept], rtol=1e-6)
@@ -301,22 +307,22 @@ def test_how_adam_ends():
         return jnp.sum(jnp.square(x - 0.3))
 
     start = jnp.full(4, -0.5)
-    state = Adam(fun, maxiter=5).run(start, BOX).state
+    state = Adam(maxiter=5).run(fun, start, BOX).state
     assert state.status == Status.MAX_ITERATIONS and state.iter_num == 5
-    assert Adam(fun, maxiter=5).run(jnp.full(4, 0.3), BOX).state.status == Status.MAX_ITERATIONS, "tol=0 is never"
-    params, state = Adam(fun, learning_rate=0.01, tol=0.1).run(start, BOX)
+    assert Adam(maxiter=5).run(fun, jnp.full(4, 0.3), BOX).state.status == Status.MAX_ITERATIONS, "tol=0 is never"
+    params, state = Adam(learning_rate=0.01, tol=0.1).run(fun, start, BOX)
     assert state.status == Status.CONVERGED and state.iter_num < 200 and 0.0 < state.error <= 0.1
-    assert Adam(lambda x: jnp.sum(jnp.log(x))).run(start, BOX).state.status == Status.NON_FINITE
+    assert Adam().run(lambda x: jnp.sum(jnp.log(x)), start, BOX).state.status == Status.NON_FINITE
     # Down into x < 0, where the logarithm is not a number: the last good iterate stands.
     for keep_best in (False, True):
-        solver = Adam(lambda x: jnp.sum(x + 1e-3 * jnp.log(x)), learning_rate=0.1, keep_best=keep_best)
-        params, state = solver.run(jnp.full(3, 0.55), BOX)
+        solver = Adam(learning_rate=0.1, keep_best=keep_best)
+        params, state = solver.run(lambda x: jnp.sum(x + 1e-3 * jnp.log(x)), jnp.full(3, 0.55), BOX)
         assert state.status == Status.NON_FINITE and np.isfinite(state.value)
         assert state.iter_num == 5 and state.num_fun_eval == 7
         np.testing.assert_allclose(params, 0.05, atol=1e-3)
     # A schedule: after its first two steps, none.
-    solver = Adam(fun, maxiter=4, learning_rate=optax.piecewise_constant_schedule(0.1, {2: 0.0}))
-    np.testing.assert_allclose(solver.run(start, BOX).params, -0.3, atol=1e-3)
+    solver = Adam(maxiter=4, learning_rate=optax.piecewise_constant_schedule(0.1, {2: 0.0}))
+    np.testing.assert_allclose(solver.run(fun, start, BOX).params, -0.3, atol=1e-3)
 
 
 def test_adam_in_a_box_against_scipy():
@@ -325,8 +331,8 @@ def test_adam_in_a_box_against_scipy():
     oracle = jax.value_and_grad(fun)
     theirs = scipy_lbfgsb(oracle, np.zeros(10, np.float32), *BOX, history_size=10, tol=1e-6, maxiter=200)
     assert 0 < np.sum(np.abs(theirs.x) == 1.0) < 10
-    solver = Adam(fun, maxiter=500, learning_rate=optax.cosine_decay_schedule(0.05, 500))
-    params, _ = solver.run(jnp.zeros(10), BOX)
+    solver = Adam(maxiter=500, learning_rate=optax.cosine_decay_schedule(0.05, 500))
+    params, _ = solver.run(fun, jnp.zeros(10), BOX)
     np.testing.assert_allclose(params, theirs.x, atol=1e-3)
 
 
@@ -342,7 +348,7 @@ def test_sigmoid_lbfgs_reaches_a_minimum_inside_and_on_the_bounds():
     )
     on_bound = np.abs(theirs.x) == 1.0
     assert 0 < on_bound.sum() < 10
-    params, state = SigmoidLBFGS(fun, maxiter=500).run(jnp.zeros(10), BOX)
+    params, state = SigmoidLBFGS(maxiter=500).run(fun, jnp.zeros(10), BOX)
     np.testing.assert_allclose(params, theirs.x, atol=2e-2)
     np.testing.assert_allclose(state.value, theirs.value, rtol=1e-3)
     np.testing.assert_allclose(fun(params), state.value, rtol=1e-5)
@@ -353,25 +359,27 @@ def test_sigmoid_lbfgs_from_the_bounds_with_fixed_pixels():
     lower = jnp.asarray([-1.0, -1.0, 0.25, -1.0, 0.0])
     upper = jnp.asarray([1.0, 1.0, 0.25, 1.0, 3.0])
     start = jnp.asarray([-1.0, 1.0, 0.25, 7.0, 1.5])
-    solver = SigmoidLBFGS(lambda x: jnp.sum(jnp.square(x - 0.5)), margin=0.01, tol=1e-4)
+    solver = SigmoidLBFGS(margin=0.01, tol=1e-4)
+    fun = lambda x: jnp.sum(jnp.square(x - 0.5))  # noqa: E731
     with jax.debug_nans(True):
-        begun = solver.init_state(start, (lower, upper))
+        begun = solver.init_state(fun, start, (lower, upper))
     np.testing.assert_allclose(begun.params, [-0.98, 0.98, 0.25, 0.98, 1.5], rtol=1e-5)
     np.testing.assert_allclose(begun.value, jnp.sum(jnp.square(begun.params - 0.5)), rtol=1e-6)
-    params, state = solver.run(start, (lower, upper))
+    params, state = solver.run(fun, start, (lower, upper))
     np.testing.assert_allclose(params, [0.5, 0.5, 0.25, 0.5, 0.5], atol=1e-3)
     assert params[2] == 0.25
     assert state.status == Status.CONVERGED and np.all(np.isfinite(state.logits))
     # Pixels pressed against their bounds: the logits grow, nothing overflows, the box is kept.
-    params, state = SigmoidLBFGS(lambda x: 1e4 * jnp.sum(x), tol=0.0).run(start, (lower, upper))
+    params, state = SigmoidLBFGS(tol=0.0).run(lambda x: 1e4 * jnp.sum(x), start, (lower, upper))
     assert np.all(np.isfinite(state.logits)) and np.isfinite(state.value)
     assert np.all((params >= lower) & (params <= upper))
     np.testing.assert_allclose(params, lower, atol=1e-3)
 
 
 def test_sigmoid_lbfgs_refuses_what_it_cannot_keep_to():
-    solver = SigmoidLBFGS(rosenbrock)
-    for call in (solver.run, solver.init_state):
+    solver = SigmoidLBFGS()
+    for method in (solver.run, solver.init_state):
+        call = functools.partial(method, rosenbrock)
         with pytest.raises(TypeError, match="use ProjectedGradient or Adam"):
             call(jnp.zeros(3), L2Ball(jnp.zeros(3), 1.0, *BOX))
         with pytest.raises(ValueError, match="finite bounds"):
@@ -406,10 +414,10 @@ def test_every_update_is_one_evaluation_in_the_region(solver, where, settings):
         low, high = REGIONS["box"] if where == "box" else BOX
         return ball and np.all((x >= low) & (x <= high))
 
-    made, region = solver(fun, maxiter=60, **settings), REGIONS[where]
-    update = jax.jit(made.update)
+    made, region = solver(maxiter=60, **settings), REGIONS[where]
+    update = jax.jit(functools.partial(made.update, fun))
     params = jnp.asarray(2.0 * CENTRE)  # outside
-    state = jax.jit(made.init_state)(params, region)
+    state = jax.jit(functools.partial(made.init_state, fun))(params, region)
     first = None
     while state.status == Status.RUNNING and state.iter_num < 60:
         params, state = update(params, state, region)
@@ -420,7 +428,7 @@ def test_every_update_is_one_evaluation_in_the_region(solver, where, settings):
         first = state.value if first is None else first
     assert all(inside(x) for x in seen)
     assert len(seen) > 10 and state.value < first
-    whole = solver(rosenbrock, maxiter=60, **settings).run(jnp.asarray(2.0 * CENTRE), region)
+    whole = solver(maxiter=60, **settings).run(rosenbrock, jnp.asarray(2.0 * CENTRE), region)
     assert whole.state.status == state.status
     np.testing.assert_allclose(whole.state.value, state.value, rtol=0.05)
 
@@ -428,12 +436,13 @@ def test_every_update_is_one_evaluation_in_the_region(solver, where, settings):
 @pytest.mark.parametrize(("solver", "where", "settings"), ALL)
 def test_finished_lanes_are_frozen_beside_running_ones(solver, where, settings):
     tol = 0.3 if solver is Adam else 1e-2
-    made = solver(lambda x, c: jnp.sum(c * jnp.square(x - 0.3)), tol=tol, maxiter=300, **settings)
+    fun = lambda x, c: jnp.sum(c * jnp.square(x - 0.3))  # noqa: E731
+    made = solver(tol=tol, maxiter=300, **settings)
     region = REGIONS["box"] if where == "box" else L2Ball(jnp.zeros(8), 0.6, *BOX)
     scales = jnp.asarray(np.stack([np.ones(8), np.geomspace(1, 1e3, 8), np.full(8, np.nan)]), jnp.float32)
-    update = jax.jit(jax.vmap(lambda x, s, c: made.update(x, s, region, c)))
+    update = jax.jit(jax.vmap(lambda x, s, c: made.update(fun, x, s, region, c)))
     params = jnp.full((3, 8), -0.2)
-    state = jax.jit(jax.vmap(lambda x, c: made.init_state(x, region, c)))(params, scales)
+    state = jax.jit(jax.vmap(lambda x, c: made.init_state(fun, x, region, c)))(params, scales)
     assert state.status[2] == Status.NON_FINITE and np.all(np.isfinite(state.params))
     frozen, others = None, np.asarray(state.params[2])
     for _ in range(40):
@@ -459,17 +468,14 @@ def test_settings_are_checked_and_solvers_are_static_arguments(solver):
     }
     for settings in ({"maxiter": -1}, *wrong[solver]):
         with pytest.raises(ValueError, match=next(iter(settings))):
-            solver(rosenbrock, **settings)
-    traced = []
-
-    def fun(x, shift):
-        traced.append(1)
-        return jnp.sum(jnp.square(x - shift))
-
-    made = solver(fun, maxiter=30)
-    values = [made.run(jnp.zeros(3), BOX, shift).state.value for shift in (0.1, 0.2)]
+            solver(**settings)
+    objectives = [lambda x, shift, c=c: c * jnp.sum(jnp.square(x - shift)) for c in jnp.asarray([1.0, 2.0, 3.0])]
+    made = solver(maxiter=30)
+    values = [
+        made.run(fun, jnp.zeros(3), BOX, shift).state.value for fun, shift in zip(objectives, (0.1, 0.2), strict=False)
+    ]
     assert values[0] != values[1]
-    first = len(traced)
-    made.run(jnp.ones(3), BOX, 0.3)
-    assert len(traced) == first, "compiled once"
-    assert made == made and made != solver(fun, maxiter=30) and isinstance(hash(made), int)
+    with counted() as programs:
+        solver(maxiter=30).run(objectives[2], jnp.ones(3), BOX, 0.3)
+    assert not any("run" in name for name in programs), "compiled once, for all settings and objectives that are alike"
+    assert made == solver(maxiter=30) and made != solver(maxiter=31) and hash(made) == hash(solver(maxiter=30))

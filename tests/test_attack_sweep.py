@@ -105,9 +105,9 @@ def test_attacks_on_shared_draws_reach_the_closed_form_optimum(objective):
 @pytest.mark.parametrize(
     ("solver", "rtol"),
     [
-        (attacks.adam(maxiter=2000, learning_rate=1e-2), 0.05),
-        (attacks.projected_gradient(), 2e-3),
-        (attacks.sigmoid_lbfgs(), 2e-3),
+        (attacks.Adam(maxiter=2000, learning_rate=1e-2), 0.05),
+        (attacks.ProjectedGradient(), 2e-3),
+        (attacks.SigmoidLBFGS(), 2e-3),
     ],
     ids=["adam", "projected_gradient", "sigmoid_lbfgs"],
 )
@@ -159,7 +159,7 @@ def test_the_attack_of_sootla_is_adam_from_a_noisy_start():
         targets,
         objective=attacks.latent(linear_vae.vae(), divergence="joint_l2"),
         threat=attacks.Penalty([1.0]),
-        solver=attacks.adam(keep_best=False),
+        solver=attacks.Adam(keep_best=False),
         start_std=0.2,
         exchanges=0,
     )
@@ -215,7 +215,7 @@ def test_restarts_also_leave_a_place_without_gradient():
 
 def test_an_attack_that_finds_less_than_nothing_is_flagged_and_an_exchange_mends_it():
     sources, targets = pairs()
-    settings = {"threat": attacks.Penalty([2.0**20]), "solver": attacks.adam(maxiter=5), "start_std": 0.2}
+    settings = {"threat": attacks.Penalty([2.0**20]), "solver": attacks.Adam(maxiter=5), "start_std": 0.2}
     worse = attacks.sweep(linear_vae.vae(), sources, targets, exchanges=0, **settings)
     assert np.all(worse.objective[:, 0] > worse.objective_at_source)
     assert attacks.diagnose(worse).flags["beaten_by_random_search"].all()
@@ -224,17 +224,17 @@ def test_an_attack_that_finds_less_than_nothing_is_flagged_and_an_exchange_mends
 
 
 def test_an_exchange_that_improves_nothing_leaves_the_status():
-    class Immovable(attacks.LBFGSB):
+    class Immovable(attacks.BoxLBFGS):
         """Ends where it starts: at the value 0.5 as STALLED, elsewhere as LINE_SEARCH_FAILED."""
 
-        def init_state(self, params, bounds, *args, **kwargs):
-            state = super().init_state(params, bounds, *args, **kwargs)
+        def init_state(self, fun, params, region, *args):
+            state = super().init_state(fun, params, region, *args)
             at_half = jnp.all(params == 0.5)
             return state._replace(status=jnp.where(at_half, attacks.Status.STALLED, attacks.Status.LINE_SEARCH_FAILED))
 
     sources, targets = np.full((1, 1, 1, 1), 0.5, np.float32), np.full((1, 1, 1, 1), -0.5, np.float32)
     square = attacks.Objective(lambda _, targets: targets, lambda x, t: jnp.sum((x - t) ** 2), "square", "nats")
-    settings = {"objective": square, "threat": attacks.Penalty([1e-3]), "solver": Immovable}
+    settings = {"objective": square, "threat": attacks.Penalty([1e-3]), "solver": Immovable()}
     result = attacks.sweep(valley_vae(), sources, targets, exchanges=1, **settings)
     # The random search found something better, and the search from there nothing better yet.
     assert result.exchanged.item() and result.objective.item() < result.objective_at_source.item()
@@ -244,7 +244,7 @@ def test_an_exchange_that_improves_nothing_leaves_the_status():
 def test_an_attack_that_goes_back_to_a_source_at_rest_has_converged():
     sources, targets = pairs()
     # No reduction of the KL pays at this penalty, and one step from noise does not lead back to the source.
-    settings = {"threat": attacks.Penalty([2.0**20]), "solver": attacks.lbfgsb(maxiter=1), "start_std": 0.2}
+    settings = {"threat": attacks.Penalty([2.0**20]), "solver": attacks.BoxLBFGS(maxiter=1), "start_std": 0.2}
     before = attacks.sweep(linear_vae.vae(), sources, targets, exchanges=0, **settings)
     assert np.all(before.distortion_norm > 0.0)
     result = attacks.sweep(linear_vae.vae(), sources, targets, exchanges=1, **settings)
@@ -323,7 +323,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(eager_snapshots):
             sources,
             targets,
             threat=attacks.Penalty(2.0 ** np.linspace(-8.0, 6.0, 8)),
-            solver=attacks.lbfgsb(maxiter=12),
+            solver=attacks.BoxLBFGS(maxiter=12),
             restarts=1,
             lanes_at_once=8,
             store=store,
@@ -347,7 +347,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(eager_snapshots):
 
 
 def steps(rate):
-    return attacks.adam(maxiter=20, learning_rate=optax.constant_schedule(rate))
+    return attacks.Adam(maxiter=20, learning_rate=optax.constant_schedule(rate))
 
 
 def other_objective(scale):
@@ -478,7 +478,7 @@ def test_a_solver_that_gives_up_is_beaten_by_the_search_without_gradients():
         sources,
         targets,
         threat=attacks.Penalty([1e-3]),
-        solver=attacks.adam(maxiter=1),
+        solver=attacks.Adam(maxiter=1),
         exchanges=0,
     )
     flags = attacks.diagnose(result).flags
@@ -520,7 +520,7 @@ def test_chosen_layers_are_what_a_sweep_attacks():
         targets,
         objective=attacks.latent(vae, layers=(1, 3)),
         threat=attacks.Penalty([0.1]),
-        solver=attacks.lbfgsb(maxiter=20),
+        solver=attacks.BoxLBFGS(maxiter=20),
     )
     assert result.name == "latent_kl_layers_1_3"
 
@@ -586,7 +586,7 @@ def test_threats_that_make_no_sense_are_refused(make, message):
 
 def test_a_solver_that_cannot_keep_to_the_ball_is_refused():
     sources, targets = pairs()
-    for solver in (attacks.lbfgsb(), attacks.sigmoid_lbfgs()):
+    for solver in (attacks.BoxLBFGS(), attacks.SigmoidLBFGS()):
         with pytest.raises(TypeError, match=r"projected_gradient|ProjectedGradient"):
             attacks.sweep(linear_vae.vae(), sources, targets, threat=attacks.Ball([0.1]), solver=solver)
 

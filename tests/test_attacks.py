@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from scipy import optimize
 
 from seatbelt_jax import attacks, data, gaussian, models, storage, training
@@ -178,8 +179,8 @@ def test_freed_slots_are_refilled_with_every_waiting_problem():
     def distance(image, centre):
         return jnp.sum(jnp.square(image - centre))
 
-    solver = attacks.LBFGSB(distance, maxiter=50, tol=1e-5)
-    block = lanes.Block(solver, lambda centre: (-0.5, 1.0), lanes_at_once=8)
+    solver = attacks.BoxLBFGS(maxiter=50, tol=1e-5)
+    block = lanes.Block(solver, Partial(distance), Partial(lambda centre: (-0.5, 1.0)), lanes_at_once=8, lanes=23)
     found = lanes.solve(block, lambda lane: (np.zeros((lane.size, 2, 1, 1), np.float32), centres[lane]), np.arange(23))
     expected = np.broadcast_to(np.clip(centres, -0.5, 1.0), found.images.shape)
     np.testing.assert_allclose(found.images, expected, atol=1e-4)

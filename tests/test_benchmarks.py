@@ -11,7 +11,7 @@ from benchmarks import bench_attack_sweep, bench_data, bench_train_step, hardwar
 from benchmarks.bench_train_step import Row
 from configs import celeba_seatbelt, sprites_beta_tcvae
 from seatbelt_jax import attacks, data, models
-from seatbelt_jax.attacks import LBFGSB
+from seatbelt_jax.attacks import BoxLBFGS
 
 torch_is_here = importlib.util.find_spec("torch") is not None
 
@@ -98,7 +98,7 @@ def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     threat = attacks.Penalty(attacks.penalty_grid(5))
     these = bench_attack_sweep.prepare(vae, attacks.latent(vae), threat, images, pairs=2)
     assert these.number == 10 and 0 < these.moving.size < 10
-    solver = LBFGSB(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
+    solver = BoxLBFGS(maxiter=50, tol=bench_attack_sweep.TOL)
     _, ours, our_evaluations = bench_attack_sweep.by_lanes(these, solver, lanes_at_once=4)
     _, scipys, evaluations = bench_attack_sweep.by_scipy(these, iterations=50, ftol=0.0)
     still = np.setdiff1d(np.arange(10), these.moving)
@@ -106,7 +106,7 @@ def test_the_attack_benchmark_runs_both_solvers_on_the_same_attacks():
     np.testing.assert_allclose(ours[still], scipys[still], rtol=1e-5)
     assert np.exp(np.mean(np.log(ours / scipys))) < 1.05 and np.all(evaluations >= 1)
     aim = 1.5 * ours
-    aiming = bench_attack_sweep.Aiming(these.fun, maxiter=50, tol=bench_attack_sweep.TOL)
+    aiming = bench_attack_sweep.Aiming(maxiter=50, tol=bench_attack_sweep.TOL)
     _, reached, fewer = bench_attack_sweep.by_lanes(these, aiming, lanes_at_once=4, aim=aim)
     assert np.all(reached <= aim * (1 + 1e-6)) and fewer.sum() < our_evaluations.sum()
 

@@ -201,7 +201,7 @@ def test_a_real_sweep_is_clean_unless_it_is_cut_short(iterations):
         images[:2],
         images[2:],
         threat=attacks.Penalty([0.1, 1.0, 10.0]),
-        solver=attacks.lbfgsb(maxiter=iterations),
+        solver=attacks.BoxLBFGS(maxiter=iterations),
         restarts=1,
     )
     found = diagnose(result)

@@ -292,7 +292,7 @@ def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
         targets,
         objective=attacks.latent(vae, layers=layers),
         threat=attacks.Penalty(penalties),
-        solver=attacks.lbfgsb(maxiter=20),
+        solver=attacks.BoxLBFGS(maxiter=20),
         lanes_at_once=2,
     )
     encode = jax.jit(functools.partial(vae.encode, noise=vae.mean_path(2)))

@@ -36,7 +36,7 @@ def vae_of(mean):
 def sweep(mean):
     threat = attacks.Penalty([1.0])
     return attacks.sweep(
-        vae_of(mean), IMAGES[:1], IMAGES[1:], threat=threat, solver=attacks.lbfgsb(maxiter=2), exchanges=0
+        vae_of(mean), IMAGES[:1], IMAGES[1:], threat=threat, solver=attacks.BoxLBFGS(maxiter=2), exchanges=0
     )
 
 
@@ -106,7 +106,7 @@ def test_bfloat16_images_are_attacked():
         images[:1],
         images[1:],
         threat=attacks.Penalty([1e-3]),
-        solver=attacks.lbfgsb(maxiter=5),
+        solver=attacks.BoxLBFGS(maxiter=5),
         exchanges=0,
     )
     assert result.objective[0, 0] < result.objective_at_source[0]

@@ -1,11 +1,13 @@
 """Models and functions as values: pytrees whose code is compared, so that what is compiled for one serves all."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import models, program
+from seatbelt_jax import attacks, models, program
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.vae import VAE
 from tests.compilations import counted
@@ -92,6 +94,7 @@ def test_a_value_stays_what_it_is():
     for number in (jnp.ones(2), 0.5):
         function = jax.tree_util.Partial(jnp.add, number)
         assert program.as_value(function, jnp.ones(2)) is function
+    assert program.as_value(vae, jnp.ones(2)) is vae
 
 
 @pytest.mark.parametrize("other", [jax.nn.relu, 2])
@@ -177,13 +180,101 @@ def test_arrays_within_loops_and_branches_are_found_or_compared():
 
 
 def test_what_a_function_closes_over_is_read_when_it_is_traced():
-    weights = np.ones(2, np.float32)
-    value = program.trace(lambda x: jnp.asarray(weights) * x, np.ones(2, np.float32))
-    assert float(jnp.sum(call(value, np.ones(2, np.float32)))) == 2.0
-    assert float(jnp.sum(call(program.trace(lambda x: 3.0 * x, np.ones(2, np.float32)), np.ones(2)))) == 6.0
+    network = {"weights": jnp.ones(2)}
+
+    def function(x):
+        return network["weights"] * x
+
+    before = program.trace(function, np.ones(2, np.float32))
+    network["weights"] = jnp.asarray([3.0, 3.0])
+    after = program.trace(function, np.ones(2, np.float32))
+    assert before.code == after.code
+    np.testing.assert_array_equal(call(before, np.ones(2, np.float32)), 1.0)
+    np.testing.assert_array_equal(call(after, np.ones(2, np.float32)), 3.0)
 
 
 def test_a_value_refuses_other_shapes():
     value = program.trace(lambda x: 2.0 * x, np.ones(2, np.float32))
     with pytest.raises(ValueError, match=r"traced for arguments of shapes \[\(2,\)\], got \[\(3,\)\]"):
         value(np.ones(3, np.float32))
+
+
+def attack(vae, objective=None, **settings):
+    rng = np.random.default_rng(5)
+    sources, targets = rng.uniform(-0.9, 0.9, (2, 3, *SHAPE)).astype(np.float32)
+    objective = attacks.latent(vae) if objective is None else objective(vae)
+    if not objective.targeted:
+        targets = None
+    settings = {"threat": attacks.Penalty([0.5, 2.0]), "solver": attacks.BoxLBFGS(maxiter=8), **settings}
+    return attacks.sweep(vae, sources, targets, objective=objective, restarts=1, **settings)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [attacks.latent, attacks.output_elbo, attacks.output_l2, attacks.maximum_damage],
+    ids=lambda f: f.__name__,
+)
+def test_a_second_sweep_of_an_architecture_compiles_nothing(objective):
+    attack(hierarchy(0), objective)
+    other = hierarchy(1)
+    with counted() as programs:
+        result = attack(other, objective)
+    assert programs == []
+    assert np.all(result.objective <= result.objective_at_source[:, None] + 1e-6)
+    np.testing.assert_array_equal(result.objective, result.repeated_objective)
+
+
+@pytest.mark.parametrize(
+    ("solver", "threat"),
+    [
+        (attacks.ProjectedGradient(maxiter=5), attacks.Ball([1.0])),
+        (attacks.Adam(maxiter=5), attacks.Ball([0.1], "linf")),
+        (attacks.SigmoidLBFGS(maxiter=5), attacks.Penalty([1.0], squared=True)),
+    ],
+)
+def test_every_solver_compiles_once(solver, threat):
+    attack(hierarchy(0), solver=solver, threat=threat)
+    other = hierarchy(1)
+    with counted() as programs:
+        attack(other, solver=solver, threat=threat)
+    assert programs == []
+
+
+def test_a_sweep_of_closures_compiles_once_and_finds_what_that_of_values_finds():
+    expected = attack(hierarchy(0))
+    attack(closures_of(hierarchy(1)))
+    other = closures_of(hierarchy(0))
+    with counted() as programs:
+        found = attack(other)
+    assert programs == []
+    np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-3)
+
+
+def test_an_objective_of_plain_functions_compiles_once():
+    def objective(vae):
+        return attacks.Objective(
+            lambda sources, targets: targets,
+            lambda image, target: jnp.sum(jnp.square(vae.reconstruct(image[None])[0] - target)),
+            "plain",
+            "squared pixel units",
+        )
+
+    attack(hierarchy(0), objective)
+    other = hierarchy(1)
+    with counted() as programs:
+        attack(other, objective)
+    assert programs == []
+
+
+def test_an_objective_that_draws_at_random_is_seen():
+    seeds = itertools.count()
+
+    def objective(vae):
+        def distance(image, target):
+            noise = jax.random.normal(jax.random.key(next(seeds)), target.shape)
+            return jnp.sum(jnp.square(vae.reconstruct(image[None])[0] - target + noise))
+
+        return attacks.Objective(lambda sources, targets: targets, distance, "random", "squared pixel units")
+
+    result = attack(hierarchy(0), objective)
+    assert np.all(result.objective != result.repeated_objective)

@@ -1,5 +1,7 @@
 """Attacks on any VAE, batched over image pairs and budgets."""
 
+from seatbelt_jax.attacks.adam import Adam
+from seatbelt_jax.attacks.box_lbfgs import BoxLBFGS
 from seatbelt_jax.attacks.diagnose import Diagnosis, diagnose
 from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
 from seatbelt_jax.attacks.objectives import (
@@ -12,37 +14,40 @@ from seatbelt_jax.attacks.objectives import (
     output_l2,
 )
 from seatbelt_jax.attacks.pairs import all_label_pairs, index_pairs, label_pairs, random_pairs
+from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
 from seatbelt_jax.attacks.result import AttackResult
-from seatbelt_jax.attacks.solvers import MakeSolver, adam, default_solver, lbfgsb, projected_gradient, sigmoid_lbfgs
+from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
+from seatbelt_jax.attacks.solver import Solver
+from seatbelt_jax.attacks.solvers import default_solver
 from seatbelt_jax.attacks.sweep import sweep
 from seatbelt_jax.attacks.threat import Ball, Penalty, Threat, penalty_grid
 
 __all__ = [
     "LBFGSB",
+    "Adam",
     "AttackResult",
     "Ball",
+    "BoxLBFGS",
     "Diagnosis",
     "Divergence",
-    "MakeSolver",
     "Objective",
     "Penalty",
+    "ProjectedGradient",
+    "SigmoidLBFGS",
+    "Solver",
     "Status",
     "Threat",
     "Through",
-    "adam",
     "all_label_pairs",
     "default_solver",
     "diagnose",
     "index_pairs",
     "label_pairs",
     "latent",
-    "lbfgsb",
     "maximum_damage",
     "output_elbo",
     "output_l2",
     "penalty_grid",
-    "projected_gradient",
     "random_pairs",
-    "sigmoid_lbfgs",
     "sweep",
 ]

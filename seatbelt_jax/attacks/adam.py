@@ -16,9 +16,9 @@ from seatbelt_jax.attacks.solver import (
     Iterate,
     all_finite,
     check_limits,
-    compiled_run,
     evaluate,
     first_status,
+    run,
     select,
     start_of,
 )
@@ -63,7 +63,7 @@ class AdamState(NamedTuple):
         return self.kept.error
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True)
 class Adam:
     """Adam (Kingma and Ba 2015), each step projected onto the region, batched by `jax.vmap`.
 
@@ -74,11 +74,11 @@ class Adam:
     Use it in boxes. In an L2 ball the iterates stay in the region but stop where Adam's step, which scales every pixel
     differently, points out of the ball, not where the gradient does: use `ProjectedGradient` there.
 
-    `init_state(params, region, *args)`, `update(params, state, region, *args)` and `run(params, region, *args)` as in
+    `init_state(fun, params, region, *args)`, `update(fun, params, state, region, *args)` and
+    `run(fun, params, region, *args)` as in
     `ProjectedGradient`.
 
     Attributes:
-      fun: objective, `fun(params, *args)`.
       maxiter: steps.
       learning_rate: a step of every pixel at first; or an optax schedule.
       keep_best: whether params and value are those of the best iterate seen; else of the last.
@@ -90,7 +90,6 @@ class Adam:
       ValueError: negative iterations or tolerance, or a learning rate that is not positive.
     """
 
-    fun: Callable[..., Float[Array, ""]]
     maxiter: int = 1000
     learning_rate: float | optax.Schedule = 1e-3
     keep_best: bool = True
@@ -101,17 +100,21 @@ class Adam:
         check_limits(self, at_least_0=("maxiter", "tol"))
         if not callable(self.learning_rate) and not self.learning_rate > 0.0:
             raise ValueError(f"learning_rate={self.learning_rate} must be positive, or an optax schedule.")
-        self._adam = optax.adam(self.learning_rate)
-        self._whole_run = compiled_run(self)
 
-    def init_state(self, params: Float[Array, "*image"], region: Region, *args: Any) -> AdamState:
+    @property
+    def _adam(self) -> optax.GradientTransformation:
+        return optax.adam(self.learning_rate)
+
+    def init_state(
+        self, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, *args: Any
+    ) -> AdamState:
         """Evaluates the objective once, at the start.
 
         Raises:
           TypeError: params are not one floating-point array.
           ValueError: the region does not fit params (`region.check`).
         """
-        start = evaluate(self.fun, project(region, start_of(self.fun, params, region, args)), region, args)
+        start = evaluate(fun, project(region, start_of(fun, params, region, args)), region, args)
         unit = power_of_two(start.gradient)
         zero = jnp.zeros((), jnp.int32)
         return AdamState(
@@ -129,7 +132,14 @@ class Adam:
             moments=self._adam.init(start.x),
         )
 
-    def update(self, params: Float[Array, "*image"], state: AdamState, region: Region, *args: Any) -> jaxopt.OptStep:
+    def update(
+        self,
+        fun: Callable[..., Float[Array, ""]],
+        params: Float[Array, "*image"],
+        state: AdamState,
+        region: Region,
+        *args: Any,
+    ) -> jaxopt.OptStep:
         """One step and one evaluation. A finished problem is returned as it is.
 
         Args:
@@ -143,7 +153,7 @@ class Adam:
         running = state.status == Status.RUNNING
         step, moments = self._adam.update(state.slope / state.unit, state.moments)
         x = project(region, optax.apply_updates(state.current.x, step))
-        trial = evaluate(self.fun, x, region, args)
+        trial = evaluate(fun, x, region, args)
         taken = running & all_finite(trial.value, trial.gradient)
         better = (trial.value < state.kept.value) | self._converged(trial) | (not self.keep_best)
         kept = select(taken & better, trial, state.kept)
@@ -166,9 +176,11 @@ class Adam:
         )
         return jaxopt.OptStep(kept.x, new_state)
 
-    def run(self, params: Float[Array, "*image"], region: Region, *args: Any) -> jaxopt.OptStep:
+    def run(
+        self, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, *args: Any
+    ) -> jaxopt.OptStep:
         """Steps until the status is final; arguments and errors as for `init_state`."""
-        return self._whole_run(check(region, params), region, args)
+        return run(self, fun, check(region, params), region, args)
 
     def _converged(self, point: Iterate) -> Any:
         return (point.error <= self.tol) & (self.tol > 0.0)

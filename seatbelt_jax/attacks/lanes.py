@@ -26,7 +26,7 @@ _UPDATES_PER_LOOK = 10
 # Problems whose results are kept together: in memory until all have ended, in one file of the store afterwards.
 _LANES_PER_PART = 2048
 _SECONDS_BETWEEN_SNAPSHOTS = 10.0
-# A block shrinks to the lanes that still run when it can by so much: each size is compiled anew.
+# A block has two sizes, the second smaller by this factor: each is compiled anew.
 _SHRINK = 4
 
 
@@ -109,41 +109,43 @@ def _solve_part(
 
 
 class Block:
-    """The compiled operations on a block of problems, its first axis spread over the devices of the machine.
+    """The operations on a block of problems, its first axis spread over the devices of the machine.
+
+    Compiled once for solvers of the same settings, functions of the same code, and shapes.
 
     Args:
-      solver: for one problem, `solver.fun(image, problem)`; it is vmapped here.
-      region: a problem's region, as the solver takes it.
-      lanes_at_once: problems held together on each device.
+      solver: for one problem; it is vmapped here.
+      fun: of (image, problem), what is minimised; a pytree such as a `jax.tree_util.Partial`.
+      region: of a problem, as the solver takes it; a pytree too.
+      lanes_at_once: problems held together on each device, at most.
+      lanes: problems that a call of `solve` has, at most.
     """
 
-    def __init__(self, solver: Solver, region: Callable[[Any], Region], lanes_at_once: int):
-        self._mesh = Mesh(np.array(jax.local_devices()), ("lanes",))
-        self._lanes_at_once = lanes_at_once
+    def __init__(
+        self,
+        solver: Solver,
+        fun: Callable[[Any, Any], Float[Array, ""]],
+        region: Callable[[Any], Region],
+        lanes_at_once: int,
+        lanes: int,
+    ):
+        self._how = _How(solver, Mesh(np.array(jax.local_devices()), ("lanes",)))
+        self._what = fun, region
+        devices = self._how.mesh.size
+        per_device = min(lanes_at_once, 1 << (-(-lanes // devices) - 1).bit_length())
+        self._sizes = (per_device * devices, max(1, per_device // _SHRINK) * devices)
+        self._refills = lanes > self._sizes[0]
 
-        def begin(image: Any, problem: Any) -> Any:
-            state = solver.init_state(image, region(problem), problem)
-            # The solver may compute in a wider type than the images have.
-            return image.astype(state.value.dtype), state, problem
+    def begin(self, images: Any, problems: Any) -> Any:
+        return _begin(self._how, self._what, images, problems)
 
-        begin_all = jax.vmap(begin)
+    def refill(self, block: Any, images: Any, problems: Any, taken: Bool[Array, " slot"]) -> Any:
+        """The block with other problems in the slots that are taken."""
+        return _refill(self._how, self._what, block, images, problems, taken)
 
-        def update(image: Any, state: Any, problem: Any) -> Any:
-            step = solver.update(image, state, region(problem), problem)
-            return step.params, step.state
-
-        def refill(block: Any, images: Any, problems: Any, taken: Bool[Array, " slot"]) -> Any:
-            fresh = begin_all(images, problems)
-
-            def choose(old: Array, new: Array) -> Array:
-                return jnp.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-            return jax.tree.map(choose, block, fresh)
-
-        self.begin = self._on_each_device(begin_all)
-        # The histories are most of a block's memory: donated, they are updated in place.
-        self._update = self._on_each_device(jax.vmap(update), donate=(0, 1))
-        self.refill = self._on_each_device(refill, donate=(0,))
+    def take(self, block: Any, slots: Int[np.ndarray, " slot"]) -> Any:
+        """The slots with these numbers, as a block of their own."""
+        return _take(self._how, block, slots)
 
     def advance(self, images: Any, state: Any, problems: Any) -> Any:
         """Updates every problem several times; those that have ended stay as they are.
@@ -151,31 +153,125 @@ class Block:
         One call for each update: in a compiled loop XLA's CPU backend runs the same convolutions five times slower.
         """
         for _ in range(_UPDATES_PER_LOOK):
-            images, state = self._update(images, state, problems)
+            images, state = _update(self._how, self._what, images, state, problems)
         return images, state
 
-    def _on_each_device(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """Compiles a function of lanes; each device works on its own lanes, without communication."""
-        lanes = PartitionSpec("lanes")
-        mapped = jax.shard_map(function, mesh=self._mesh, in_specs=lanes, out_specs=lanes, check_vma=False)
-        return jax.jit(mapped, donate_argnums=donate)
-
     def size(self, lanes: int) -> int:
-        """How many slots to use for so many lanes: the next power of two on every device, at most all slots."""
-        per_device = -(-lanes // self._mesh.size)
-        return min(self._lanes_at_once, 1 << (per_device - 1).bit_length()) * self._mesh.size
+        """Slots for so many lanes: the smaller of the two sizes where they fit in it."""
+        large, small = self._sizes
+        return small if lanes <= small else large
+
+    def compile(self, start: Any, problem: Any) -> None:
+        """Runs each operation once, so that whether a lane ends early decides nothing about what is compiled when.
+
+        Args:
+          start, problem: of one lane, with its axis; all slots are filled with it.
+        """
+        large, small = self._sizes
+        known = (self._how, self._sizes, self._refills, *_structure_of(self._what), *_structure_of((start, problem)))
+        if known in _COMPILED:
+            return
+        _COMPILED.add(known)
+        for size in {small, large}:
+            slots = jax.tree.map(
+                lambda leaf, size=size: np.broadcast_to(leaf[:1], (size, *leaf.shape[1:])), (start, problem)
+            )
+            block = self.begin(*self.place(slots))
+            images, states, problems = block
+            block = (*_update(self._how, self._what, images, states, problems), problems)
+            if size == large and self._refills:
+                # Its own copies: what a block holds is given up.
+                starts, problems = self.place(slots)
+                block = self.refill(block, starts, problems, self.place(np.zeros(size, bool)))
+            if size > small:
+                self.take(block, np.zeros(small, int))
 
     def place(self, tree: Any) -> Any:
         """Host arrays onto the devices."""
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec("lanes")))
+        return jax.device_put(tree, self._how.lanes)
 
-    @functools.cached_property
-    def take(self) -> Callable[..., Any]:
-        """The slots with these numbers, as a block of their own."""
-        return jax.jit(
-            lambda block, slots: jax.tree.map(lambda leaf: leaf[slots], block),
-            out_shardings=NamedSharding(self._mesh, PartitionSpec("lanes")),
-        )
+
+# What has been compiled in this process, by all that it depends on.
+_COMPILED: set[Any] = set()
+
+
+def _structure_of(tree: Any) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+
+
+class _How(NamedTuple):
+    """What a block is compiled for besides code and shapes."""
+
+    solver: Solver
+    mesh: Mesh
+
+    @property
+    def lanes(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec("lanes"))
+
+    def on_each_device(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of (what, *lanes), each device with lanes of its own; none speaks to another."""
+        lanes = PartitionSpec("lanes")
+
+        def call(what: Any, *values: Any) -> Any:
+            specs = (PartitionSpec(), *[lanes] * len(values))
+            mapped = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=lanes, check_vma=False)
+            return mapped(what, *values)
+
+        return call
+
+
+# One lane's, traced once for blocks of both sizes.
+@functools.partial(jax.jit, static_argnums=0)
+def _begin_one(solver: Solver, what: Any, image: Any, problem: Any) -> Any:
+    fun, region = what
+    state = solver.init_state(fun, image, region(problem), problem)
+    # The solver may compute in a wider type than the images have.
+    return image.astype(state.value.dtype), state, problem
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _update_one(solver: Solver, what: Any, image: Any, state: Any, problem: Any) -> Any:
+    fun, region = what
+    step = solver.update(fun, image, state, region(problem), problem)
+    return step.params, step.state
+
+
+def _begin_each(solver: Solver, what: Any, images: Any, problems: Any) -> Any:
+    return jax.vmap(lambda image, problem: _begin_one(solver, what, image, problem))(images, problems)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(how: _How, what: Any, images: Any, problems: Any) -> Any:
+    return how.on_each_device(functools.partial(_begin_each, how.solver))(what, images, problems)
+
+
+# The histories are most of a block's memory: donated, they are updated in place.
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
+def _update(how: _How, what: Any, images: Any, states: Any, problems: Any) -> Any:
+    def update_each(what: Any, images: Any, states: Any, problems: Any) -> Any:
+        update = functools.partial(_update_one, how.solver, what)
+        return jax.vmap(update)(images, states, problems)
+
+    return how.on_each_device(update_each)(what, images, states, problems)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _refill(how: _How, what: Any, block: Any, images: Any, problems: Any, taken: Bool[Array, " slot"]) -> Any:
+    def refill(what: Any, block: Any, images: Any, problems: Any, taken: Any) -> Any:
+        def choose(old: Array, new: Array) -> Array:
+            return jnp.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, block, _begin_each(how.solver, what, images, problems))
+
+    return how.on_each_device(refill)(what, block, images, problems, taken)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _take(how: _How, block: Any, slots: Int[Array, " slot"]) -> Any:
+    taken = jax.tree.map(lambda leaf: leaf[slots], block)
+    return jax.lax.with_sharding_constraint(taken, how.lanes)
 
 
 class _Work:
@@ -187,6 +283,7 @@ class _Work:
         self._waiting = 0  # the next problem that has no slot yet, counted from the part's first
         self._lane_of_slot = np.full(block.size(self._total), -1)
         starts, problems = setup(numbers[:1])
+        block.compile(starts, problems)
         shapes: Any = jax.eval_shape(block.begin, *self._slots_of(starts, problems))
         self._structure: Any = jax.tree.structure(shapes)
         images, kind = np.zeros((self._total, *starts.shape[1:]), shapes[0].dtype), shapes[0].dtype
@@ -214,7 +311,7 @@ class _Work:
         if self._waiting < self._total:
             if free.size >= max(1, self._lane_of_slot.size // 4):
                 self._fill(free)
-        elif self._block.size(self._lane_of_slot.size - free.size) * _SHRINK <= self._lane_of_slot.size:
+        elif self._block.size(self._lane_of_slot.size - free.size) < self._lane_of_slot.size:
             self._shrink()
         images, state, problems = self._values
         images, state = self._block.advance(images, state, problems)
@@ -232,12 +329,12 @@ class _Work:
         # Slots that keep their problem get the first new one, which is not looked at.
         chosen = np.full(self._lane_of_slot.size, lanes[0])
         chosen[slots] = lanes
-        new = self._block.place(self._setup(self._numbers[chosen]))
+        starts, problems = self._block.place(self._setup(self._numbers[chosen]))
         if self._values is None:
-            self._values = self._block.begin(*new)
+            self._values = self._block.begin(starts, problems)
         else:
             taken = np.isin(np.arange(chosen.size), slots)
-            self._values = self._block.refill(self._values, *new, self._block.place(taken))
+            self._values = self._block.refill(self._values, starts, problems, self._block.place(taken))
 
     def _shrink(self) -> None:
         running = np.flatnonzero(self._lane_of_slot >= 0)

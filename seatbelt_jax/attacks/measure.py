@@ -1,5 +1,7 @@
 """Every measure of an attack, computed anew from the adversarial images and not from what a solver reports."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from seatbelt_jax import program
 from seatbelt_jax.attacks import threat as threats
 from seatbelt_jax.attacks.box import Box, inward_gradient
 from seatbelt_jax.attacks.objectives import Objective
@@ -35,11 +38,11 @@ def in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def prepare(objective: Objective, sources: np.ndarray, targets: np.ndarray) -> Any:
-    """The objective's goals for all pairs.
+    """The objective's goals, of all pairs."""
+    return in_batches(lambda *images: _goals(objective, *images), sources, targets)
 
-    Raises:
-      ValueError: where they have no leading axis [pair], or the distance of an image to its goal is not a number.
-    """
+
+def _goal_shape(objective: Objective, sources: np.ndarray, targets: np.ndarray) -> Any:
     found = jax.eval_shape(objective.prepare, sources[:1], targets[:1])
     if not all(leaf.ndim and leaf.shape[0] == 1 for leaf in jax.tree.leaves(found)):
         shapes = [leaf.shape for leaf in jax.tree.leaves(found)]
@@ -48,36 +51,67 @@ def prepare(objective: Objective, sources: np.ndarray, targets: np.ndarray) -> A
     distance = jax.eval_shape(objective.distance, sources[0], goal)
     if getattr(distance, "shape", None) != ():
         raise ValueError(f"distance must give one number for one image, got {distance}")
-    return in_batches(jax.jit(objective.prepare), sources, targets)
+    return goal
+
+
+def as_value(objective: Objective, sources: np.ndarray, targets: np.ndarray) -> Objective:
+    """The objective with its functions as values, for batches of these images as `in_batches` makes them.
+
+    Raises:
+      ValueError: where goals have no leading axis [pair], or the distance of an image to its goal is not a number.
+    """
+    # Models of closures first, within the objectives that hold them.
+    objective = jax.tree.map(
+        lambda part: part.traced() if isinstance(part, VAE) else part,
+        objective,
+        is_leaf=lambda part: isinstance(part, VAE),
+    )
+    size = min(_IMAGES_AT_ONCE, len(sources))
+    goal = _goal_shape(objective, sources, targets)
+    return dataclasses.replace(
+        objective,
+        prepare=program.as_value(objective.prepare, sources[:size], targets[:size]),
+        distance=program.as_value(objective.distance, sources[0], goal),
+    )
+
+
+@jax.jit
+def _goals(objective: Objective, sources: Array, targets: Array) -> Any:
+    return objective.prepare(sources, targets)
 
 
 def allowed_descent(
     objective: Objective, sources: np.ndarray, goals: Any, box: tuple[float, float]
 ) -> Float[np.ndarray, "pair height width channels"]:
     """The part of -grad distance at the sources along which the image box can be kept."""
+    return in_batches(lambda *pairs: _inward(objective, *pairs, box), sources, goals)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _inward(objective: Objective, sources: Array, goals: Any, box: tuple[float, float]) -> Array:
     low, high = box
 
-    @jax.jit
-    @jax.vmap
     def inward(source: Array, goal: Any) -> Array:
         gradient = jax.grad(objective.distance)(source, goal)
         return -inward_gradient(source, gradient, Box(jnp.asarray(low), jnp.asarray(high)))
 
-    return in_batches(inward, sources, goals)
+    return jax.vmap(inward)(sources, goals)
 
 
-# The attacker's distance at every image, [pair, budget, ...] -> [pair, budget], in the unit of the objective.
-Distances = Callable[[Float[np.ndarray, "pair budget *image"]], Float[np.ndarray, "pair budget"]]
-
-
-def make_distances(objective: Objective, goals: Any) -> Distances:
-    """Compiles the objective for the goals of some pairs; each call of this function traces it anew."""
-    compiled = jax.jit(jax.vmap(lambda image, goal: objective.distance(image, goal)))
+def distances(
+    objective: Objective, goals: Any, images: Float[np.ndarray, "pair budget *image"]
+) -> Float[np.ndarray, "pair budget"]:
+    """The attacker's distance at every image, in the unit of the objective."""
 
     def of_lanes(images: np.ndarray, pair: np.ndarray) -> Array:
-        return compiled(images, jax.tree.map(lambda leaf: leaf[pair], goals))
+        return _distances(objective, images, jax.tree.map(lambda leaf: leaf[pair], goals))
 
-    return lambda images: in_batches(of_lanes, *_lanes(images)).reshape(images.shape[:2])
+    return in_batches(of_lanes, *_lanes(images)).reshape(images.shape[:2])
+
+
+@jax.jit
+def _distances(objective: Objective, images: Array, goals: Any) -> Array:
+    return jax.vmap(lambda image, goal: objective.distance(image, goal))(images, goals)
 
 
 def l2_norms(images: np.ndarray) -> np.ndarray:
@@ -108,35 +142,28 @@ def measures(
     threat: Threat,
     sources: np.ndarray,
     targets: np.ndarray,
-    distances: Distances,
-    again: Distances,
+    attacked: Float[np.ndarray, "pair budget"],
+    again: Float[np.ndarray, "pair budget"],
     adversarial: Float[np.ndarray, "pair budget height width channels"],
 ) -> dict[str, np.ndarray]:
     """The fields of an `AttackResult` that follow from the images; `again` is `distances` compiled a second time."""
 
-    @jax.jit
-    def look(images: Array, sources: Array, targets: Array) -> tuple[Array, Array, Array]:
-        parameters = vae.decode(vae.encode(images, vae.mean_path(images.shape[0])).latents)
-        log_prob = vae.likelihood.log_prob
-        return log_prob(parameters, sources), log_prob(parameters, targets), vae.likelihood.mean(parameters)
-
-    found = in_batches(lambda images, pair: look(images, sources[pair], targets[pair]), *_lanes(adversarial))
+    found = in_batches(lambda images, pair: _look(vae, images, sources[pair], targets[pair]), *_lanes(adversarial))
     source_log_prob, target_log_prob, reconstructions = (
         part.reshape(*adversarial.shape[:2], *part.shape[1:]) for part in found
     )
-    clean_source, _, source_reconstructions = in_batches(look, sources, sources, targets)
-    _, clean_target, target_reconstructions = in_batches(look, targets, sources, targets)
+    clean_source, _, source_reconstructions = in_batches(functools.partial(_look, vae), sources, sources, targets)
+    _, clean_target, target_reconstructions = in_batches(functools.partial(_look, vae), targets, sources, targets)
 
     norm = l2_distances(adversarial, sources)
     cost = threats.cost(threat.name, norm, threat.budgets)
-    distance = distances(adversarial)
     return {
         "source_reconstructions": source_reconstructions,
         "target_reconstructions": target_reconstructions,
         "adversarial_reconstructions": reconstructions,
-        "objective": distance + cost,
-        "repeated_objective": again(adversarial) + cost,
-        "distance": distance,
+        "objective": attacked + cost,
+        "repeated_objective": again + cost,
+        "distance": attacked,
         "cost": cost,
         "distortion_norm": norm,
         "distortion_max": largest_changes(adversarial, sources),
@@ -151,6 +178,13 @@ def measures(
         "distance_left": l2_distances(reconstructions, target_reconstructions),
         "distance_at_start": l2_norms(source_reconstructions - target_reconstructions),
     }
+
+
+@jax.jit
+def _look(vae: VAE, images: Array, sources: Array, targets: Array) -> tuple[Array, Array, Array]:
+    parameters = vae.decode(vae.encode(images, vae.mean_path(images.shape[0])).latents)
+    log_prob = vae.likelihood.log_prob
+    return log_prob(parameters, sources), log_prob(parameters, targets), vae.likelihood.mean(parameters)
 
 
 def _lanes(images: Float[np.ndarray, "pair budget *image"]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ through the image's features: they are vmapped while the image is not, so what d
 """
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -12,6 +13,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
 from seatbelt_jax import gaussian, posterior
@@ -28,9 +30,17 @@ Layers = Literal["all", "top", "bottom"] | tuple[int, ...]
 Through = Literal["mean", "std", "both"]
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("prepare", "distance"),
+    meta_fields=("name", "unit", "targeted", "random_start"),
+)
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What the attacker minimises over the adversarial image x', and what it needs of each pair beforehand.
+
+    A pytree where `prepare` and `distance` are, such as a `jax.tree_util.Partial` of a VAE. `sweep` traces plain
+    functions when it begins; what they close over is read then.
 
     Attributes:
       prepare: (sources, targets) -> goals, a pytree of arrays with leading axis [pair].
@@ -89,21 +99,37 @@ def latent(
     check_choice("divergence", divergence, get_args(Divergence))
     chosen, layers_name = _choose_layers(layers, len(vae.latent_sizes))
     draws, suffix = _draws(vae, noise)
-    compare = _COMPARISONS[divergence]
-
-    def posteriors(image: Image) -> tuple[Posterior, ...]:
-        every = _encode(vae, image, draws).posteriors
-        return tuple(every[layer] for layer in chosen)
-
-    def distance(image: Image, goal: tuple[Posterior, ...]) -> Float[Array, ""]:
-        return jnp.mean(compare(posteriors(image), goal))
-
     return Objective(
-        prepare=lambda sources, targets: jax.vmap(posteriors)(targets),
-        distance=distance,
+        prepare=Partial(_Posteriors(chosen), vae, draws),
+        distance=Partial(_Divergence(chosen, divergence), vae, draws),
         name=f"latent_{divergence}_{layers_name}{suffix}",
         unit="nats" if divergence in ("kl", "symmetric_kl") else "latent units",
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Posteriors:
+    """The chosen layers' posteriors of every target, the goals of a latent attack."""
+
+    layers: tuple[int, ...]
+
+    def __call__(self, vae: VAE, draws: Latents, sources: Images, targets: Images) -> tuple[Posterior, ...]:
+        return jax.vmap(lambda image: self.of_image(vae, draws, image))(targets)
+
+    def of_image(self, vae: VAE, draws: Latents, image: Image) -> tuple[Posterior, ...]:
+        every = _encode(vae, image, draws).posteriors
+        return tuple(every[layer] for layer in self.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Divergence:
+    """The mean over draws of r between the attacked image's posteriors and the goal."""
+
+    layers: tuple[int, ...]
+    divergence: Divergence
+
+    def __call__(self, vae: VAE, draws: Latents, image: Image, goal: tuple[Posterior, ...]) -> Float[Array, ""]:
+        return jnp.mean(_COMPARISONS[self.divergence](_Posteriors(self.layers).of_image(vae, draws, image), goal))
 
 
 def output_elbo(vae: VAE, *, noise: Latents | None = None) -> Objective:
@@ -124,23 +150,30 @@ def output_elbo(vae: VAE, *, noise: Latents | None = None) -> Objective:
       ValueError: for noise that is not of the model's layers.
     """
     draws, suffix = _draws(vae, noise)
+    distance = Partial(_NegativeElbo(noise is not None), vae, draws)
+    return Objective(_TARGETS, distance, f"output_elbo{suffix}", "nats")
 
-    def layer_term(q: Posterior, p: Posterior, z: Array, top: bool) -> Float[Array, " draw"]:
-        if noise is None or top or not (isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian)):
-            return posterior.kl_divergence(q, p)
-        return -gaussian.entropy(q) - gaussian.log_prob(p, z)
 
-    def distance(image: Image, target: Image) -> Float[Array, ""]:
+@dataclasses.dataclass(frozen=True)
+class _NegativeElbo:
+    """The target's negative ELBO under the attacked image's codes."""
+
+    drawn: bool
+
+    def __call__(self, vae: VAE, draws: Latents, image: Image, target: Image) -> Float[Array, ""]:
         posteriors, latents = _encode(vae, image, draws)
         depth = len(latents)
         terms = [
-            layer_term(q, p, z, layer == depth - 1)
+            self._layer_term(q, p, z, layer == depth - 1)
             for layer, (q, p, z) in enumerate(zip(posteriors, vae.prior(latents), latents, strict=True))
         ]
         log_likelihood = vae.likelihood.log_prob(vae.decode(latents), _repeat(target, latents))
         return jnp.mean(sum(terms, -log_likelihood))
 
-    return Objective(lambda sources, targets: targets, distance, f"output_elbo{suffix}", "nats")
+    def _layer_term(self, q: Posterior, p: Posterior, z: Array, top: bool) -> Float[Array, " draw"]:
+        if not self.drawn or top or not (isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian)):
+            return posterior.kl_divergence(q, p)
+        return -gaussian.entropy(q) - gaussian.log_prob(p, z)
 
 
 def output_l2(vae: VAE, *, noise: Latents | None = None) -> Objective:
@@ -154,12 +187,21 @@ def output_l2(vae: VAE, *, noise: Latents | None = None) -> Objective:
       ValueError: for noise that is not of the model's layers.
     """
     draws, suffix = _draws(vae, noise)
+    return Objective(
+        _TARGETS, Partial(_squared_error, vae, draws), f"output_l2{suffix}", "squared pixel units"
+    )
 
-    def distance(image: Image, target: Image) -> Float[Array, ""]:
-        images = vae.likelihood.mean(vae.decode(_encode(vae, image, draws).latents))
-        return jnp.sum(jnp.square(images - target)) / images.shape[0]
 
-    return Objective(lambda sources, targets: targets, distance, f"output_l2{suffix}", "squared pixel units")
+def _squared_error(vae: VAE, draws: Latents, image: Image, target: Image) -> Float[Array, ""]:
+    images = vae.likelihood.mean(vae.decode(_encode(vae, image, draws).latents))
+    return jnp.sum(jnp.square(images - target)) / images.shape[0]
+
+
+def _targets(sources: Images, targets: Images) -> Images:
+    return targets
+
+
+_TARGETS = Partial(_targets)
 
 
 def maximum_damage(vae: VAE, *, through: Through = "both", noise: Latents | None = None) -> Objective:
@@ -184,34 +226,50 @@ def maximum_damage(vae: VAE, *, through: Through = "both", noise: Latents | None
     if through != "both":
         _check_gaussian(vae, through)
     draws, suffix = _draws(vae, noise)
-    depth = len(vae.latent_sizes)
+    # Without noise no sigma plays a part.
+    distance = _damage if through == "both" or noise is None else _DamageThrough(through)
+    return Objective(
+        prepare=Partial(_damage_goals, vae),
+        distance=Partial(distance, vae, draws),
+        name=f"maximum_damage_{through}{suffix}",
+        unit="pixel units",
+        targeted=False,
+        random_start=True,
+    )
 
-    def prepare(sources: Images, targets: Images) -> DamageGoal:
-        posteriors, latents = vae.encode(sources, vae.mean_path(len(sources)))
-        return DamageGoal(jnp.asarray(sources), posteriors[0], vae.likelihood.mean(vae.decode(latents)))
 
-    def mixed_path(image: Image, goal: DamageGoal, eta: Latents) -> Latents:
+def _damage_goals(vae: VAE, sources: Images, targets: Images) -> DamageGoal:
+    posteriors, latents = vae.encode(sources, vae.mean_path(len(sources)))
+    return DamageGoal(jnp.asarray(sources), posteriors[0], vae.likelihood.mean(vae.decode(latents)))
+
+
+def _damage(vae: VAE, draws: Latents, image: Image, goal: DamageGoal) -> Float[Array, ""]:
+    return _damage_of(vae, _encode(vae, image, draws).latents, goal)
+
+
+def _damage_of(vae: VAE, latents: Latents, goal: DamageGoal) -> Float[Array, ""]:
+    images = vae.likelihood.mean(vae.decode(latents))
+    return -jnp.mean(jax.vmap(l2_norm)(images - goal.reconstruction))
+
+
+@dataclasses.dataclass(frozen=True)
+class _DamageThrough:
+    """The damage where the means or the standard deviations see the attacked image, and the others the source."""
+
+    through: Literal["mean", "std"]
+
+    def __call__(self, vae: VAE, draws: Latents, image: Image, goal: DamageGoal) -> Float[Array, ""]:
+        return _damage_of(vae, jax.vmap(lambda eta: self._mixed_path(vae, image, goal, eta))(draws), goal)
+
+    def _mixed_path(self, vae: VAE, image: Image, goal: DamageGoal, eta: Latents) -> Latents:
         """The latents of one draw, means and standard deviations of two images."""
         latents: Latents = ()
-        for layer in range(depth):
+        for layer in range(len(vae.latent_sizes)):
             attacked = cast(DiagonalGaussian, vae.posterior(image[None], latents))
             kept = cast(DiagonalGaussian, vae.posterior(goal.image[None], latents) if layer else goal.bottom)
-            of_mean, of_std = (attacked, kept) if through == "mean" else (kept, attacked)
+            of_mean, of_std = (attacked, kept) if self.through == "mean" else (kept, attacked)
             latents = (*latents, of_mean.mean + of_std.std * eta[layer])
         return tuple(latent[0] for latent in latents)
-
-    def distance(image: Image, goal: DamageGoal) -> Float[Array, ""]:
-        # Without noise no sigma plays a part.
-        if through == "both" or noise is None:
-            latents = _encode(vae, image, draws).latents
-        else:
-            latents = jax.vmap(lambda eta: mixed_path(image, goal, eta))(draws)
-        images = vae.likelihood.mean(vae.decode(latents))
-        return -jnp.mean(jax.vmap(l2_norm)(images - goal.reconstruction))
-
-    return Objective(
-        prepare, distance, f"maximum_damage_{through}{suffix}", "pixel units", targeted=False, random_start=True
-    )
 
 
 def _joint_l2(attacked: tuple[Posterior, ...], target: tuple[Posterior, ...]) -> Float[Array, " draw"]:

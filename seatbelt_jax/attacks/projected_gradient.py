@@ -16,9 +16,9 @@ from seatbelt_jax.attacks.solver import (
     Iterate,
     all_finite,
     check_limits,
-    compiled_run,
     evaluate,
     first_status,
+    run,
     select,
     start_of,
 )
@@ -73,7 +73,7 @@ class ProjectedGradientState(NamedTuple):
         return self.best.error
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True)
 class ProjectedGradient:
     """Spectral projected gradient (Birgin, Martinez and Raydan 2000, SPG2), batched by `jax.vmap`.
 
@@ -88,12 +88,12 @@ class ProjectedGradient:
     STALLED, STOPPED_EARLY, LINE_SEARCH_FAILED) goes on from the best instead, from where no value exceeds it: so
     these four speak of the params returned.
 
-    `init_state(params, region, *args)`, `update(params, state, region, *args)` and `run(params, region, *args)`: params
+    `init_state(fun, params, region, *args)`, `update(fun, params, state, region, *args)` and
+    `run(fun, params, region, *args)`: params
     is one image, region an `L2Ball` or bounds (lower, upper), *args are handed to the objective. A start outside of
     the region is moved to the nearest point in it. A trial of which value or gradient is not finite is rejected.
 
     Attributes:
-      fun: objective, `fun(params, *args)`.
       maxiter: accepted iterations at most.
       tol: CONVERGED when the largest entry of |P(x - g) - x| is at most this.
       history_size: M, the values that a new one is compared with; 1 makes every step a decrease.
@@ -104,7 +104,6 @@ class ProjectedGradient:
       ValueError: negative tolerances or iterations, limits below 1.
     """
 
-    fun: Callable[..., Float[Array, ""]]
     maxiter: int = 200
     tol: float = 1e-5
     history_size: int = 10
@@ -113,20 +112,21 @@ class ProjectedGradient:
 
     def __post_init__(self) -> None:
         check_limits(self, at_least_0=("maxiter", "tol"), at_least_1=("history_size", "maxls", "max_evaluations"))
-        self._whole_run = compiled_run(self)
 
     @property
     def _evaluation_limit(self) -> int:
         return self.maxiter * self.maxls + 1 if self.max_evaluations is None else self.max_evaluations
 
-    def init_state(self, params: Float[Array, "*image"], region: Region, *args: Any) -> ProjectedGradientState:
+    def init_state(
+        self, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, *args: Any
+    ) -> ProjectedGradientState:
         """Evaluates the objective once, at the start.
 
         Raises:
           TypeError: params are not one floating-point array.
           ValueError: the region does not fit params (`region.check`).
         """
-        start = evaluate(self.fun, project(region, start_of(self.fun, params, region, args)), region, args)
+        start = evaluate(fun, project(region, start_of(fun, params, region, args)), region, args)
         length = _first_length(region, start)
         zero = jnp.zeros((), jnp.int32)
         return ProjectedGradientState(
@@ -150,7 +150,12 @@ class ProjectedGradient:
         )
 
     def update(
-        self, params: Float[Array, "*image"], state: ProjectedGradientState, region: Region, *args: Any
+        self,
+        fun: Callable[..., Float[Array, ""]],
+        params: Float[Array, "*image"],
+        state: ProjectedGradientState,
+        region: Region,
+        *args: Any,
     ) -> jaxopt.OptStep:
         """One evaluation: a trial step, accepted or not. A finished problem is returned as it is.
 
@@ -167,9 +172,7 @@ class ProjectedGradient:
         x, step = state.current.x, state.stepsize
         direction = state.target - x
         slope = jnp.sum(direction * state.current.gradient)
-        trial = evaluate(
-            self.fun, jnp.where(step == 1.0, state.target, project(region, x + step * direction)), region, args
-        )
+        trial = evaluate(fun, jnp.where(step == 1.0, state.target, project(region, x + step * direction)), region, args)
         reference = jnp.max(state.history)
         accepted = (
             running
@@ -241,9 +244,11 @@ class ProjectedGradient:
         )
         return jaxopt.OptStep(best.x, new_state)
 
-    def run(self, params: Float[Array, "*image"], region: Region, *args: Any) -> jaxopt.OptStep:
+    def run(
+        self, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, *args: Any
+    ) -> jaxopt.OptStep:
         """Updates until the status is final; arguments and errors as for `init_state`."""
-        return self._whole_run(check(region, params), region, args)
+        return run(self, fun, check(region, params), region, args)
 
     def _history(self, value: Float[Array, ""]) -> Float[Array, "history"]:
         return jnp.full(self.history_size, -jnp.inf, value.dtype).at[0].set(value)

@@ -1,5 +1,6 @@
 """A search without gradients: an attack that does worse than it has missed something."""
 
+import functools
 from typing import Any
 
 import jax
@@ -37,14 +38,6 @@ def random_search(
     # Penalties share their region; every ball is another.
     radii = threat.budgets if isinstance(threat, Ball) else threat.budgets[:1]
 
-    @jax.jit
-    def look(images: Array, source: Array, goal: Any, radius: Array) -> tuple[Array, Array, Array]:
-        def one(image: Array) -> tuple[Array, Array, Array]:
-            inside = project(threat.region(source, radius, box), project(box, image))
-            return inside, objective.distance(inside, goal), l2_norm(inside - source)
-
-        return jax.vmap(one)(images)
-
     grid = (len(sources), threat.budgets.size)
     found, least = np.empty((*grid, *sources.shape[1:]), np.float32), np.empty(grid)
     for pair, (source, target) in enumerate(zip(sources, targets, strict=True)):
@@ -52,7 +45,7 @@ def random_search(
         blends = source + _expand(shares) * (target - source)
         images = np.concatenate([blends, source + _expand(scales) * noise])
         goal = jax.tree.map(lambda leaf: leaf[pair], goals)  # noqa: B023
-        seen = [look(images, source, goal, np.float32(radius)) for radius in radii]
+        seen = [_look(objective, threat, images, source, goal, np.float32(radius), box) for radius in radii]
         # [budget, image], or one row for all penalties
         inside, distance, norm = (np.asarray(part) for part in zip(*seen, strict=True))
         scores = distance + cost(threat.name, norm.astype(np.float64), threat.budgets[:, None])
@@ -62,6 +55,25 @@ def random_search(
         found[pair] = inside[rows if len(inside) > 1 else np.zeros_like(rows), best]
         least[pair] = scores[rows, best]
     return found, least
+
+
+@functools.partial(jax.jit, static_argnums=6)
+def _look(
+    objective: Objective,
+    threat: Threat,
+    images: Array,
+    source: Array,
+    goal: Any,
+    radius: Array,
+    box: tuple[float, float],
+) -> tuple[Array, Array, Array]:
+    """Every image within the threat's region, its distance, and ||d||."""
+
+    def one(image: Array) -> tuple[Array, Array, Array]:
+        inside = project(threat.region(source, radius, box), project(box, image))
+        return inside, objective.distance(inside, goal), l2_norm(inside - source)
+
+    return jax.vmap(one)(images)
 
 
 def _expand(values: Float[np.ndarray, " image"]) -> Float[np.ndarray, "image 1 1 1"]:

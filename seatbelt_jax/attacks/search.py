@@ -2,39 +2,25 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from seatbelt_jax.attacks import lanes, measure
+from seatbelt_jax.attacks import lanes, measure, problem
 from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.problem import Problem
 from seatbelt_jax.attacks.random_search import random_search
-from seatbelt_jax.attacks.region import Region
 from seatbelt_jax.attacks.result import AttackResult
-from seatbelt_jax.attacks.solvers import MakeSolver
+from seatbelt_jax.attacks.solver import Solver, describe
 from seatbelt_jax.attacks.threat import Threat, least_gain, scores_of_all
-from seatbelt_jax.unfinished import Labelled, Store, describe
+from seatbelt_jax.unfinished import Labelled, Store
 from seatbelt_jax.vae import VAE
 
 # An exchange that gains less than this share of Delta, or of its gain over the source, is not worth the evaluations.
 _LEAST_GAIN = 1e-3
-
-
-class Problem(NamedTuple):
-    """One attack: its source, its goal and its budget.
-
-    Attributes:
-      source: the image that is distorted.
-      goal: what the objective prepares for the pair.
-      budget: lambda, or the radius of a ball.
-    """
-
-    source: Float[Array, "height width channels"]
-    goal: Any
-    budget: Float[Array, ""]
 
 
 class Search:
@@ -42,7 +28,7 @@ class Search:
 
     Args:
       vae, objective, threat: the attacked model, the attacker's objective, and the allowed distortions.
-      make_solver: makes the solver.
+      solver: of the searches.
       sources, targets: float32 images in the model's range.
       noise_stds: standard deviation of the noise of every start: the first, then the restarts.
       seed: seed of all noise.
@@ -56,7 +42,7 @@ class Search:
         vae: VAE,
         objective: Objective,
         threat: Threat,
-        make_solver: MakeSolver,
+        solver: Solver,
         sources: Float[np.ndarray, "pair height width channels"],
         targets: Float[np.ndarray, "pair height width channels"],
         *,
@@ -66,18 +52,18 @@ class Search:
         store: Store | None,
         progress: bool,
     ):
-        self._vae, self._objective, self._threat = vae, objective, threat
+        self._vae, self._threat, self._given = vae, threat, objective
+        self._objective = measure.as_value(objective, sources, targets)
         self._sources, self._targets = sources, targets
         self._noise_stds, self._seed, self._progress = tuple(noise_stds), seed, progress
         self._box = vae.likelihood.image_range
-        self._goals = measure.prepare(objective, sources, targets)
-        self._distances = measure.make_distances(objective, self._goals)
-        solver = make_solver(self._delta)
-        self._block = lanes.Block(solver, self._region, lanes_at_once)
+        self._goals = measure.prepare(self._objective, sources, targets)
+        delta, region = problem.delta(self._objective, threat), problem.region(threat, self._box)
+        self._block = lanes.Block(solver, delta, region, lanes_at_once, len(sources) * threat.budgets.size)
 
         pairs, budgets = self._grid = (len(sources), threat.budgets.size)
         first = self._starts(np.arange(pairs) * budgets, 0)
-        self._descent = measure.allowed_descent(objective, np.clip(first, *self._box), self._goals, self._box)
+        self._descent = measure.allowed_descent(self._objective, np.clip(first, *self._box), self._goals, self._box)
         self._at_source = self._distances(sources[:, None])[:, 0]
         self._store = self._label(store, describe(solver), lanes_at_once) if store else None
 
@@ -89,12 +75,8 @@ class Search:
         self._exchanged = np.zeros(pairs * budgets, bool)
         self._start_objectives: list[np.ndarray] = []
 
-    def _delta(self, image: Array, problem: Problem) -> Float[Array, ""]:
-        cost = self._threat.cost(image - problem.source, problem.budget)
-        return self._objective.distance(image, problem.goal) + cost
-
-    def _region(self, problem: Problem) -> Region:
-        return self._threat.region(problem.source, problem.budget, self._box)
+    def _distances(self, images: Float[np.ndarray, "pair budget *image"]) -> Float[np.ndarray, "pair budget"]:
+        return measure.distances(self._objective, self._goals, images)
 
     def _label(self, store: Store, solver: str, lanes_at_once: int) -> Labelled:
         threat = (self._threat.name, getattr(self._threat, "pixel_limit", None))
@@ -212,8 +194,13 @@ class Search:
     def result(self) -> AttackResult:
         """The result, with every measure computed anew from the images."""
         images = self._images.reshape(*self._grid, *self._images.shape[1:])
-        again = measure.make_distances(self._objective, self._goals)
-        found = measure.measures(self._vae, self._threat, self._sources, self._targets, self._distances, again, images)
+        # Plain functions are traced once more: what they draw at random differs.
+        retraced = measure.as_value(self._given, self._sources, self._targets)
+        again = measure.distances(retraced, self._goals, images)
+        distance = self._distances(images)
+        found = measure.measures(
+            self._vae.traced(), self._threat, self._sources, self._targets, distance, again, images
+        )
         return AttackResult(
             name=self._objective.name,
             unit=self._objective.unit,

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from seatbelt_jax.attacks.arithmetic import cast, working_type
-from seatbelt_jax.attacks.lbfgsb import LBFGSB
+from seatbelt_jax.attacks.box_lbfgs import BoxLBFGS
 from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState
 from seatbelt_jax.attacks.region import L2Ball, Region, bounds_of, check
-from seatbelt_jax.attacks.solver import check_limits, compiled_run
+from seatbelt_jax.attacks.solver import check_limits, run
 
 
 class SigmoidLBFGSState(NamedTuple):
@@ -51,7 +51,7 @@ class SigmoidLBFGSState(NamedTuple):
         return self.inner.num_fun_eval
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True)
 class SigmoidLBFGS:
     """L-BFGS without bounds on u, x = lower + (upper - lower) sigmoid(u), batched by `jax.vmap`.
 
@@ -60,11 +60,11 @@ class SigmoidLBFGS:
     one comes near: CONVERGED means no descent in u, and a pixel may be held at the wrong bound. Pixels that start on a
     bound, or within `margin` of it, are moved inside: an attack then does not start at d = 0. `LBFGSB` does neither.
 
-    `init_state(params, region, *args)`, `update(params, state, region, *args)` and `run(params, region, *args)`: params
+    `init_state(fun, params, region, *args)`, `update(fun, params, state, region, *args)` and
+    `run(fun, params, region, *args)`: params
     is one image, region finite bounds (lower, upper); where they are equal the pixel is fixed.
 
     Attributes:
-      fun: objective, `fun(params, *args)` of the image.
       maxiter, history_size, tol, maxls, max_evaluations: as in `LBFGSB`; tol is in the objective's units per logit.
       margin: distance from either bound at the start at least, in widths of the box. 1e-2 leaves a pixel 1/25 of the
         gradient that it would have in the middle; at 1e-3 (1/250), attacks that start on bounds rarely get away.
@@ -73,7 +73,6 @@ class SigmoidLBFGS:
       ValueError: limits out of range, or a margin outside of (0, 1/2).
     """
 
-    fun: Callable[..., Float[Array, ""]]
     maxiter: int = 200
     history_size: int = 10
     tol: float = 1e-5
@@ -85,17 +84,14 @@ class SigmoidLBFGS:
         check_limits(self, at_least_0=("maxiter", "tol"), at_least_1=("history_size", "maxls", "max_evaluations"))
         if not 0.0 < self.margin < 0.5:
             raise ValueError(f"margin={self.margin} must lie in (0, 1/2), a share of the box's width.")
-        self._inner = LBFGSB(
-            lambda logits, region, *args: self.fun(_image(logits, region), *args),
-            maxiter=self.maxiter,
-            history_size=self.history_size,
-            tol=self.tol,
-            maxls=self.maxls,
-            max_evaluations=self.max_evaluations,
-        )
-        self._whole_run = compiled_run(self)
 
-    def init_state(self, params: Float[Array, "*image"], region: Region, *args: Any) -> SigmoidLBFGSState:
+    @property
+    def _inner(self) -> BoxLBFGS:
+        return BoxLBFGS(self.maxiter, self.history_size, self.tol, 0.0, self.maxls, self.max_evaluations)
+
+    def init_state(
+        self, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, *args: Any
+    ) -> SigmoidLBFGSState:
         """Evaluates the objective once, at the start moved inside of the box.
 
         Raises:
@@ -103,13 +99,18 @@ class SigmoidLBFGS:
           ValueError: the bounds do not fit params, or (outside of jit) are infinite.
         """
         x = _check_box(region, params)
-        x = cast(x, working_type(lambda image: self.fun(image, *args), x, region))
+        x = cast(x, working_type(lambda image: fun(image, *args), x, region))
         logits = self._logits(x, region)
-        inner = self._inner.init_state(logits, None, region, *args)
+        inner = self._inner.init_state(_Unbounded(fun), logits, None, region, *args)
         return SigmoidLBFGSState(_image(logits, region), logits, inner)
 
     def update(
-        self, params: Float[Array, "*image"], state: SigmoidLBFGSState, region: Region, *args: Any
+        self,
+        fun: Callable[..., Float[Array, ""]],
+        params: Float[Array, "*image"],
+        state: SigmoidLBFGSState,
+        region: Region,
+        *args: Any,
     ) -> jaxopt.OptStep:
         """One evaluation: a trial step, accepted or not. A finished problem is returned as it is.
 
@@ -121,19 +122,31 @@ class SigmoidLBFGS:
           OptStep(params, state) with the accepted iterate.
         """
         del params
-        logits, inner = self._inner.update(state.logits, state.inner, None, region, *args)
+        logits, inner = self._inner.update(_Unbounded(fun), state.logits, state.inner, None, region, *args)
         image = _image(logits, region)
         return jaxopt.OptStep(image, SigmoidLBFGSState(image, logits, inner))
 
-    def run(self, params: Float[Array, "*image"], region: Region, *args: Any) -> jaxopt.OptStep:
+    def run(
+        self, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, *args: Any
+    ) -> jaxopt.OptStep:
         """Updates until the status is final; arguments and errors as for `init_state`."""
-        return self._whole_run(_check_box(region, params), region, args)
+        return run(self, fun, _check_box(region, params), region, args)
 
     def _logits(self, x: Float[Array, "*image"], region: Region) -> Float[Array, "*image"]:
         lower, upper = bounds_of(region, x)
         width = upper - lower
         share = jnp.where(width > 0.0, (x - lower) / jnp.where(width > 0.0, width, 1.0), 0.5)
         return jax.scipy.special.logit(jnp.clip(share, self.margin, 1.0 - self.margin))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unbounded:
+    """The objective as a function of the logits."""
+
+    fun: Callable[..., Float[Array, ""]]
+
+    def __call__(self, logits: Float[Array, "*image"], region: Region, *args: Any) -> Float[Array, ""]:
+        return self.fun(_image(logits, region), *args)
 
 
 def _image(logits: Float[Array, "*image"], region: Region) -> Float[Array, "*image"]:

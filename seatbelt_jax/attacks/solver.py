@@ -1,5 +1,6 @@
 """The interface of the attacks' solvers, and what they share: an evaluated point, and the loop that runs them."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import jaxopt
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from seatbelt_jax import program
 from seatbelt_jax.attacks.arithmetic import cast, working_type
 from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import Region, check, optimality_error
@@ -17,16 +19,17 @@ from seatbelt_jax.attacks.region import Region, check, optimality_error
 class Solver(Protocol):
     """Minimises `fun(params, *args)` over a region, one evaluation of value and gradient at a time.
 
-    A state has `iter_num`, `value`, `error`, `status` and `num_fun_eval`, scalars that describe the iterate
-    `params`. The methods are pure, and can be vmapped over problems. `update` returns a finished problem as it is, and
-    the params that it returns lie in the region.
+    A record of settings, hashable and equal to another with the same. A state has `iter_num`, `value`, `error`,
+    `status` and `num_fun_eval`, scalars that speak of the iterate that is `params`. The methods are pure, and made to
+    be vmapped over problems. `update` returns a finished problem as it is, and no params that it returns leave the
+    region.
     """
 
-    @property
-    def fun(self) -> Callable[..., Float[Array, ""]]: ...
-    def init_state(self, params: Any, region: Any, *args: Any) -> Any: ...
-    def update(self, params: Any, state: Any, region: Any, *args: Any) -> jaxopt.OptStep: ...
-    def run(self, params: Any, region: Any, *args: Any) -> jaxopt.OptStep: ...
+    def init_state(self, fun: Callable[..., Float[Array, ""]], params: Any, region: Any, *args: Any) -> Any: ...
+    def update(
+        self, fun: Callable[..., Float[Array, ""]], params: Any, state: Any, region: Any, *args: Any
+    ) -> jaxopt.OptStep: ...
+    def run(self, fun: Callable[..., Float[Array, ""]], params: Any, region: Any, *args: Any) -> jaxopt.OptStep: ...
 
 
 class Iterate(NamedTuple):
@@ -54,21 +57,29 @@ def start_of(fun: Callable[..., Float[Array, ""]], params: Any, region: Region, 
     return cast(x, working_type(lambda image: fun(image, *args), x, region))
 
 
-def compiled_run(solver: Solver) -> Callable[..., jaxopt.OptStep]:
-    """`run(params, region, args)`: updates until the status is final, for solvers of which the state holds the params.
+def run(
+    solver: Solver, fun: Callable[..., Float[Array, ""]], params: Float[Array, "*image"], region: Region, args: tuple
+) -> jaxopt.OptStep:
+    """Updates until the status is final, for solvers of which the state holds the params.
 
-    To be kept with the solver, so that what is compiled lives as long.
+    Compiled once for solvers of the same settings and functions of the same code (`program.as_value`).
     """
+    start = start_of(fun, params, region, args)
+    if isinstance(start, jax.core.Tracer):
+        return _run(solver, fun, start, region, args)
+    return _compiled_run(solver, program.as_value(fun, start, *args), start, region, args)
 
-    def whole_run(params: Float[Array, "*image"], region: Region, args: tuple) -> jaxopt.OptStep:
-        state = solver.init_state(params, region, *args)
-        return jax.lax.while_loop(
-            lambda step: step.state.status == Status.RUNNING,
-            lambda step: solver.update(*step, region, *args),
-            jaxopt.OptStep(state.params, state),
-        )
 
-    return jax.jit(whole_run)
+def _run(solver: Solver, fun: Callable, params: Float[Array, "*image"], region: Region, args: tuple) -> jaxopt.OptStep:
+    state = solver.init_state(fun, params, region, *args)
+    return jax.lax.while_loop(
+        lambda step: step.state.status == Status.RUNNING,
+        lambda step: solver.update(fun, *step, region, *args),
+        jaxopt.OptStep(state.params, state),
+    )
+
+
+_compiled_run = jax.jit(_run, static_argnums=0)
 
 
 def all_finite(value: Float[Array, ""], gradient: Float[Array, "*image"]) -> Bool[Array, ""]:
@@ -94,3 +105,12 @@ def check_limits(solver: Any, *, at_least_0: tuple[str, ...] = (), at_least_1: t
             value = getattr(solver, name)
             if value is not None and not value >= least:
                 raise ValueError(f"{name}={value} must be at least {least}.")
+
+
+def describe(solver: Any) -> str:
+    """A solver's record in words, alike in two processes; a schedule of the learning rate by its values."""
+    fields = {field.name: getattr(solver, field.name) for field in dataclasses.fields(solver)}
+    for name, value in fields.items():
+        if callable(value):
+            fields[name] = [float(value(step)) for step in (0, 1, 10, 100, 1000)]
+    return f"{type(solver).__name__} {fields}"

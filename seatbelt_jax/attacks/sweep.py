@@ -1,14 +1,18 @@
 """A sweep of attacks: every pair of images under every budget, as lanes advanced together."""
 
+import functools
+
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from seatbelt_jax import per_example, posterior
 from seatbelt_jax.attacks.objectives import Objective, latent
 from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.search import Search
-from seatbelt_jax.attacks.solvers import MakeSolver, default_solver
+from seatbelt_jax.attacks.solver import Solver
+from seatbelt_jax.attacks.solvers import default_solver
 from seatbelt_jax.attacks.threat import Penalty, Threat
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.unfinished import Store
@@ -31,7 +35,7 @@ def sweep(
     *,
     objective: Objective | None = None,
     threat: Threat | None = None,
-    solver: MakeSolver | None = None,
+    solver: Solver | None = None,
     start_std: float = 0.0,
     restarts: int = 0,
     restart_std: float = 0.1,
@@ -52,8 +56,8 @@ def sweep(
         objective.
       objective: what the attacker minimises; `latent(vae)` by default.
       threat: `Penalty` or `Ball` with its budgets; the penalties of `penalty_grid()` by default.
-      solver: `lbfgsb()`, `adam()`, `projected_gradient()` or `sigmoid_lbfgs()`; by default `projected_gradient()` in an
-        L2 ball and else `lbfgsb()`.
+      solver: `BoxLBFGS()`, `ProjectedGradient()`, `Adam()` or `SigmoidLBFGS()`. Default: `ProjectedGradient()` in an L2
+        ball, else `BoxLBFGS()`.
       start_std: standard deviation of the noise added to the source at the first start, in pixel units.
       restarts: how many further starts, from the source with noise of `restart_std`; the best result is kept.
       restart_std: standard deviation of the noise of restarts, and of the first start where the objective is flat at
@@ -113,15 +117,17 @@ def default_lanes_at_once(image_shape: tuple[int, int, int]) -> int:
 def _check_model(vae: VAE, image: Float[np.ndarray, "height width channels"]) -> None:
     """Refuses a model that mixes the images of a batch; warns of layers that no image moves."""
 
-    def outputs(images: Float[Array, "batch height width channels"]) -> per_example.Outputs:
-        posteriors, latents = vae.encode(images, vae.mean_path(len(images)))
-        layers = {f"layer {number}": q for number, q in enumerate(posteriors, start=1)}
-        means = {f"mean of {name}": posterior.location(q) for name, q in layers.items()}
-        spreads = {f"log_std of {name}": q.log_std for name, q in layers.items() if isinstance(q, DiagonalGaussian)}
-        return means | spreads | {"reconstruction": vae.likelihood.mean(vae.decode(latents))}
-
+    outputs = Partial(_outputs, vae) if vae.params is not None else functools.partial(_outputs, vae)
     found = per_example.check(outputs, image, vae.likelihood.image_range)
     per_example.warn_if_constant({name: values for name, values in found.items() if name.startswith("mean")})
+
+
+def _outputs(vae: VAE, images: Float[Array, "batch height width channels"]) -> per_example.Outputs:
+    posteriors, latents = vae.encode(images, vae.mean_path(len(images)))
+    layers = {f"layer {number}": q for number, q in enumerate(posteriors, start=1)}
+    means = {f"mean of {name}": posterior.location(q) for name, q in layers.items()}
+    spreads = {f"log_std of {name}": q.log_std for name, q in layers.items() if isinstance(q, DiagonalGaussian)}
+    return means | spreads | {"reconstruction": vae.likelihood.mean(vae.decode(latents))}
 
 
 def _check_settings(start_std: float, restart_std: float, counts: dict[str, int]) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from seatbelt_jax import values
 from seatbelt_jax.attacks.region import L2Ball, Region
 from seatbelt_jax.norm import l2_norm
 from seatbelt_jax.sections import check_choice
@@ -26,6 +27,7 @@ def penalty_grid(number: int = 50) -> Float[np.ndarray, " penalty"]:
     return np.geomspace(2.0**-20, 2.0**20, number)
 
 
+@values.register("budgets")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Penalty:
     """Any distortion, at a cost of lambda ||d||_2 (Willetts et al. 2021, Eq. 1, 2 and 10).
@@ -61,6 +63,7 @@ class Penalty:
         return box if self.pixel_limit is None else _around(source, self.pixel_limit, box)
 
 
+@values.register("budgets")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ball:
     """Any distortion with ||d|| at most the radius, free of charge.

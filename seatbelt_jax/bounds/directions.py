@@ -101,7 +101,7 @@ def ascend(
         inside = width * jax.nn.softplus((radius - distances) / width)
         return jnp.mean(jnp.where(hinge, inside, -distances))
 
-    solver = ProjectedGradient(loss, maxiter=steps, max_evaluations=steps + 1, tol=0.0)
+    solver = ProjectedGradient(maxiter=steps, max_evaluations=steps + 1, tol=0.0)
 
     def ascent(lane: tuple[Array, Array, Array]) -> Float[Array, "*image"]:
         start, limit, hinge = lane
@@ -109,7 +109,7 @@ def ascend(
         region: Region = (jnp.maximum(x - limit, low), jnp.minimum(x + limit, high))
         if norm == "l2":
             region = L2Ball(x, limit, low, high)
-        return solver.run(start, region, hinge).params
+        return solver.run(loss, start, region, hinge).params
 
     hinge = jnp.arange(len(starts)) % 2 == 1
     return jax.lax.map(ascent, (starts, limits, hinge), batch_size=max(1, decode_batch // len(noise)))
