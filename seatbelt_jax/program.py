@@ -90,6 +90,12 @@ def as_value(function: Callable, *examples: Any) -> Callable:
     return function if is_value(function) else trace(function, *examples)
 
 
+@jax.jit
+def run(function: Callable, *arguments: Any) -> Any:
+    """Calls a function that is a value, compiled once for all of the same code and shapes."""
+    return function(*arguments)
+
+
 def trace(function: Callable, *examples: Any) -> Program:
     """Traces a function for arguments of the shapes and types of the examples.
 
@@ -98,8 +104,10 @@ def trace(function: Callable, *examples: Any) -> Program:
       *examples: its arguments, or their `jax.ShapeDtypeStruct`.
     """
     leaves, structure = jax.tree.flatten(examples)
-    expected = tuple(jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)
-    closed, results = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(structure, expected))
+    expected = tuple(jax.eval_shape(jnp.asarray, leaf) for leaf in leaves)
+    # JAX remembers what it has traced by the function's identity: a new one reads what is closed over again.
+    afresh = jax.make_jaxpr(lambda *arguments: function(*arguments), return_shape=True)
+    closed, results = afresh(*jax.tree.unflatten(structure, expected))
     # Jitted parts hold arrays of their own: opened, these become the function's.
     opened = jax.make_jaxpr(lambda *given: _open(closed, given))(*expected)
     # NumPy's would be copied to the device at each call.

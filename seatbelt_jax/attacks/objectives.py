@@ -187,9 +187,7 @@ def output_l2(vae: VAE, *, noise: Latents | None = None) -> Objective:
       ValueError: for noise that is not of the model's layers.
     """
     draws, suffix = _draws(vae, noise)
-    return Objective(
-        _TARGETS, Partial(_squared_error, vae, draws), f"output_l2{suffix}", "squared pixel units"
-    )
+    return Objective(_TARGETS, Partial(_squared_error, vae, draws), f"output_l2{suffix}", "squared pixel units")
 
 
 def _squared_error(vae: VAE, draws: Latents, image: Image, target: Image) -> Float[Array, ""]:
