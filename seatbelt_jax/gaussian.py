@@ -93,8 +93,8 @@ def wasserstein2(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Array, "*bat
 
 
 def standardised(
-    difference: Float[Array, "*batch latent"], log_std: Float[Array, "*batch latent"]
-) -> Float[Array, "*batch latent"]:
+    difference: Float[Array, "*#batch latent"], log_std: Float[Array, "*#batch latent"]
+) -> Float[Array, "*#batch latent"]:
     """difference / exp(log_std), limited so that its square does not overflow.
 
     Divides twice by the square root of the standard deviation, which is finite over twice the range of log_std.

@@ -134,7 +134,7 @@ def _is_of(hint: Any, value: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and abs(value) <= _LARGEST_WHOLE
     if hint is float:
-        return isinstance(value, int | float) and (value == 0 or _SMALLEST <= abs(value) <= _LARGEST)
+        return isinstance(value, int | float) and bool(value == 0 or _SMALLEST <= abs(value) <= _LARGEST)
     return isinstance(value, hint)
 
 

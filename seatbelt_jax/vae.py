@@ -16,7 +16,8 @@ from seatbelt_jax.gaussian import DiagonalGaussian, standard_normal, standardise
 from seatbelt_jax.likelihood import GaussianLikelihood, Likelihood
 from seatbelt_jax.posterior import Posterior
 
-Latents = tuple[Float[Array, "batch latent"], ...]
+# One array a layer, whose widths differ.
+Latents = tuple[Float[Array, "batch _latent"], ...]
 
 
 class Encoding(NamedTuple):
