@@ -1,6 +1,7 @@
 """Checks that a network treats each image of a batch separately, as all attacks and margins assume."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from seatbelt_jax import program
 
 # A batch of one and a batch of two round differently; networks in bfloat16 by about 1 %.
 _RELATIVE, _ABSOLUTE = 0.02, 1e-3
@@ -46,11 +49,11 @@ def check(
     noise = np.random.default_rng(7_151_926).uniform(low, high, np.shape(image))
     batch = jnp.stack([jnp.asarray(noise, jnp.result_type(image)), jnp.asarray(image)])
 
-    def both(images: Array) -> tuple[Outputs, Outputs]:
-        return function(images), function(images[1:])
-
     with explained():
-        together, alone = jax.jit(both)(batch)
+        if program.is_value(function):
+            together, alone = _both(function, batch)
+        else:
+            together, alone = program.run(program.trace(functools.partial(_both_of, function), batch), batch)
     found = {name: np.asarray(value, np.float64) for name, value in together.items()}
     for name, value in alone.items():
         here, there = found[name][1], np.asarray(value, np.float64)[0]
@@ -62,6 +65,14 @@ def check(
                 f"the image alone. Attacks and margins treat each image by itself; {_REMEDY}."
             )
     return found
+
+
+def _both_of(function: Callable[[Array], Outputs], images: Array) -> tuple[Outputs, Outputs]:
+    """The outputs for a batch, and for all but its first."""
+    return function(images), function(images[1:])
+
+
+_both = jax.jit(_both_of)
 
 
 def warn_if_constant(outputs: Mapping[str, Float[np.ndarray, "two ..."]]) -> None:
