@@ -101,8 +101,7 @@ def test_another_model_of_the_architecture_shares_what_is_compiled(launcher, run
     with Checkpoints(opened.path / "checkpoints") as checkpoints:
         checkpoints.save(4, variables=opened.model.init(jax.random.key(1)), training={"step": np.zeros(())})
     shutil.copytree(runs / "sprites" / "attacks", opened.path / "attacks")
-    # The downstream task makes attacks of its own.
-    measures = tuple(name for name in launcher.MEASURES if name != "downstream")
+    measures = tuple(launcher.MEASURES)
     with counted() as programs:
         launcher.evaluate(opened.path, launcher.Options(**QUICK, measures=measures))
     found = storage.read_json(opened.path / "evaluation.json")["measures"]
