@@ -9,6 +9,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
 # Fusions made by the emitters that do without MLIR, and each program compiled in one piece.
@@ -54,3 +57,23 @@ if _worker and hasattr(os, "sched_setaffinity"):
 
 # Programs that a shell starts in the background ignore Ctrl-C and hand that on; tests send it to themselves and others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Compiled programs live as long as their process, and the tests have thousands: beyond this they are forgotten.
+_MOST_MIB = 2500
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Clears JAX's caches after a file's tests where the process has grown large."""
+    yield
+    if _resident_mib() > _MOST_MIB:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
+
+
+def _resident_mib() -> float:
+    """The memory that this process holds, or 0 where the system does not say."""
+    statm = pathlib.Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else 0.0

@@ -278,3 +278,13 @@ def test_an_objective_that_draws_at_random_is_seen():
 
     result = attack(hierarchy(0), objective)
     assert np.all(result.objective != result.repeated_objective)
+
+
+def test_what_jax_has_forgotten_is_compiled_again():
+    attack(hierarchy(0))
+    jax.clear_caches()
+    attack(hierarchy(1))
+    other = hierarchy(2)
+    with counted() as programs:
+        attack(other)
+    assert programs == []

@@ -7,7 +7,7 @@ becomes free goes to the next problem that waits. Once none waits, the block shr
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -169,6 +169,8 @@ class Block:
         """
         large, small = self._sizes
         known = (self._how, self._sizes, self._refills, *_structure_of(self._what), *_structure_of((start, problem)))
+        if not cast(Any, _update)._cache_size():
+            _COMPILED.clear()  # jax.clear_caches() was called
         if known in _COMPILED:
             return
         _COMPILED.add(known)
