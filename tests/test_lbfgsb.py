@@ -262,7 +262,8 @@ def test_infinite_and_fixed_bounds_and_a_start_outside():
     upper = jnp.asarray([jnp.inf, 1.0, jnp.inf, 2.0, jnp.inf])
     centre = jnp.asarray([3.0, 3.0, -3.0, 3.0, -1.0])
     weights = jnp.asarray([1.0, 5.0, 2.0, 9.0, 0.1])
-    solver = LBFGSB(lambda x: jnp.sum(weights * jnp.square(x - centre)), tol=1e-3)
+    # At a value of 53.5, float32 sees no decrease where a gradient is below 2e-3.
+    solver = LBFGSB(lambda x: jnp.sum(weights * jnp.square(x - centre)), tol=5e-3)
     start = jnp.asarray([2.0, 7.0, -1.0, 0.0, 2.0])  # moved to 2, 1, 0.5, 2, 2
     np.testing.assert_allclose(solver.init_state(start, (lower, upper)).value, 55.4, rtol=1e-6)
     params, state = solver.run(start, (lower, upper))
