@@ -53,7 +53,7 @@ _LEAST = {
     "lanes_at_once": 1,
 }
 # Beyond these a typing error is likelier than a wish, and memory ends before the attack begins.
-_MOST = {"draws": 100_000, "penalties": 100_000}
+_MOST = {"draws": 100_000, "penalties": 100_000, "restarts": 10_000, "exchanges": 10_000}
 # The attack of Sootla 2018, Sec. 3.3. The objective's L2 norm is over both of JointVAE's layers together.
 _SOOTLA = {"divergence": "joint_l2", "budgets": (1.0,), "solver": "adam", "iterations": 1000, "keep_best": False}
 _SOOTLA |= {"start_std": 0.2, "exchanges": 0}

@@ -40,7 +40,8 @@ class Options:
         sections.check_seed("evaluate.seed", self.seed)
         sections.check_choice("evaluate.split", self.split, run_data.UNSEEN)
         counts = ("images", "paths", "samples", "samples_images", "levels", "pairs", "training_images", "epochs")
-        sections.check_limits("evaluate", self, dict.fromkeys(counts, 1))
+        # Beyond this memory ends before the evaluation begins.
+        sections.check_limits("evaluate", self, dict.fromkeys(counts, 1), {"paths": 10_000})
 
 
 class Task(NamedTuple):

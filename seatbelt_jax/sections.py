@@ -17,7 +17,7 @@ SECTIONS = ("seed", "data", "model", "objective", "optimizer", "train", "discrim
 _LARGEST_WHOLE = 2**31 - 1
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _NAMES = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a text", type(None): "None"}
-_PLURALS = {int: "whole numbers", float: "finite numbers"}
+_PLURALS = {int: "whole numbers", float: "finite numbers", str: "texts"}
 
 
 def check_sections(config: Mapping[str, Any], required: Sequence[str] = SECTIONS[:-1]) -> None:

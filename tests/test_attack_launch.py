@@ -335,6 +335,8 @@ def test_bad_options_are_refused_before_any_work(launcher, run_path, options, me
         ({"solver": "x"}, "solver must be one of lbfgsb"),
         ({"draws": -1}, "draws must be at least 0"),
         ({"draws": 10**9}, "draws must be at most 100000"),
+        ({"restarts": 10**9}, "restarts must be at most 10000"),
+        ({"exchanges": 10**9}, "exchanges must be at most 10000"),
         ({"seed": -1}, "attack.seed must be a whole number >= 0"),
         ({"pairs": True}, r"attack\.pairs must be .*got True"),
         ({"iterations": 2.5}, r"attack\.iterations must be "),

@@ -220,6 +220,11 @@ def test_types_mix_under_x64(images):
         made = [bounds.certify(encode, decode_sum, batch, method=method, **settings) for method in methods]
         made.append(bounds.hierarchical_margin([level], lambda path: decode_sum(path[0]), batch, **settings))
         assert all(np.isfinite(certificate.radius).all() for certificate in made)
+        least = bounds.minimal_robust_radius(encode, decode_sum, batch, key=KEY, num_samples=20)
+        assert np.isfinite(least.lower).all()
+        search = {"radius": 0.1, "key": KEY, "num_samples": 20, "search_samples": 20, "restarts": 1, "steps": 2}
+        found = bounds.empirical_margin(encode, decode_sum, batch, **search)
+        assert np.all(found.upper >= 0.0)
 
 
 def decode_sum(z):

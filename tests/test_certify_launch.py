@@ -34,6 +34,7 @@ def launcher():
     ("option", "message"),
     [
         ({"images": 0}, r"certify\.images must be at least 1, got 0"),
+        ({"methods": "spectral"}, r"certify\.methods must be a list of texts, got 'spectral'"),
         ({"samples": 10**9}, r"certify\.samples must be at most 1e\+08"),
         ({"radius": 0.0}, "radius must be a positive, finite"),
         ({"alpha": 1.0}, "alpha must lie strictly between"),

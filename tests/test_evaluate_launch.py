@@ -28,6 +28,8 @@ def launcher():
     ("option", "message"),
     [
         ({"images": 0}, r"evaluate\.images must be at least 1, got 0"),
+        ({"measures": "elbo"}, r"evaluate\.measures must be a list of texts, got 'elbo'"),
+        ({"paths": 2**31 - 1}, r"evaluate\.paths must be at most 10000, got 2147483647"),
         ({"epochs": True}, r"evaluate\.epochs must be a whole number, got True"),
         ({"split": "train"}, r"evaluate\.split must be one of validation, test"),
         ({"seed": 2**40}, r"evaluate\.seed must be "),

@@ -1,5 +1,6 @@
 """The reader of MATLAB files against SciPy's, and with damage of every byte."""
 
+import os
 import struct
 
 import numpy as np
@@ -79,3 +80,9 @@ def test_an_array_compressed_beyond_belief_is_refused_at_opening(tmp_path, monke
     monkeypatch.setattr(mat_file, "_LARGEST_RATIO", 2)
     with pytest.raises(ValueError, match=r"a\.mat .*impossible size"):
         MatFile(tmp_path / "a.mat")
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "images.mat")
+    with pytest.raises(ValueError, match=r"images\.mat is not a regular file"):
+        MatFile(tmp_path / "images.mat")

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 from scipy import special
 
+from seatbelt_jax.arithmetic import common_type
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.directions import ASCENT_DRAWS, ascend, random_directions, steepest_directions, unit
 from seatbelt_jax.bounds.draws import Draw, Model, count_hits
@@ -101,6 +102,8 @@ class Attack:
         )
         clean = model.mean_path(x)
         centre = model.decode(clean.latents)
+        # The search goes on in the type that the model answers in.
+        x = x.astype(common_type(x, clean, centre))
 
         def hits(image: Float[Array, "*image"], noise: Float[Array, "draw total"]) -> Int[Array, ""]:
             return count_hits(model, image, centre, noise, radius=self.radius, decode_batch=self.decode_batch)

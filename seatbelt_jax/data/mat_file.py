@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from seatbelt_jax import untrusted
 from seatbelt_jax.data.local_path import printable
 from seatbelt_jax.data.memory import check_memory
 
@@ -56,7 +57,7 @@ class MatFile:
 
     def __init__(self, file: pathlib.Path):
         self._file = file
-        with file.open("rb") as opened:
+        with untrusted.open_regular(file) as opened:
             self._length = os.fstat(opened.fileno()).st_size
             self._order = self._byte_order(opened.read(_HEADER))
             self._elements = dict(self._found(opened))
