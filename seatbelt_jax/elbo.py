@@ -131,8 +131,8 @@ def objective(
     *,
     beta: float | Float[Array, ""] = 1.0,
     penalty: Penalty = "total_correlation",
-    free_bits: float | Sequence[float] | Float[Array, "*layers"] = 0.0,
-    capacity: float | Sequence[float] | Float[Array, " layers"] = 0.0,
+    free_bits: float | Sequence[float] | Float[Array, ""] | Float[Array, " layers"] = 0.0,
+    capacity: float | Sequence[float] | Float[Array, ""] | Float[Array, " layers"] = 0.0,
     total_correlation: Float[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
     """The objective to maximise, per example, in nats; the caller averages.
@@ -188,7 +188,9 @@ def objective(
 
 
 def _per_layer(
-    name: str, values: float | Sequence[float] | Float[Array, "*layers"], terms: ElboTerms
+    name: str,
+    values: float | Sequence[float] | Float[Array, ""] | Float[Array, " layers"],
+    terms: ElboTerms,
 ) -> Float[Array, " layers"]:
     check_numbers(name, values)
     layers = terms.kl.shape[-1]
