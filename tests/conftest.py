@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import annotations
+
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
 # Fusions made by the emitters that do without MLIR, and each program compiled in one piece.
 _QUICK = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
@@ -57,6 +59,9 @@ if _worker and hasattr(os, "sched_setaffinity"):
 
 # Programs that a shell starts in the background ignore Ctrl-C and hand that on; tests send it to themselves and others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# After the environment above, which JAX reads when it is imported, and before any room is.
+annotations.install()
 
 # Compiled programs live as long as their process, and the tests have thousands: beyond this they are forgotten.
 _MOST_MIB = 2500

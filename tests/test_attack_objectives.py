@@ -237,7 +237,7 @@ def test_minimising_an_output_attack_brings_the_target_about(any_vae, name):
 
     def log_likelihood(x):
         return any_vae.likelihood.log_prob(
-            any_vae.decode(any_vae.encode(x[None], any_vae.mean_path(1)).latents), target
+            any_vae.decode(any_vae.encode(x[None], any_vae.mean_path(1)).latents), target[None]
         )
 
     moved = functools.reduce(lambda x, _: descend(x), range(20), source)

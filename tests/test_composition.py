@@ -13,6 +13,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood
 from seatbelt_jax.total_correlation import log_aggregate_posterior, log_mixture
 from seatbelt_jax.vae import VAE, Encoding
+from tests import annotations
 
 A, B, C = jax.random.normal(jax.random.key(0), (3, 6, 4))
 PIXELS = jax.random.uniform(jax.random.key(1), (6, 3, 3, 1))
@@ -166,6 +167,7 @@ def test_transforms_agree_with_the_plain_call(name):
         np.testing.assert_allclose(jax.jacfwd(total)(x, y), by_x, rtol=1e-3, atol=1e-4)
 
 
+@annotations.unchecked()
 def test_what_cannot_be_traced_says_so():
     with pytest.raises(TypeError, match="number of components with estimator 'exact'"):
         jax.jit(aggregate("exact"))(A, 6)

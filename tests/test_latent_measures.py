@@ -199,7 +199,11 @@ def test_noise_does_not_depend_on_how_images_are_batched():
 
 def test_a_traversal_moves_one_unit_and_what_lies_below_it():
     other = two_layers(0.0, 0.0)
-    vae = VAE(other.encode, other.decode, other.prior, other.likelihood, other.latent_sizes, (3, 1, 1))
+
+    def encode(images, noise):
+        return other.encode(images[:, :1], noise)
+
+    vae = VAE(encode, other.decode, other.prior, other.likelihood, other.latent_sizes, (3, 1, 1))
     top = metrics.latent_traversal(vae, 2, values=(-1.0, 0.0, 2.0))
     # z^2 moves; z^1 follows its mean (2, -1) z^2.
     np.testing.assert_allclose(top[0, :, :, 0, 0], [[-2.0, 1.0, -1.0], [0.0] * 3, [4.0, -2.0, 2.0]], atol=1e-6)

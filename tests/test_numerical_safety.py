@@ -13,6 +13,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.training import recipe, state, step
 from seatbelt_jax.vae import Encoding
+from tests import annotations
 
 DATASET = 200_000
 PENALTIES = [
@@ -168,6 +169,7 @@ def test_bernoulli_logits_of_any_size():
     assert_no_nan(jax.grad(lambda a, x: jnp.sum(log_prob(a, x)), argnums=(0, 1))(logits, 1.0 - images))
 
 
+@annotations.unchecked()
 def test_a_penalty_that_weighs_nothing_is_nothing():
     q = DiagonalGaussian(jnp.zeros((2, 2)), jnp.full((2, 2), 89.0))
     encoding, prior = Encoding((q,), (q.mean,)), (gaussian.standard_normal(q.mean),)

@@ -12,6 +12,7 @@ import pytest
 
 from seatbelt_jax.gaussian import DiagonalGaussian, log_prob, sample
 from seatbelt_jax.total_correlation import log_aggregate_posterior
+from tests import annotations
 from tests.reference import total_correlation as reference
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -353,12 +354,14 @@ def test_large_products_of_sizes_do_not_overflow():
         (40, "best", "estimator must be one of mws, mss, exact"),
     ],
 )
+@annotations.unchecked()
 def test_bad_sizes_are_refused(size, estimator, message):
     latents, posterior = to_jax(*components(BATCH))
     with pytest.raises(ValueError, match=message):
         log_aggregate_posterior(latents, posterior, size, estimator=estimator)
 
 
+@annotations.unchecked()
 def test_bad_shapes_are_refused():
     latents, posterior = to_jax(*components(BATCH))
     with pytest.raises(ValueError, match="got 0 latents and 0 components; give at least one of each"):
