@@ -1,5 +1,6 @@
 """The tables of sweeps, put together: what the figures of papers are drawn from."""
 
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,12 @@ KINDS: dict[str, Callable[[Row], bool]] = {
         row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "bottom"
     ),
 }
+# Columns of sweep.csv and its companions that hold words, or lists such as "64 32"; all others hold numbers.
+_WORDS = {"cell", "status", "data", "model", "latent_sizes", "penalty", "decoder_reads", "discrete_sizes"}
+_WORDS |= {"attack", "objective", "threat", "pairs_by", "unit", "measure", "part"}
+_TRUE_OR_FALSE = "_determined"
+# Numbers that every trained cell has, and figures compare.
+_OF_A_CELL = ("L", "d_z", "beta", "seed")
 # What makes a row of a companion one of its own.
 _KEYS = {
     "pairs": ("cell", "attack", "pair"),
@@ -72,8 +79,8 @@ class Tables(NamedTuple):
     def attacks(self, cells: Sequence[Row], objective: str, threat: str = "penalty") -> list[Row]:
         """Rows of `pairs` of an attack on these cells, each with its cell's own columns beside.
 
-        Pairs that differ in one factor alone are left out: they are another question. Of two attacks of one kind on a
-        cell, the first is taken.
+        Pairs that differ in one factor alone are left out: they are another question. Where a cell has two attacks of
+        one kind, the first is taken.
         """
         kind = (objective, threat)
         found = [row for row in self.pairs if (row["objective"], row["threat"]) == kind]
@@ -106,11 +113,12 @@ def read(folders: Sequence[str | pathlib.Path]) -> Tables:
     runs: dict[str, list[pathlib.Path]] = {}
     for folder in map(pathlib.Path, folders):
         for table in _tables(folder):
-            rows = [row for row in _rows(table) if row.get("step") is not None]
+            rows = [row for row in _numeric_rows(table) if row.get("step") is not None]
+            _check_complete(rows, table)
             _add(cells, rows, ("cell",), table, beside=("status",))
             for name, file in sweep_companions.files(table).items():
                 if file.exists():
-                    _add(companions[name], _rows(file), _KEYS[name], file)
+                    _add(companions[name], _numeric_rows(file), _KEYS[name], file)
             for path in (folder / str(row["cell"]) for row in rows):
                 if (path / "config.json").exists() and path not in runs.get(path.name, []):
                     runs.setdefault(path.name, []).append(path)
@@ -164,6 +172,31 @@ def readable(files: Iterable[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
 
 def _rows(file: pathlib.Path) -> list[Row]:
     return [{name: _value(text) for name, text in row.items()} for row in storage.read_csv(file)]
+
+
+def _numeric_rows(file: pathlib.Path) -> list[Row]:
+    """The rows of a sweep's table.
+
+    Raises:
+      ValueError: where a column of numbers holds a word.
+    """
+    rows = _rows(file)
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, str) and name not in _WORDS and not name.endswith(_TRUE_OR_FALSE):
+                raise ValueError(f"{file} is damaged: the column {name[:80]!r} must hold numbers, got {value[:80]!r}")
+    return rows
+
+
+def _check_complete(cells: Sequence[Row], file: pathlib.Path) -> None:
+    for cell in cells:
+        for name in _OF_A_CELL:
+            if (value := cell.get(name)) is None or not math.isfinite(value):
+                found = "nothing" if value is None else value
+                raise ValueError(
+                    f"{file} is damaged: the column {name!r} must hold a finite number for each trained cell, got "
+                    f"{found} for {cell.get('cell')}"
+                )
 
 
 def _value(text: str | None) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from seatbelt_jax import plots
+from seatbelt_jax import plots, storage
 from seatbelt_jax.plots import papers
 from tests import launchers, planted_sweep
 
@@ -156,6 +156,34 @@ def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
     table.write_text(changed)
     with pytest.raises(ValueError, match=r"sweep.csv has step = 90.0 for sprites_.*these are two trainings"):
         figures.draw([planted, other], ["w21_3"], tmp_path / "figures")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        ("sweep", "L", "two", r"sweep\.csv is damaged: the column 'L' must hold numbers, got 'two'"),
+        ("sweep", "L", "", r"sweep\.csv is damaged: the column 'L' must hold a finite .* got nothing for sprites_"),
+        ("sweep", "beta", "inf", r"sweep\.csv is damaged: the column 'beta' must hold a finite .* got inf for "),
+        ("sweep", "elbo_nats", "high", r"sweep\.csv is damaged: the column 'elbo_nats' must hold numbers, got 'high'"),
+        ("sweep_pairs", "delta_mean", "x", r"sweep_pairs\.csv is damaged: the column 'delta_mean' .* got 'x'"),
+    ],
+)
+def test_a_column_of_numbers_holds_numbers(figures, planted, tmp_path, table, column, value, message):
+    folder = planted_sweep.copy_without_runs(planted, tmp_path / "tables")
+    file = folder / f"{table}.csv"
+    first, *others = storage.read_csv(file)
+    storage.write_csv(file, [first | {column: value}, *others])
+    with pytest.raises(ValueError, match=message):
+        figures.draw([folder], ["all"], tmp_path / "figures")
+
+
+def test_a_table_may_leave_measures_empty_and_say_which_are_determined(planted, tmp_path):
+    folder = planted_sweep.copy_without_runs(planted, tmp_path / "tables")
+    file = folder / "sweep.csv"
+    rows = storage.read_csv(file)
+    storage.write_csv(file, [row | {"elbo_nats": "", "total_correlation_nats_determined": "False"} for row in rows])
+    cells = read_tables([folder]).cells
+    assert len(cells) == len(rows) and all(cell["elbo_nats"] is None for cell in cells)
 
 
 def test_a_cell_of_two_sweeps_has_both_their_runs(tmp_path):
