@@ -83,10 +83,14 @@ def certify(
       FileNotFoundError: where a run does not exist or has no checkpoint.
       ValueError: for options that make no sense, runs that do not compare, runs that all have Concrete latents, or an
         output that is a file.
+      OSError: before any work, where the certificates of a run or the figures cannot be written.
     """
     opened = _certifiable([run.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)])
     report.check_comparable(opened)
     folder = _figures_folder(opened, output, options.split)
+    # Before minutes of work.
+    for place in (folder, *(one.path / _of_split("certificates", options.split) for one in opened)):
+        storage.check_writable(place)
     tasks = [_task(one, options) for one in opened]
     names = report.names_of([one.path for one in opened])
     shown = [_certify(task, name, options) for task, name in zip(tasks, names, strict=True)]
@@ -139,7 +143,6 @@ class Task(NamedTuple):
 def _task(opened: run.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
-    storage.check_writable(opened.path / _of_split("certificates", options.split))
     vae = opened.load_vae(step)
     functions = certification.functions_of(vae)
     methods = _methods(opened, functions.depth, options)

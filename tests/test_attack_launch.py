@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -302,6 +303,17 @@ def test_an_interrupted_attack_goes_on(launcher, run_path, monkeypatch):
     assert not unfinished.exists()
     for name, array in storage.read_npz(file).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(launcher, run_path, monkeypatch, tmp_path):
+    def work(*_, **__):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(attacks, "sweep", work)
+    path = shutil.copytree(run_path, tmp_path / "run", ignore=shutil.ignore_patterns("attacks"))
+    (path / "attacks").write_text("a file, which can hold no others")
+    with pytest.raises(OSError, match=r"nothing can be written in .*attacks \(Not a directory\)"):
+        launcher.attack(path, launcher.Options())
 
 
 @pytest.mark.parametrize(

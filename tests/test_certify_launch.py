@@ -429,6 +429,27 @@ def test_bad_options_are_refused_before_any_work(launcher, runs, kind, options, 
     assert not (runs / kind / "certificates").exists()
 
 
+@pytest.mark.parametrize("blocked", ["certificates", "figures", "output"])
+def test_folders_that_cannot_be_written_are_refused_before_any_work(launcher, one, monkeypatch, blocked):
+    def work(*_, **__):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(launchers.load("certification"), "certificates", work)
+    (one / blocked).write_text("a file, which can hold no others")
+    before = sorted(one.rglob("*"))
+    output = one / "output" / "figures" if blocked == "output" else None
+    with pytest.raises(OSError, match=rf"nothing can be written in .*{blocked} \(Not a directory\)"):
+        launcher.certify(one, launcher.Options(**QUICK), output)
+    assert sorted(one.rglob("*")) == before
+
+
+def test_no_run_is_certified_where_another_cannot_be_written(launcher, one, two, monkeypatch):
+    monkeypatch.setattr(launcher, "_task", lambda *_: pytest.fail("a run was opened for the work"))
+    (two / "certificates_test").write_text("a file, which can hold no others")
+    with pytest.raises(OSError, match=r"nothing can be written in .*two/certificates_test"):
+        launcher.certify([one, two], launcher.Options(**QUICK, split="test"))
+
+
 def test_bad_paths_are_refused_before_any_work(launcher, runs, one, tmp_path):
     options = launcher.Options(**QUICK)
     with pytest.raises(FileNotFoundError, match="does not exist"):
