@@ -109,7 +109,7 @@ def certified(tables: Tables, cells: Sequence[Row]) -> list[Row]:
 
 
 def curves_of(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """Of images that were attacked for their margin: where each curve of P(||Delta|| <= r) ends, and its values.
+    """Curves of P(||Delta|| <= r) of the images that were attacked for their margin: where each ends, and its values.
 
     Raises:
       MissingError: where there is none.

@@ -17,21 +17,21 @@ from seatbelt_jax import metrics
 
 Statistic = Callable[[Any], Any]
 
-# Of attacks: column of the companion `pairs`, in words, and what of it is compared.
+# Measures of attacks: column of the companion `pairs`, its name in words, and the statistic that is compared.
 _OF_ATTACKS: dict[str, tuple[str, Statistic]] = {
     "delta_mean": ("mean Delta", np.mean),
     "distortion_half_way_l2": ("median ||d|| half of the way", np.median),
     "distortion_nine_tenths_l2": ("median ||d|| nine tenths of the way", np.median),
 }
 _WAYS = ("distortion_half_way_l2", "distortion_nine_tenths_l2")
-# Of models: columns of sweep.csv, in words.
+# Measures of models: column of sweep.csv, and its name in words.
 _SIGMA = {"posterior_std_norm_1_mean_latent_units": "mean ||sigma(x)||"}
 _JACOBIAN = {"encoder_jacobian_norm_median_latent_units_per_pixel_unit": "median ||J_mu(x)||_2"}
 _ERROR = {"reconstruction_error_l2": "mean ||x - recon(x)||"}
 # At beta = 1 no penalty is left to tell these apart.
 _SAME_AT_ONE = {"beta_vae": "beta_tcvae", "beta_hvae": "seatbelt"}
 _LARGER, _SMALLER, _NEITHER = "larger", "smaller", "not larger"
-# Of one training each, numbers that differ by less say nothing.
+# With one training each, a relative difference below this says nothing.
 _SAME = 0.01
 
 
@@ -200,13 +200,13 @@ def _cells(tables: Tables, data: str, model: Model) -> list[Row]:
 
 
 def _alike(both: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """Of two models, the cells of latent sizes and seeds that both were trained with."""
+    """The cells of two models, restricted to the latent sizes and seeds that both were trained with."""
     shared = set.intersection(*({(cell["d_z"], cell["seed"]) for cell in cells} for cells in both))
     return [[cell for cell in cells if (cell["d_z"], cell["seed"]) in shared] for cells in both]
 
 
 def _depths(tables: Tables, data: str) -> list[int]:
-    """Of Seatbelt-VAEs."""
+    """Depths of the Seatbelt-VAEs trained on this data set, in ascending order."""
     return sorted({int(cell["L"]) for cell in tables.cells if KINDS["seatbelt"](cell) and cell["data"] == data})
 
 

@@ -88,7 +88,7 @@ class Certificate:
 
     @property
     def units(self) -> str:
-        """Of radius and of reconstruction_radius."""
+        """Units of radius and reconstruction_radius, in words."""
         of_radius = {"l2": "L2 distance over the whole image", "linf": "largest change of a pixel"}[self.norm]
         return f"radius: {of_radius}, in pixel units; reconstruction_radius: L2 over the whole image, in pixel units"
 

@@ -152,7 +152,7 @@ def certify_dataset(
     "spectral", "moving_std", "linear_region" and "lipschitz" do: they fail together. "antithetic" and "hybrid" have
     bounds of their own, each of which fails with probability alpha.
 
-    Of the result, `Certificate.certified_fraction`, `mean_margin` and `expected_failures` speak of the data set.
+    `certified_fraction`, `mean_margin` and `expected_failures` of each `Certificate` describe the whole data set.
 
     Args:
       images: as for `certify`, or a function from indices [batch] to images.

@@ -30,7 +30,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian, sample
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of one batch of images, on the host; a pytree.
+    """What the methods read about one batch of images: arrays on the host; a pytree.
 
     Attributes:
       first: index of the batch's first image in the data set.

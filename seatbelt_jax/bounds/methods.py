@@ -55,7 +55,7 @@ class Question:
 
 
 class Claim(NamedTuple):
-    """Of each image of a batch; the fields are those of a `Certificate`."""
+    """What a method claims for each image of a batch. The fields are those of a `Certificate`."""
 
     radius: Float[Array | ndarray, "batch"]
     p_lower: Float[Array | ndarray, "batch"]

@@ -118,7 +118,7 @@ class _Hits:
     decode_batch: int = dataclasses.field(metadata={"static": True})
 
     def __call__(self, pair: Float[Array, "2 *image"], number: Int[Array, ""]) -> _Trial:
-        """Of an image and an attacked one."""
+        """Runs one trial on a pair: an image and its attacked version. Trials that are not counted give zeros."""
         nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(self._drawn, pair, number))
         return jax.lax.cond(jnp.asarray(self.counted)[number], self._drawn, lambda *given: nothing, pair, number)
 
@@ -191,7 +191,7 @@ def check_soundness(
     check_refutable(num_samples, alpha, certificate.risk)
     norm = certificate.norm
 
-    # Of what the encoder reads: both as rounded to its precision.
+    # Measured between the arrays that the encoder reads: both are rounded to its precision.
     distance = lengths(shifted.astype(np.float64) - array[:, None].astype(np.float64), norm, array.ndim - 1)
     counted = ~certificate.abstained[:, None] & (distance > 0.0) & (distance < radius[:, None])
     of_trial = np.zeros(counted.size, np.int64)
