@@ -95,7 +95,8 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
         raise ValueError(f"--measures: unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     opened = run.open(path)
     # Before minutes of work.
-    storage.check_writable(opened.path)
+    for place in (opened.path, opened.path / "figures"):
+        storage.check_writable(place)
     task = _task(opened, options)
     file = record_file(task.opened, options)
     record = _record(file, task.step)

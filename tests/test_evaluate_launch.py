@@ -260,3 +260,14 @@ def test_what_is_refused(launcher, runs, tmp_path):
         (path / "evaluation.json").write_text(damaged)
         with pytest.raises(ValueError, match="damaged or of another program"):
             launcher.evaluate(path, launcher.Options(**QUICK, measures=("weight_norms",)))
+
+
+def test_folders_that_cannot_be_written_are_refused_before_any_work(launcher, runs, monkeypatch, tmp_path):
+    def work(*_, **__):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(launcher, "_task", work)
+    path = shutil.copytree(runs / "sprites", tmp_path / "run", ignore=shutil.ignore_patterns("figures"))
+    (path / "figures").write_text("a file, which can hold no others")
+    with pytest.raises(OSError, match=r"nothing can be written in .*figures \(Not a directory\)"):
+        launcher.evaluate(path, launcher.Options())
