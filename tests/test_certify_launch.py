@@ -346,7 +346,7 @@ def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, ca
     assert len(list((path / "certificates" / ".unfinished").iterdir())) == 1
     capsys.readouterr()
     launcher.certify(path, options)
-    assert "is not done again" in capsys.readouterr().out and len(writes) == len(set(writes)) == 2
+    assert "has unfinished work" in capsys.readouterr().out and len(writes) == len(set(writes)) == 2
     np.testing.assert_array_equal(certificate(path, name).radius, expected)
     assert not (path / "certificates" / ".unfinished").exists()
 
