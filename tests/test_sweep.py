@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from configs.sweeps import smoke
 from seatbelt_jax import lock, run, storage, training
 from seatbelt_jax.checkpoint import newest_step
 from tests import launchers, made_up_runs
