@@ -245,3 +245,24 @@ def test_hybrid_says_what_it_assumes_of_decode():
     assumed = {name: " ".join(method.assumptions) for name, method in bounds.METHODS.items()}
     assert "decode is what its code says in real arithmetic" in assumed["hybrid"]
     assert "decode is what its code says" not in assumed["lipschitz"]
+
+
+@pytest.mark.parametrize("method", ["linear_region", "lipschitz", "hybrid"])
+@pytest.mark.parametrize("scale", [1.0, 1e-19, 1e-24])
+def test_a_hidden_unit_of_tiny_scale_hides_nothing(method, scale):
+    """The mean is relu(u.x - 0.3) whatever the unit's scale; squares of its weights vanish in float32."""
+    scale = np.float32(scale)
+    weights = np.full(4, 0.5 * scale, np.float32)
+
+    def encode(x):
+        hidden = jax.nn.relu(weights @ x - np.float32(0.3) * scale)
+        return DiagonalGaussian((hidden / scale)[None], jnp.full(1, np.log(0.1), jnp.float32))
+
+    def decode(z):
+        return jnp.concatenate([z, jnp.zeros(3)])
+
+    images = np.full((1, 4), 0.1, np.float32)  # u.x = 0.2: the unit is off, and on from a distance of 0.1
+    with pytest.warns(UserWarning, match="does not depend on the image"):
+        made = bounds.certify(encode, decode, images, radius=0.3, key=KEY, num_samples=2000, method=method)
+    # More than half of the draws stay within 0.3 as long as the mean is below 0.3: up to a distance of 0.4.
+    assert 0.05 < made.radius.item() <= 0.4
