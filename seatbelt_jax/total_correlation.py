@@ -366,7 +366,7 @@ def _check(latents: Any, posterior: Any, dataset_size: Any, estimator: str, bloc
         raise TypeError("dataset_size is the number of components with estimator 'exact': give it as a number")
     if estimator == "exact" and components != dataset_size:
         raise ValueError(f"estimator 'exact' takes all {dataset_size} posteriors of the data set, got {components}")
-    # Of a traced number nothing is known: one below the minibatch gives NaN.
+    # The value of a traced number is not known here: one below the minibatch gives NaN.
     if not traced and not components <= dataset_size < math.inf:
         raise ValueError(
             f"dataset_size {dataset_size} is not the number of training examples: it is smaller than the minibatch of "

@@ -10,7 +10,7 @@ _EVENT = "/jax/core/compile/backend_compile_duration"
 
 @contextlib.contextmanager
 def counted() -> Iterator[list[str]]:
-    """A list that grows by one entry, an empty name, for each program compiled within the context."""
+    """A list that grows by the name of each program compiled within the context."""
     found: list[str] = []
 
     def listen(event: str, duration: float, **details: object) -> None:

@@ -310,7 +310,7 @@ def test_attack_success_on_planted_reconstructions(classify):
     np.testing.assert_allclose(rates["target"], [0.25, 0.0])
     np.testing.assert_allclose(rates["ignore_target_over_pairs"], [2 / 3, 1 / 3])
     np.testing.assert_allclose(rates["target_over_pairs"], [1 / 3, 0.0])
-    # Of the six ordered pairs of 3, 7 and 8, only 3 to 7 and 3 to 8 have a pair of images that counts.
+    # Only 3 to 7 and 3 to 8, of six ordered pairs, have a pair of images that counts.
     assert success.label_pairs() == {"label_pairs": 6, "label_pairs_left_out": 4}
 
 

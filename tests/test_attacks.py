@@ -122,7 +122,7 @@ def test_no_attack_leaves_the_box_and_cheap_distortions_get_closer(trained):
     # At lambda = 2^20 an attack keeps its source, and what only rounding finds better is no exchange.
     np.testing.assert_array_equal(result.status[:, -1], attacks.Status.CONVERGED)
     assert not result.exchanged[:, -1].any()
-    # Of two attacks of which neither is better under the other's penalty, the dearer distorts less.
+    # Where neither of two attacks is better under the other's penalty, the dearer distorts less.
     assert np.all(np.diff(result.distortion_norm, axis=1) <= 1e-3)
 
 

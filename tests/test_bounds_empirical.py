@@ -211,7 +211,7 @@ def test_a_frozen_sigma_is_bounded_by_its_own_closed_form():
     reached = special.ndtr((threshold - mean - moved) / np.exp(growth * log_std))
     assert ((risk - 0.04 < reached) & (reached < risk)).all()
     np.testing.assert_allclose(found.upper, moved, rtol=0.01)
-    # Of a hierarchy, sigma is frozen given the latents below: here the first layer says nothing.
+    # A hierarchy freezes sigma given the latents below: here the first layer says nothing.
     levels = [
         lambda x, below: DiagonalGaussian(jnp.zeros(1), jnp.zeros(1)),
         lambda x, below: swelling(x),

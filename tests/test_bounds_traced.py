@@ -259,7 +259,7 @@ def test_pathwise_radii_are_the_equation_and_the_margin_is_an_order_statistic():
             expected.append(max(0.0, (0.8 - float(jnp.linalg.norm(through(x) - centre))) / norm))
     assert (radii <= expected).all()
     np.testing.assert_allclose(radii, expected, rtol=1e-5)
-    # Of 24 draws at alpha = 0.05, 17 must hit for a bound above 0.5.
+    # 17 of 24 draws must hit for a bound above 0.5 at alpha = 0.05.
     assert bounds.lower_confidence_bound(17, 24, 0.05) > 0.5 >= bounds.lower_confidence_bound(16, 24, 0.05)
     assert pathwise(weights, IMAGES[0]) == pytest.approx(np.sort(radii)[::-1][16])
     by_risk = jax.vmap(lambda risk: pathwise(weights, IMAGES[0], risk=risk))(jnp.array([0.1, 0.5, 0.9]))

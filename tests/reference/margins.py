@@ -7,7 +7,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
 def kl(p, q):
-    """Of coins with these probabilities of heads; of those near each other the integral of (t - p) / (t (1 - t))."""
+    """The divergence of coins with these probabilities of heads; an integral where they are near each other."""
     direct = xlogy(p, p) - xlogy(p, q) + xlogy(1.0 - p, 1.0 - p) - xlogy(1.0 - p, 1.0 - q)
     share = 0.5 * (NODES + 1.0)
     at = np.expand_dims(p, -1) + np.expand_dims(q - p, -1) * share
