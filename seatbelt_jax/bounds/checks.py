@@ -202,18 +202,9 @@ def check_hierarchy(
     features: Features | None,
 ) -> tuple[int, ...]:
     """The size of every layer; raises unless levels give them in turn, and decode an image from all of them."""
-    if not (isinstance(levels, Sequence) and levels and all(callable(level) for level in levels)):
-        raise TypeError(
-            "levels must be a non-empty list or tuple of functions (image, latents below) -> DiagonalGaussian, "
-            f"layer 1 first, got {_describe(levels)}"
-        )
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     read = image if features is None else _check_features(features, image)
-    path: tuple[Any, ...] = ()
-    for index, level in enumerate(levels):
-        name = f"levels[{index}]"
-        layer = traced(name, functools.partial(jax.eval_shape, level, read, path), (read, path))
-        path = (*path, _check_layer(name, layer, image).mean)
+    path = check_levels(levels, image, read)
     shapes = ", ".join(str(latent.shape) for latent in path)
     decoded = traced("decode", lambda: jax.eval_shape(decode, path), path)
     _check_decoded(decoded, f"a tuple of latents of shapes {shapes}", image)
@@ -222,6 +213,23 @@ def check_hierarchy(
         check_deterministic(**{f"levels[{index}]": (lambda given, level=level: level(*given), (read, below))})
     check_deterministic(decode=(decode, path))
     return tuple(latent.size for latent in path)
+
+
+def check_levels(
+    levels: Sequence[Level], image: jax.ShapeDtypeStruct, read: jax.ShapeDtypeStruct
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shape and type of every layer's latents; raises unless levels give them in turn from what they read."""
+    if not (isinstance(levels, Sequence) and levels and all(callable(level) for level in levels)):
+        raise TypeError(
+            "levels must be a non-empty list or tuple of functions (image, latents below) -> DiagonalGaussian, "
+            f"layer 1 first, got {_describe(levels)}"
+        )
+    path: tuple[Any, ...] = ()
+    for index, level in enumerate(levels):
+        name = f"levels[{index}]"
+        layer = traced(name, functools.partial(jax.eval_shape, level, read, path), (read, path))
+        path = (*path, _check_layer(name, layer, image).mean)
+    return path
 
 
 def _fingerprint(closed: Any) -> bytes:

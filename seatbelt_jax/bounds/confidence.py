@@ -102,6 +102,11 @@ def smallest_sufficient_trials(alpha: float, risk: float) -> int:
     return trials
 
 
+def sufficient_hits(trials: int, alpha: float, risk: float) -> int:
+    """The fewest hits whose lower bound exceeds `risk`; trials + 1 where no number of hits does."""
+    return int(np.count_nonzero(lower_confidence_bound(np.arange(trials + 1), trials, alpha) <= risk))
+
+
 def check_sufficient_samples(num_samples: int, alpha: float, risk: float) -> None:
     """Raises unless a certificate from so many draws could ever be more than an abstention."""
     needed = smallest_sufficient_trials(alpha, risk)

@@ -19,6 +19,7 @@ from seatbelt_jax.bounds.checks import (
     Decode,
     DecodePath,
     Encode,
+    Features,
     Latents,
     Level,
     check_centres,
@@ -46,11 +47,13 @@ class Model:
       levels: (x, latents below) -> DiagonalGaussian, layer 1 first; values (see `functions`).
       decode: all latents -> x; a value.
       sizes: latent coordinates of each layer.
+      features: what the levels read in the place of x; a value, or None.
     """
 
     levels: tuple[Level, ...]
     decode: DecodePath
     sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    features: Features | None = None
 
     def noise(self, key: Array, count: int) -> Float[Array, "count total"]:
         """Standard normal noise of `count` draws, for all layers."""
@@ -60,9 +63,10 @@ class Model:
         """z^i = mu_i(z^{<i}, x) + sigma_i(z^{<i}, x) noise_i; the mean path where the noise is 0."""
         posteriors: list[DiagonalGaussian] = []
         latents: list[Array] = []
+        seen = x if self.features is None else self.features(x)
         parts = jnp.split(noise, np.cumsum(self.sizes)[:-1])
         for level, part in zip(self.levels, parts, strict=True):
-            posteriors.append(level(x, tuple(latents)))
+            posteriors.append(level(seen, tuple(latents)))
             latents.append(sample(posteriors[-1], part.astype(posteriors[-1].mean.dtype)))
         return Draw(tuple(posteriors), tuple(latents))
 
@@ -71,17 +75,22 @@ class Model:
 
     def frozen_at(self, x: Float[Array, "*image"]) -> "Model":
         """The same model with every sigma, given the latents below, frozen at x (Camuto et al. 2021, Eq. 3)."""
+        at_x = x if self.features is None else self.features(x)
 
         def frozen(level: Level) -> Level:
-            return lambda image, below: DiagonalGaussian(level(image, below).mean, level(x, below).log_std)
+            return lambda seen, below: DiagonalGaussian(level(seen, below).mean, level(at_x, below).log_std)
 
         return dataclasses.replace(self, levels=tuple(map(frozen, self.levels)))
+
+    def reconstruct(self, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Float[Array, "*image"]:
+        """What one draw decodes to: a deterministic function of the image and of the noise."""
+        return self.decode(self.path(x, noise).latents)
 
     def distance(
         self, x: Float[Array, "*image"], noise: Float[Array, "total"], centre: Float[Array, "*image"]
     ) -> Float[Array, ""]:
         """||g(z) - centre||_2 of one draw at x, with a gradient everywhere."""
-        return l2_norm((self.decode(self.path(x, noise).latents) - centre).reshape(-1))
+        return l2_norm((self.reconstruct(x, noise) - centre).reshape(-1))
 
 
 def checked_model(
@@ -97,14 +106,20 @@ def checked_model(
     """
     if encode is not None and levels is None:
         check_model(encode, decode, images)
-        latent = jax.eval_shape(encode, jax.ShapeDtypeStruct(images.shape[1:], images.dtype)).mean
-        encode, decode = functions.one_layer(encode, decode, images)
-        return Model((Partial(_only_level, encode),), Partial(_of_only_layer, decode), latent.shape)
+        return one_layer_model(*functions.one_layer(encode, decode, images), images)
     if levels is not None and encode is None:
         sizes = check_hierarchy(levels, decode, images, None)
         of_levels, of_path, _ = functions.hierarchy(levels, decode, None, images)
         return Model(of_levels, of_path, sizes)
     raise ValueError("pass either encode, for one latent layer, or levels, for a hierarchy: got neither or both")
+
+
+def one_layer_model(
+    encode: Encode, decode: Decode, images: Float[Array | ndarray, "n *image"] | jax.ShapeDtypeStruct
+) -> Model:
+    """The model of one layer, from encode and decode that were checked; a pytree where they are values."""
+    latent = jax.eval_shape(encode, jax.ShapeDtypeStruct(images.shape[1:], images.dtype)).mean
+    return Model((Partial(_only_level, encode),), Partial(_of_only_layer, decode), latent.shape)
 
 
 def _only_level(encode: Encode, x: Float[Array, "*image"], below: Latents) -> DiagonalGaussian:
@@ -142,7 +157,7 @@ def count_hits(
     reach = np.nextafter(reach, number.type(0)) if float(reach) > radius else reach
 
     def hit(eta: Float[Array, "total"]) -> Bool[Array, ""]:
-        shift = model.decode(model.path(x, eta).latents) - centre
+        shift = model.reconstruct(x, eta) - centre
         # False where it is NaN or infinite.
         return jnp.sqrt(jnp.sum(jnp.square(shift))) <= reach
 

@@ -109,7 +109,7 @@ class _Ordered:
     ) -> tuple[Draw, Bool[Array, ""], Float[Array, "num_samples"]]:
         """The mean path, whether what it decodes to is finite, and the distances of the draws from that."""
         centre, distances = reconstruction_distances(
-            lambda eta: self.model.decode(self.model.path(x, eta).latents),
+            lambda eta: self.model.reconstruct(x, eta),
             jax.ShapeDtypeStruct((sum(self.model.sizes),), x.dtype),
             jax.random.fold_in(self.key, index),
             num_samples=self.num_samples,
