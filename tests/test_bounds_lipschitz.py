@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from seatbelt_jax.bounds import jacobian_norms
-from seatbelt_jax.bounds.affine.activations import resolve
-from seatbelt_jax.bounds.affine.program import Program
-from seatbelt_jax.bounds.affine.values import input_intervals
 from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
 from seatbelt_jax.bounds.operator_norm import combined_norm, linf_weights, operator_norm
+from seatbelt_jax.bounds.propagation.activations import resolve
+from seatbelt_jax.bounds.propagation.program import Program
+from seatbelt_jax.bounds.propagation.values import input_intervals
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.models import build
 from tests.reference import lipschitz as reference
@@ -323,7 +323,7 @@ def test_columns_beyond_memory_leave_the_product(monkeypatch):
     function, _, _ = network((4, 6, 5, 2), jax.nn.relu)
     bound = LipschitzBound(function, np.ones(4, np.float32))
     assert bound.bound(0.1) < bound.using(method="product").bound(0.1)
-    monkeypatch.setattr("seatbelt_jax.bounds.affine.forms._MOST_NUMBERS", 20)
+    monkeypatch.setattr("seatbelt_jax.bounds.propagation.forms._MOST_NUMBERS", 20)
     assert bound.bound(0.1) == bound.using(method="product").bound(0.1)
 
 

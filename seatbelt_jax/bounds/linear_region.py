@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.activations import Kinked
-from seatbelt_jax.bounds.affine.forms import PIXELS, AffineForm
-from seatbelt_jax.bounds.affine.program import Instance, Program
-from seatbelt_jax.bounds.affine.stages import INPUT, Source
-from seatbelt_jax.bounds.affine.values import ROUNDINGS
 from seatbelt_jax.bounds.checks import Norm, check_norm
+from seatbelt_jax.bounds.propagation.activations import Kinked
+from seatbelt_jax.bounds.propagation.forms import PIXELS, AffineForm
+from seatbelt_jax.bounds.propagation.program import Instance, Program
+from seatbelt_jax.bounds.propagation.stages import INPUT, Source
+from seatbelt_jax.bounds.propagation.values import ROUNDINGS
 
 
 def linear_region_radius(function: Callable, x: Float[Array | ndarray, "*image"], *, norm: Norm = "l2") -> float:

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.forms import TooManyColumnsError
-from seatbelt_jax.bounds.affine.jacobians import jacobian_bounds
-from seatbelt_jax.bounds.affine.program import Program
-from seatbelt_jax.bounds.affine.values import input_intervals
 from seatbelt_jax.bounds.checks import Norm, check_norm
 from seatbelt_jax.bounds.linear_region import region_radius
+from seatbelt_jax.bounds.propagation.forms import TooManyColumnsError
+from seatbelt_jax.bounds.propagation.jacobians import jacobian_bounds
+from seatbelt_jax.bounds.propagation.program import Program
+from seatbelt_jax.bounds.propagation.values import input_intervals
 from seatbelt_jax.sections import check_choice
 
 Method = Literal["affine", "interval", "product"]
@@ -47,8 +47,8 @@ class LipschitzBound:
     Methods, each of them sound, in the order of their tightness and cost:
       "product": products of the layers' norms and of the activations' largest slopes anywhere; sums over paths.
       "interval": the slopes of activations over the ball, their inputs' bounds by interval arithmetic after the first
-        layer (there by dual norms), then the norms of the affine form of the Jacobian (`affine.jacobians`).
-      "affine": the same with inputs bounded by affine arithmetic too (`affine.values`).
+        layer (there by dual norms), then the norms of the affine form of the Jacobian (`propagation.jacobians`).
+      "affine": the same with inputs bounded by affine arithmetic too (`propagation.values`).
     The last two are never above the first, and at radius 0 they are the norm of the Jacobian at x.
 
     Soundness is that of real arithmetic: all is computed in float64, for the float32 weights that the function has,

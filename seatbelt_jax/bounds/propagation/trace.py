@@ -9,7 +9,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.extend.source_info_util import summarize
 
-from seatbelt_jax.bounds.affine.graph import (
+from seatbelt_jax.bounds.double import CALLS, in_float64, wide
+from seatbelt_jax.bounds.propagation.graph import (
     Argument,
     Constant,
     Level,
@@ -18,8 +19,7 @@ from seatbelt_jax.bounds.affine.graph import (
     Unsupported,
     needed,
 )
-from seatbelt_jax.bounds.affine.patterns import recognise
-from seatbelt_jax.bounds.double import CALLS, in_float64, wide
+from seatbelt_jax.bounds.propagation.patterns import recognise
 
 
 def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[Node], Any]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array
 
-from seatbelt_jax.bounds.affine.graph import Level, Node, Operation, bind
+from seatbelt_jax.bounds.propagation.graph import Level, Node, Operation, bind
 from seatbelt_jax.program import key_of
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.activations import Activation, Values
-from seatbelt_jax.bounds.affine.forms import PIXELS, AffineForm, Term
-from seatbelt_jax.bounds.affine.program import Instance
-from seatbelt_jax.bounds.affine.stages import INPUT, Source, Stage
 from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.propagation.activations import Activation, Values
+from seatbelt_jax.bounds.propagation.forms import PIXELS, AffineForm, Term
+from seatbelt_jax.bounds.propagation.program import Instance
+from seatbelt_jax.bounds.propagation.stages import INPUT, Source, Stage
 
 # Bounds are widened by so many roundings of the sum of the magnitudes that make a value up.
 ROUNDINGS = 16.0

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.forms import PIXELS, AffineForm, Group, Term
-from seatbelt_jax.bounds.affine.program import Instance, times
-from seatbelt_jax.bounds.affine.values import LARGEST, Interval
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.operator_norm import combined_norm
+from seatbelt_jax.bounds.propagation.forms import PIXELS, AffineForm, Group, Term
+from seatbelt_jax.bounds.propagation.program import Instance, times
+from seatbelt_jax.bounds.propagation.values import LARGEST, Interval
 
 
 def jacobian_bounds(instance: Instance, intervals: Sequence[Interval], norm: Norm) -> list[float]:

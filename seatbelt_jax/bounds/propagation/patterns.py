@@ -5,7 +5,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 
-from seatbelt_jax.bounds.affine.graph import (
+from seatbelt_jax.bounds.propagation.graph import (
     Activated,
     Constant,
     Level,

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.program import Instance
-from seatbelt_jax.bounds.affine.stages import INPUT, Columns, Source, Stage
+from seatbelt_jax.bounds.propagation.program import Instance
+from seatbelt_jax.bounds.propagation.stages import INPUT, Columns, Source, Stage
 
 # Group 0 are the pixels, group k belongs to the k-th activation.
 Group = int

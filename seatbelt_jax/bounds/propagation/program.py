@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.activations import resolve
-from seatbelt_jax.bounds.affine.graph import Activated, Argument, Constant, Node, Operation, needed
-from seatbelt_jax.bounds.affine.stages import INPUT, Columns, Source, Stage
-from seatbelt_jax.bounds.affine.steps import Steps, take
-from seatbelt_jax.bounds.affine.trace import trace
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.double import wide
 from seatbelt_jax.bounds.operator_norm import INFLATION, LARGEST_GRAM, operator_norm
+from seatbelt_jax.bounds.propagation.activations import resolve
+from seatbelt_jax.bounds.propagation.graph import Activated, Argument, Constant, Node, Operation, needed
+from seatbelt_jax.bounds.propagation.stages import INPUT, Columns, Source, Stage
+from seatbelt_jax.bounds.propagation.steps import Steps, take
+from seatbelt_jax.bounds.propagation.trace import trace
 
 _Key = tuple[Any, ...]
 

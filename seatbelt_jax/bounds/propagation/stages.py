@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.affine.graph import Level, Node, Operation
-from seatbelt_jax.bounds.affine.patterns import ADDITIVE, MULTIPLICATIVE
-from seatbelt_jax.bounds.affine.steps import Step, Steps, take
 from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.propagation.graph import Level, Node, Operation
+from seatbelt_jax.bounds.propagation.patterns import ADDITIVE, MULTIPLICATIVE
+from seatbelt_jax.bounds.propagation.steps import Step, Steps, take
 
 Source = int
 INPUT: Source = 0
