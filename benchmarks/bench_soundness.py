@@ -35,7 +35,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian  # noqa: E402
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std", "linear_region", "lipschitz", "hybrid")
 LATENT = 16
 LINEAR = "linear (probabilistic PCA)"
-# Of an ascent; the upper bounds of margins take their own default.
+# Evaluations of an ascent. Upper bounds of margins take their own default.
 _STEPS = 50
 
 

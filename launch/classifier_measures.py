@@ -87,7 +87,7 @@ def attack_success(task: Task) -> dict[str, Any]:
         success = metrics.attack_success(result, trained, arrays["source_label"], arrays["target_label"])
         counts = {"counted_pairs": int(success.counted.sum()), **success.label_pairs()}
         answer[name] = {"budgets": result.budgets, **counts, **success.rates()}
-        # Of a sweep over budgets they would be longer than all the rest.
+        # For a sweep over budgets these tables would be longer than everything else.
         if result.budgets.size == 1:
             tables = {**success.matrix(classes), **success.marginals(classes)}
             answer[name] |= {table: values[0] for table, values in tables.items()}

@@ -19,7 +19,7 @@ _TASKS = {
     "conv_reconstructions": "p_Conv(y|x̃)",
     "mlp_codes": "p_MLP(y|z)",
 }
-# Of the attacks on the classifiers: columns, in words, and how they are written.
+# Columns of the attacks on the classifiers: name, words, format.
 _OF_ATTACKS = (("median_distortion_l2", "median ||d||", ".3g"), ("share_suspicious", "suspicious attacks", ".0%"))
 
 

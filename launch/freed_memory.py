@@ -8,7 +8,7 @@ batch 128, and 113,000 of the RGB one's. With this there are none, and the most 
 import ctypes
 import sys
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 

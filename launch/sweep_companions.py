@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 NAMES = ("pairs", "budgets", "images", "densities", "success")
 
-# Of the columns of an attack's table those that are averaged, beside its objective.
+# Columns of an attack's table that are averaged, beside its objective.
 _MEASURES = (
     "distortion_l2",
     "target_nll_nats",

@@ -42,7 +42,7 @@ def stages_of(sweep: Sweep, cell: Cell) -> list[Stage]:
     stages = [
         Stage(f"attack {name}", partial(_is_attacked, options=options), partial(attack.attack, options=options))
         for name, options in sweep.attacks.items()
-        # Of one layer, they are the attack on all.
+        # With one layer they equal the attack on all layers.
         if layers > 1 or options.layers not in ("top", "bottom")
     ]
     if (certifying := sweep.certify) is not None and not certification.why_not(cell.config):

@@ -17,14 +17,14 @@ from seatbelt_jax import model_name, storage
 if TYPE_CHECKING:
     from seatbelt_jax.run import Run
 
-# Of an attack's NAME_summary.csv, and what stands above it.
+# Columns of an attack's NAME_summary.csv, and their headings.
 _OF_ATTACKS = {
     "median_objective": "Delta",
     "median_distortion_half_way_l2": "||d|| half way",
     "median_distortion_nine_tenths_l2": "nine tenths",
     "share_suspicious": "suspicious",
 }
-# Of validation rows of metrics.jsonl, and of evaluation.json by measure and entry.
+# Columns of validation rows of metrics.jsonl, and entries of evaluation.json by measure and name.
 _METRICS = {"elbo": "ELBO, nats", "reconstruction_error": "reconstruction error, L2"}
 _EVALUATION = {
     "elbo/elbo_nats": "ELBO, nats",
@@ -123,7 +123,7 @@ def _lines(section: Section) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     lines = ["", section.title]
     for row in rows:
-        # Of several columns, those after the first hold numbers.
+        # Where there are several columns, those after the first hold numbers.
         aligned = [row[0].ljust(widths[0])]
         aligned += [
             cell.ljust(width) if len(row) == 2 else cell.rjust(width)

@@ -160,7 +160,7 @@ def test_a_likelihood_that_cannot_degrade_is_left_out_of_the_median():
         clean_source_log_likelihood=np.array([-1.0, 0.0, -1.0]),
     )
     summary = metrics.summarise(result)
-    # Of 1 and 2, nothing, and 4.
+    # Medians of 1 and 2, of nothing, and of 4.
     assert summary["median_relative_likelihood_degradation"] == 2.0
     assert summary["median_relative_likelihood_degradation_low"] == 1.5
     assert summary["median_relative_likelihood_degradation_high"] == 4.0

@@ -81,7 +81,7 @@ def values_of_draws(make, noise, *images):
 
 
 def reference_divergence(name, q, p):
-    """Of one example's posteriors, in float64."""
+    """The divergence of one example's posteriors, in float64."""
     location = posterior.location
     if name == "l2":
         return np.linalg.norm(np.float64(location(q)) - np.float64(location(p)))

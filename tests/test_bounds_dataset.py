@@ -137,7 +137,7 @@ def test_certificates_of_different_settings_are_not_one():
 
 
 def test_a_curve_over_r_holds_at_all_its_points_at_once():
-    """Of isometric decoders ||Delta|| is chi distributed: any margin whose p_lower is above that is a miss."""
+    """With an isometric decoder ||Delta|| is chi distributed: any margin whose p_lower is above that is a miss."""
     count, alpha = 1200, 0.05
 
     def isometry(z):

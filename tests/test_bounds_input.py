@@ -112,11 +112,24 @@ def test_minimal_robust_radius_checks_its_input_too():
             bounds.minimal_robust_radius(**(arguments | changes))
 
 
+def encode_to_mean(x):
+    return gaussian(x.mean(), 0.0)
+
+
+def decode_to_sum(z):
+    return jnp.zeros(SHAPE) + z.sum()
+
+
 def certify(**changes):
-    settings = {"encode": lambda x: gaussian(x.mean(), 0.0), "decode": lambda z: jnp.zeros(SHAPE) + z.sum()}
+    settings = {"encode": encode_to_mean, "decode": decode_to_sum}
     settings |= {"images": BATCH, "radius": 4.0, "key": KEY, "num_samples": 20}
     settings |= changes
     return bounds.certify(settings.pop("encode"), settings.pop("decode"), settings.pop("images"), **settings)
+
+
+def empirical_margin(encode, decode, **changes):
+    settings = {"radius": 4.0, "key": KEY, "num_samples": 100, "search_samples": 8, "restarts": 1, "steps": 2}
+    return bounds.empirical_margin(encode, decode, BATCH, norms=[1.0], **(settings | changes))
 
 
 def test_a_mean_that_is_the_same_for_all_images_is_said():
@@ -126,6 +139,12 @@ def test_a_mean_that_is_the_same_for_all_images_is_said():
 
     with pytest.warns(UserWarning, match="does not depend on the image at 3 of 3 images.*BatchNorm"):
         certify(encode=batch_norm_in_training)
+    with pytest.warns(UserWarning, match="encode's mean does not depend on the image at 3 of 3 images.*BatchNorm"):
+        empirical_margin(batch_norm_in_training, decode_to_sum)
+    with pytest.warns(UserWarning, match="the mean of every layer does not depend on the image at 3 of 3 images"):
+        empirical_margin(None, lambda path: decode_to_sum(path[0]), levels=[lambda x, below: batch_norm_in_training(x)])
+    with pytest.warns(UserWarning, match="encode's mean does not depend on the image at 1 of 1 images"):
+        bounds.jacobian_norms(batch_norm_in_training, BATCH[0])
 
 
 def test_functions_that_fail_are_named_with_the_likely_reason():
@@ -217,13 +236,13 @@ def test_types_mix_under_x64(images):
         batch = jnp.asarray(BATCH, images)
         settings = {"radius": 4.0, "key": KEY, "num_samples": 20}
         methods = ("antithetic", "lipschitz", "hybrid")
-        made = [bounds.certify(encode, decode_sum, batch, method=method, **settings) for method in methods]
-        made.append(bounds.hierarchical_margin([level], lambda path: decode_sum(path[0]), batch, **settings))
+        made = [bounds.certify(encode, decode_to_sum, batch, method=method, **settings) for method in methods]
+        made.append(bounds.hierarchical_margin([level], lambda path: decode_to_sum(path[0]), batch, **settings))
         assert all(np.isfinite(certificate.radius).all() for certificate in made)
-        least = bounds.minimal_robust_radius(encode, decode_sum, batch, key=KEY, num_samples=20)
+        least = bounds.minimal_robust_radius(encode, decode_to_sum, batch, key=KEY, num_samples=20)
         assert np.isfinite(least.lower).all()
         search = {"radius": 0.1, "key": KEY, "num_samples": 20, "search_samples": 20, "restarts": 1, "steps": 2}
-        found = bounds.empirical_margin(encode, decode_sum, batch, **search)
+        found = bounds.empirical_margin(encode, decode_to_sum, batch, **search)
         assert np.all(found.upper >= 0.0)
 
 

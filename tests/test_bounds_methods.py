@@ -105,7 +105,7 @@ def test_a_moving_sigma_is_the_equation_and_holds_at_the_moved_encoder(risk):
 
 
 def test_boxes_are_certified_soundly_and_nearly_tightly():
-    """Of one latent coordinate the norm from L-infinity is the sum of its weights' sizes."""
+    """With one latent coordinate the norm from L-infinity is the sum of its weights' sizes."""
     rng = np.random.default_rng(0)
     row = rng.normal(size=PIXELS)
 
@@ -124,7 +124,7 @@ def test_boxes_are_certified_soundly_and_nearly_tightly():
     assert certificate.norm == "linf" and "largest change of a pixel" in certificate.units
     in_l2 = bounds.certify(encode, decode, ZERO, **(settings | {"norm": "l2"}))
     assert certificate.radius[0] < in_l2.radius[0] < np.sqrt(PIXELS) * certificate.radius[0] * 1.05
-    # Of several coordinates: between the largest over corners, tried one by one, and 1.3 times that.
+    # With several coordinates: between the largest over corners, tried one by one, and 1.3 times that.
     encode, matrix, _, std = linear_encoder(4)
     norms = bounds.jacobian_norms(encode, ZERO[0], norm="linf")
     corners = np.sign(rng.normal(size=(20_000, PIXELS)))

@@ -58,7 +58,7 @@ def bounded_by_nothing(x):
 
 
 def probability(encode, distortion):
-    """Of staying within the radius of the clean reconstruction."""
+    """The probability to stay within the radius of the clean reconstruction."""
     clean, moved = encode(PICTURE[0]), encode(jnp.asarray(PICTURE[0] + distortion, jnp.float32))
     draws = np.asarray(moved.mean, np.float64) + np.exp(np.minimum(np.asarray(moved.log_std, np.float64), 50.0)) * NOISE
     return np.mean(np.linalg.norm(draws - np.asarray(clean.mean, np.float64), axis=1) <= RADIUS)

@@ -134,7 +134,7 @@ def test_no_attack_beats_a_sound_certificate(name):
     assert (made["lipschitz"].radius <= made["moving_std"].radius * (1.0 + 1e-5)).all()
     sound = counted(made["lipschitz"], decode, encode=encode)
     assert sound.trials >= 0.8 * IMAGES * TRIALS and sound.violations == 0
-    # Of first order: counted and printed; that there may be some is what first order says.
+    # First-order failures are counted and printed: the class allows for some.
     first_order = counted(made["moving_std"], decode, encode=encode)
     assert first_order.trials >= sound.trials
 

@@ -227,6 +227,7 @@ def test_what_others_put_beside_the_checkpoints_stands_in_the_way_of_nothing(tmp
     (directory / "1000").write_text("x")
     (directory / "1001").symlink_to("nowhere")
     (directory / "007").mkdir()
+    (directory / "1-notes").mkdir()
     (directory / "2.orbax-checkpoint-tmp-7").write_text("not a folder")
     assert saved_steps(directory) == {1}
     empty, fresh = state()
@@ -240,4 +241,6 @@ def test_what_others_put_beside_the_checkpoints_stands_in_the_way_of_nothing(tmp
         assert it.load_newest(variables=empty, training=fresh)[0] == 1
         it.save(2, variables=variables, training=optimizer)
     assert len(said) == 4
+    # What has no number for a name stays where it is.
+    (directory / "1-notes").rmdir()
     assert saved_steps(directory) == {1, 2} == set(map(int, (entry.name for entry in directory.iterdir())))

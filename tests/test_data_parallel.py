@@ -15,9 +15,9 @@ from tests.data_parallel_worker import DEVICES, LARGE_BATCH, LARGE_LATENT, OBJEC
 pytestmark = pytest.mark.slow
 
 XLA_FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
-# Of the loss, of the gradient's norm, of the norm of every array in it, of the change of the running averages.
+# Tolerances of the loss, the gradient's norm, the norm of each array in it, and the change of running averages.
 TOLERANCE = 1e-5
-# Of every metric, relative, and of every entry of the variables, which six steps of Adam move by up to 0.06.
+# Tolerances of each metric, relative, and of each entry of the variables, which six steps of Adam move by up to 0.06.
 RUN_TOLERANCE = 1e-5
 
 

@@ -98,7 +98,7 @@ def test_an_objective_that_is_not_finite_taints_its_own_attack_alone(objective):
     for array in changed.values():
         array[0, 1] = objective
     found = raised(made_up_result(**(BEST | changed)))
-    # Of the same pair's attacks the first, 2 + 2 * 2, is better than NaN and infinity.
+    # The first attack of the same pair, 2 + 2 * 2, is better than NaN and infinity.
     assert found == {(0, 1): ["non_finite"] + ["beaten_by_another_budget"] * (objective != -np.inf)}
 
 

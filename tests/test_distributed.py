@@ -19,7 +19,7 @@ from tests import distributed_worker as worker
 
 pytestmark = pytest.mark.slow
 
-# Of every metric, relative, and of every parameter, which six steps of Adam move by up to 0.06.
+# Tolerances of each metric, relative, and of each parameter, which six steps of Adam move by up to 0.06.
 TOLERANCE = 1e-5
 ADVICE = "start all processes again with the same command to go on from the newest checkpoint"
 

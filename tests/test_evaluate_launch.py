@@ -189,7 +189,7 @@ def test_downstream_tasks_have_their_accuracies(evaluated):
 
 
 def test_downstream_classifiers_read_the_attacked_images(launcher, runs, monkeypatch):
-    """Of attacks that turn black into white: an untrained model is not worth a distortion at lambda = 1."""
+    """Options of attacks that turn black into white: an untrained model is not worth a distortion at lambda = 1."""
     attacked_by, seen, sweep = [], [], attacks.sweep
 
     def turn(vae, sources, *arguments, **options):

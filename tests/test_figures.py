@@ -315,5 +315,5 @@ def test_the_swiss_roll_is_drawn_when_asked_for(figures, monkeypatch, tmp_path):
     (picture, table), _ = figures.draw([], ["w21_a7"], tmp_path / "figures")
     assert picture.read_bytes() == b"the picture"
     assert planted_sweep.table(table) == [{"data": "swiss_roll", "models": 7.0}]
-    # Of all figures, not without being asked.
+    # Not among all figures, unless it is asked for.
     assert "ask for it by its name" in figures.draw([], ["all"], tmp_path)[1]["w21_a7"]

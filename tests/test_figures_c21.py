@@ -11,7 +11,7 @@ from tests import launchers, planted_sweep
 IMAGES = 6
 POINTS = 5
 SETTINGS = [(0.1, 0.0), (1.0, 0.0), (10.0, 0.0), (1.0, 0.1), (1.0, 0.5), (1.0, 1.0)]
-# Of one attack in several balls, and of those in one ball alone.
+# One attack in several balls, and attacks in one ball alone.
 RADII = (2.0, 4.0, 12.0)
 LARGEST = 8.0
 NAMES = ("c21_4", "c21_5", "c21_6", "c21_7", "c21_8", "c21_9")

@@ -37,7 +37,7 @@ def write(folder, cells=CELLS):
             for source, target in pairs
             if (cell, source) != ("decayed", 2)
         ]
-        # Of many images against one target there are fewer pairs of labels.
+        # Many images against one target have fewer pairs of labels.
         one = {"source_label": 0, "target_label": 1, "ignore_target": 1.0, "target": 1.0, "counted_pairs": 9}
         found = [{"attack": "gallery", **one}, *({"attack": "digits", **row} for row in success)]
         companions.append({"success": [{"cell": cell, **row} for row in found]})
@@ -81,7 +81,7 @@ def planted(tmp_path_factory):
         all_labels, one_target = _attacks(6, [0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]), _attacks(21, [0] * 21, [1] * 21)
         storage.write_npz(opened.path / "attacks" / "digits.npz", all_labels)
         storage.write_npz(opened.path / "attacks" / "gallery.npz", one_target)
-        # Of an earlier step.
+        # An evaluation of an earlier step.
         storage.write_npz(opened.path / "attacks" / "before.npz", {**all_labels, "step": 3})
     return folder
 

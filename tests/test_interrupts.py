@@ -50,16 +50,45 @@ def test_the_hold_on_ctrl_c_imports_nothing_that_takes_long():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "seconds"), [("certify", 0.6), ("evaluate", 1.0), ("sweep", 2.0), ("demo", 4.0)])
-def test_ctrl_c_at_any_time_is_one_line(launcher, seconds, tmp_path):
-    arguments = {"sweep": [f"--workdir={tmp_path}", "--sweep=configs/sweeps/smoke.py"], "demo": []}
-    command = [sys.executable, f"launch/{launcher}.py", *arguments.get(launcher, [f"--run={tmp_path}"])]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0, 4.0])
+def test_ctrl_c_at_any_time_is_one_line(seconds, tmp_path):
+    """All launchers at once. Late in a fast start, some have ended already: there is no run that they could read."""
+    arguments = {
+        "train": [f"--config={ROOT / 'configs' / 'sprites_vae.py'}", f"--workdir={tmp_path / 'run'}"],
+        "sweep": [f"--workdir={tmp_path}", f"--sweep={ROOT / 'configs' / 'sweeps' / 'smoke.py'}"],
+        "prepare_data": ["--dataset=none", f"--data_dir={tmp_path}"],
+        "figures": [f"--sweep={tmp_path}"],
+        "swiss_roll": [],
+        "demo": [],
+    }
+    processes = {
+        launcher: subprocess.Popen(
+            [sys.executable, ROOT / "launch" / f"{launcher}.py", *arguments.get(launcher, [f"--run={tmp_path}"])],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for launcher in LAUNCHERS
+    }
     time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert len(errors.strip().splitlines()) == 1 and errors.startswith("\ninterrupted")
+    interrupted = [launcher for launcher, process in processes.items() if process.poll() is None]
+    for launcher in interrupted:
+        processes[launcher].send_signal(signal.SIGINT)
+    for launcher, process in processes.items():
+        _, errors = process.communicate(timeout=60)
+        if launcher in interrupted and _has_hardly_begun(process.returncode, errors):
+            continue
+        assert len(errors.strip().splitlines()) <= 1, (launcher, errors)
+        if launcher in interrupted:
+            assert process.returncode == 130 and errors.startswith("\ninterrupted"), (launcher, errors)
+    assert {"train", "demo"} <= set(interrupted)
+
+
+def _has_hardly_begun(status, errors):
+    """Whether Ctrl-C came before the first line that can answer it: ten starts at once take their time."""
+    lines = [line.strip() for line in errors.splitlines() if line.startswith("    ")]
+    return (status, errors) == (-signal.SIGINT, "") or (lines and set(lines) <= {"import cli", "import interrupts"})
 
 
 def _start(body, redirect="", before="", setup=""):
@@ -133,7 +162,7 @@ def test_output_that_nobody_reads_is_no_traceback(redirect, status, errors, tmp_
     body = "print('line')"
     if not errors:
         body = f"[print('line ' * 20, file=stream) for _ in range(9999) for stream in {streams}]"
-    body += f"; open({str(done)!r}, 'w').write('whole')"
+    body += f"; sys.__stdout__.flush(); sys.__stderr__.flush(); open({str(done)!r}, 'w').write('whole')"
     found = _start(body, f"{redirect}; exit ${{PIPESTATUS[0]}}")
     assert (found.returncode, found.stderr) == (status, errors)
     # The work goes on, and no file takes the place of a closed stream.

@@ -155,7 +155,7 @@ def test_a_density_is_that_of_scipy_with_the_same_bandwidth():
 def test_a_density_of_normal_numbers_is_near_the_normal_density():
     grid = np.linspace(-3.0, 3.0, 50)
     found = metrics.kernel_density(stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000), grid)
-    # Of normal numbers the kernels make normal ones, a little wider.
+    # Kernels turn normal numbers into normal ones, a little wider.
     wider = np.hypot(1.0, found.bandwidth)
     np.testing.assert_allclose(found.density, stats.norm.pdf(grid, scale=wider), atol=1e-3)
     # Half of the numbers are the same: the quartiles say nothing, the standard deviation does.

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -63,6 +64,32 @@ def test_a_claim_of_a_huge_array_is_refused_before_memory_is_taken(tmp_path):
     file.write_bytes(content.replace(shape, struct.pack("<3i", 2**31 - 1, 2**31 - 1, 2**31 - 1)))
     with pytest.raises(ValueError, match=r"a\.mat .* has not as many numbers as its shape"):
         load(f"mat:{file}", image_size=4)
+
+
+def test_declarations_that_contradict_each_other_are_refused(tmp_path):
+    file = tmp_path / "a.mat"
+    scipy.io.savemat(file, {"images": noise(3, 4, 4)})
+    content = file.read_bytes()
+    # Two negative sides have the product of the positive ones.
+    shape = content.replace(struct.pack("<3i", 3, 4, 4), struct.pack("<3i", -3, -4, 4))
+    # The array ends, and the file with it, 8 bytes before the numbers do.
+    size = content.replace(struct.pack("<2I", 14, 112), struct.pack("<2I", 14, 104))[:-8]
+    for changed, message in ((shape, "an impossible shape"), (size, "has not as many numbers")):
+        file.write_bytes(changed)
+        with pytest.raises(ValueError, match=rf"a\.mat is no MATLAB file, or a damaged one \(.*{message}"):
+            MatFile(file)["images"]
+
+
+def test_a_stream_that_does_not_end_with_its_array_is_refused(tmp_path):
+    file = tmp_path / "a.mat"
+    scipy.io.savemat(file, {"images": noise(3, 4, 4)}, do_compression=True)
+    content = file.read_bytes()
+    longer = zlib.compress(zlib.decompress(content[136:]) + b"more")
+    without_checksum = content[136:-4]
+    for stream in (longer, without_checksum):
+        file.write_bytes(content[:132] + struct.pack("<I", len(stream)) + stream)
+        with pytest.raises(ValueError, match=r"a\.mat is no MATLAB file, or a damaged one \(.*'images' is cut off"):
+            MatFile(file)["images"]
 
 
 def test_memory_is_asked_for_before_an_array_is_decompressed(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def test_pairs_that_do_not_read_are_refused(text, message):
         index_pairs(text, 10)
 
 
-# Of 12 images, 6 of one label: 6 pairs at most, and each must then hold one of these.
+# 12 images, 6 of one label: 6 pairs at most, and each must then hold one of these.
 @pytest.mark.parametrize("number", [1, 3, 6])
 @pytest.mark.parametrize("seed", range(20))
 def test_pairs_of_labels_are_distinct_images_of_different_labels(number, seed):

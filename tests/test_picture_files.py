@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from configs import folder
 from seatbelt_jax import data
@@ -106,6 +107,15 @@ def test_damage_behind_the_header_is_named_when_read_or_skipped_when_opened(tmp_
         everything(splits)
     with pytest.warns(UserWarning, match=rf"left out 1 of 4 files: .*c\.{suffix}"):
         assert len(everything(load(f"folder:{tmp_path}", on_corrupt="skip"))[0]) == 3
+
+
+def test_a_png_without_an_exif_note_is_opened_by_its_header_alone(tmp_path, monkeypatch):
+    def load(picture):
+        raise AssertionError("the pixels are decoded")
+
+    save(tmp_path / "a.png", noise(64, 64))
+    monkeypatch.setattr(PngImageFile, "load", load)
+    assert picture_files.survey([tmp_path / "a.png"], Fitting(image_size=32)).channels == 1
 
 
 def test_skipping_keeps_labels_with_their_pictures(tmp_path):

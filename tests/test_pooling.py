@@ -8,7 +8,7 @@ from seatbelt_jax import metrics
 
 
 def attacks(seed=0):
-    """Of 4 pairs on 3 models, 5 to 9 attacks each."""
+    """Attacks of 4 pairs on 3 models, 5 to 9 each."""
     rng = np.random.default_rng(seed)
     groups, pairs = [], []
     for pair in range(4):
@@ -62,7 +62,7 @@ def test_a_median_may_be_infinite_and_leaves_out_what_is_undefined():
 
 def test_the_interval_of_a_median_draws_pairs_with_all_that_is_theirs():
     rng = np.random.default_rng(2)
-    # Of pairs on one, two or three models.
+    # Pairs on one, two or three models.
     of_pairs = [rng.normal(pair, 0.1, 1 + pair % 3) for pair in range(6)]
     values = np.concatenate(of_pairs)
     labels = [pair for pair, members in enumerate(of_pairs) for _ in members]
@@ -83,7 +83,7 @@ def test_the_mean_over_models_has_students_interval_where_there_are_several():
 
 def test_a_ratio_draws_the_pairs_of_both_models_together():
     second = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
-    # Of a model that is three times as good on every pair, whichever are drawn.
+    # The ratio for a model that is three times as good on every pair, whichever are drawn.
     np.testing.assert_allclose(metrics.ratio_over_pairs(3.0 * second, second), [3.0, 3.0, 3.0])
     first = np.array([5.0, 1.0, 3.0, 9.0, 2.0])
     found = metrics.ratio_over_pairs(first, second, np.mean)

@@ -81,7 +81,7 @@ def test_a_folder_without_a_data_set_is_told(tmp_path):
 
 
 class _Info:
-    """Of one file, what TensorFlow Datasets knows."""
+    """What TensorFlow Datasets knows about one file."""
 
     filename = "original.gz"
     checksum = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"  # of b"foo\n"

@@ -244,7 +244,7 @@ def test_a_folder_of_a_sweep_is_no_configuration_that_is_missing(monkeypatch):
         cli._check_config_file(["--sweep=runs/sweeps/x"])
     flags.DEFINE_string("sweep", None, "A folder.", flag_values=values)
     cli._check_config_file(["--sweep=runs/sweeps/x"])
-    # Of launch/sweep.py it is a configuration.
+    # For launch/sweep.py the flag names a configuration.
     values = flags.FlagValues()
     monkeypatch.setattr(cli, "flags", types.SimpleNamespace(FLAGS=values))
     config_flags.DEFINE_config_file("sweep", None, "A file.", flag_values=values)

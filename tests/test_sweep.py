@@ -17,7 +17,7 @@ from tests.smoke_sweep import CELLS, FILE, config
 
 pytestmark = pytest.mark.slow
 
-# Of one layer, for little compiling: its two cells are trained together.
+# One layer, for little compiling: its two cells are trained together.
 SMALL = ("--sweep.grids.all.model=('beta_vae',)", "--sweep.evaluate.measures=('active_units',)")
 
 
@@ -279,7 +279,7 @@ def test_of_trainings_together_the_one_that_diverges_fails(sweep, tmp_path):
 
 
 def test_what_a_group_cannot_do_together_its_cells_do_alone(sweep, cells, tmp_path):
-    # Of the first, which is prepared already, the lock is held elsewhere.
+    # Another process holds the lock of the first, which is prepared already.
     launchers.load("train").prepare(cells.parse(small()).cells[0].config, tmp_path / CELLS[0])
     with lock.locked(tmp_path / CELLS[0]), pytest.raises(ValueError, match=r"1 of 2 cells failed.* at work in"):
         sweep(small(), tmp_path)

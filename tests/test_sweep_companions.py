@@ -17,7 +17,7 @@ def companions():
 def test_images_have_their_curves_and_jacobians(companions, tmp_path):
     certificate = {"norm": "l2", "radius": [0.1, 0.2, 0.3], "p_lower": [0.9] * 3, "norm_bound": [2.0] * 3}
     certificate |= {"reconstruction_radius": 8.0, "norms_frobenius": [4.0, 5.0, 6.0], "step": 7}
-    # Of the first two images alone.
+    # For the first two images alone.
     attacked = {"norm": "l2", "upper": [1.5, np.inf], "p_clean": [1.0, 0.9], "step": 7}
     attacked |= {
         "curve_norms": [[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]],

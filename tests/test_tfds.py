@@ -55,7 +55,7 @@ def test_the_test_split_stays_apart_and_validation_images_are_held_out(mnist):
 def test_by_default_a_twentieth_of_the_training_images_is_held_out(mnist):
     del (config := dict(mnist))["held_out"]
     splits = data.load(config, (0.0, 1.0))
-    # Of MNIST's 60,000 images: 57,000 and 3,000.
+    # MNIST's 60,000 images: 57,000 and 3,000.
     assert (splits.train.size, splits.validation.size) == (38, 2)
 
 

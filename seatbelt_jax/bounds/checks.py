@@ -18,7 +18,7 @@ from numpy import ndarray
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.sections import check_choice
 
-# Of perturbations; reconstructions are compared in L2.
+# Norm of perturbations. Reconstructions are always compared in L2.
 Norm = Literal["l2", "linf"]
 Encode = Callable[[Float[Array, "*image"]], DiagonalGaussian]
 Decode = Callable[[Float[Array, "latent"]], Float[Array, "*image"]]

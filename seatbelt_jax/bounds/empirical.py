@@ -26,11 +26,10 @@ from seatbelt_jax.bounds.checks import (
     check_norm,
     check_probability,
     check_radius,
+    warn_of_constant_means,
 )
 from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bound
-from seatbelt_jax.bounds.directions import (
-    lengths,
-)
+from seatbelt_jax.bounds.directions import lengths
 from seatbelt_jax.bounds.draws import check_clean, checked_model
 from seatbelt_jax.bounds.empirical_attack import CLEARANCES, Attack
 from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
@@ -150,12 +149,14 @@ def empirical_margin(
         steps=steps,
         decode_batch=decode_batch,
     )
-    batches = []
+    batches, constant = [], list[int]()
     for first, _, found in map_images(
         attack, array.__getitem__, len(array), batch_size=batch_size, progress=progress, description="empirical margin"
     ):
         check_clean(found.clean, found.centre_finite, first)
+        constant += [first + int(row) for row in np.flatnonzero(found.speed == 0.0)]
         batches.append(found._replace(clean=None))
+    warn_of_constant_means("encode's mean" if levels is None else "the mean of every layer", constant, len(array), 2)
     found = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
 
     distortions = found.tried.astype(np.float64) - array[:, None].astype(np.float64)

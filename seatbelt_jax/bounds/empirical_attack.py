@@ -52,10 +52,19 @@ class _Beam(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the device tells of one image: those tried on fresh draws and the curve, as images, with their hits."""
+    """What the search found for one image.
+
+    Attributes:
+      clean: the mean path.
+      centre_finite: whether its reconstruction is finite.
+      speed: standard deviations that the latents move per unit of the norm, to first order.
+      tried, hits: images put to fresh draws, and how many of these stay in the ball.
+      curve, curve_hits: the same along the best direction, with the draws of the search.
+    """
 
     clean: Draw
     centre_finite: Bool[Array, ""]
+    speed: Float[Array, ""]
     tried: Float[Array, "try *image"]
     hits: Int[Array, "try"]
     curve: Float[Array, "k *image"]
@@ -198,7 +207,7 @@ class Attack:
         end = jnp.where(jnp.isfinite(tries[1]), _CURVE_REACH * tries[1], ray[-1])
         curve = jax.vmap(lambda t: along(direction, t))(jnp.linspace(0.0, end, _CURVE_POINTS))
         curve_hits = jax.lax.map(lambda image: hits(image, search), curve)
-        return Found(clean, jnp.isfinite(centre).all(), tried, fresh_hits, curve, curve_hits)
+        return Found(clean, jnp.isfinite(centre).all(), speed, tried, fresh_hits, curve, curve_hits)
 
 
 def _first_order_norm(

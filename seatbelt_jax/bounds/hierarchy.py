@@ -244,8 +244,8 @@ def _choose_kappa(
 ) -> float:
     """The pilot norm that promises the largest margin from num_samples draws; 0, for nothing, without a finite one.
 
-    Of M pilot draws, k in the event promise k / (M + 1): the next draw lies above their largest norm with
-    probability 1 / (M + 1).
+    If k of M pilot draws are in the event, the promised probability is k / (M + 1): the next draw lies above their
+    largest norm with probability 1 / (M + 1).
     """
     order = np.argsort(norms)
     candidates = norms[order][np.isfinite(norms[order])] * (1.0 + _NORM_ROUNDING)

@@ -29,6 +29,7 @@ from seatbelt_jax.bounds.checks import (
     check_norm,
     check_posteriors,
     check_traced_image,
+    warn_of_constant_means,
 )
 from seatbelt_jax.bounds.double import compiled_in_float64, in_float64
 from seatbelt_jax.bounds.eigenvalue import largest_eigenvalue
@@ -97,7 +98,7 @@ class RowScaledGram(NamedTuple):
 
 _ROUNDING = JacobianNorms("up", "up", "up", "up", "up", "down")  # type: ignore[arg-type]
 
-# Of mean and log_std, in this order; Gram matrices are as small as the latent, and enough for norms from L2.
+# For mean and log_std, in this order. Gram matrices are as small as the latent, and enough for norms from L2.
 EncoderJacobians = tuple[ScaledRows, ScaledRows] | tuple[RowScaledGram, RowScaledGram]
 
 
@@ -122,7 +123,7 @@ def jacobian_norms(
       norm: of the perturbations that the operator norms measure: "l2" or "linf".
 
     Returns:
-      JacobianNorms of scalars.
+      JacobianNorms of scalars. Outside of a trace a warning says so where the mean does not depend on the image.
 
     Raises:
       TypeError, ValueError: encode does not return one layer's DiagonalGaussian of vectors in
@@ -149,7 +150,9 @@ def jacobian_norms(
     check_posteriors(np.asarray(posterior.mean)[None], std[None], first=0)
     for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
         check_jacobians(np.asarray(part[0])[None], first=0, source=f"encode's {name}")
-    return norms_from_jacobians(jacobians, std)
+    norms = norms_from_jacobians(jacobians, std)
+    warn_of_constant_means("encode's mean", [0] if norms.frobenius == 0.0 else [], 1, stacklevel=2)
+    return norms
 
 
 def _traced_norms(

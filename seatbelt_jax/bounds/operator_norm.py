@@ -150,7 +150,7 @@ def _spectral(matrix: Float[ndarray, "rows columns"]) -> float:
 def _largest_eigenvalue(gram: Float[ndarray, "n n"]) -> float:
     """The largest eigenvalue of a positive semidefinite matrix, at most 1e-6 of itself too large.
 
-    Of a large matrix, Lanczos iterations give it from below and prove nothing; the Cholesky factor of t I - gram, for
+    For a large matrix, Lanczos iterations give it from below and prove nothing; the Cholesky factor of t I - gram, for
     t slightly above their result, exists only if no eigenvalue exceeds t, at a tenth of the cost of finding them all.
     """
     size = len(gram)

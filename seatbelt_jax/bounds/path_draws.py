@@ -35,7 +35,7 @@ from seatbelt_jax.bounds.paths import (
     path_gram,
 )
 
-# Of the weight of pixels in a box of perturbations.
+# Share of the weight that is spread evenly over the pixels of a box of perturbations.
 _EVEN_SHARE = 0.1
 
 

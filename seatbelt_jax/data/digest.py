@@ -5,12 +5,12 @@ import hashlib
 import numpy as np
 from jaxtyping import Int, Shaped
 
-# Of larger arrays, as many rows at equal distances, so that gigabytes take no longer than megabytes.
+# Rows of an array that count, at equal distances, so that gigabytes take no longer than megabytes.
 _ROWS = 4096
 
 
 def digest_of(*parts: str | bytes | int | Shaped[np.ndarray, "..."] | None) -> str:
-    """Of names, numbers and arrays, in this order: 32 hexadecimal digits (BLAKE2b).
+    """Hash names, numbers and arrays, in this order, to 32 hexadecimal digits (BLAKE2b).
 
     Arrays count with their shape, kind and values; of more than 4,096 rows, those at 4,096 even steps from the first
     to the last, so that a change elsewhere alone is not seen.

@@ -13,7 +13,7 @@ from seatbelt_jax.data.mat_file import MatFile
 
 # SVHN's files, beside each other in one folder.
 _SVHN_TRAIN, _SVHN_TEST = "train_32x32.mat", "test_32x32.mat"
-# Of the ten digits SVHN writes 0 as class 10.
+# SVHN writes the digit 0 as class 10.
 _SVHN_ZERO = 10
 
 

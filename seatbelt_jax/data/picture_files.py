@@ -263,7 +263,8 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _has_16_bits(picture: Image.Image) -> bool:
-    # Of PNG alone; Pillow turns such colours into 8 bits by itself. Which of these modes it is depends on its version.
+    # Only grey PNG files have these modes: Pillow turns colours of 16 bits into 8 by itself. The mode's name depends on
+    # Pillow's version.
     return picture.mode.startswith("I")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from seatbelt_jax.data.tfds_source import check_prepared, open_builder
 
 _REQUIRED = ("tensorflow", "importlib_resources")
-# Of files of which TensorFlow Datasets makes others first, such as those in gzip.
+# Names of files that TensorFlow Datasets unpacks first, such as those in gzip.
 _EXTRACTED = "extracting_"
 
 

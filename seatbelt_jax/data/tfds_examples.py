@@ -7,7 +7,7 @@ from typing import Any
 class Examples:
     """Random access to the examples of one split, of which the rest is not even parsed.
 
-    Of CelebA, parsing attributes and landmarks would take more than half as long again as the face.
+    For CelebA, parsing attributes and landmarks too would take more than 1.5 times as long.
     """
 
     def __init__(self, builder: Any, split: str, features: Collection[str], *, decode_images: bool = True):

@@ -170,7 +170,7 @@ def image_dataset(
       ValueError: for examples without images, or images that `transforms.prepare` refuses.
       OSError: where the first or the last example cannot be read; and, from what is returned, where others cannot.
     """
-    # Of a file that is cut off the end is missing.
+    # A file that is cut off lacks its last examples.
     first, last = _read(name, source, [0, len(source) - 1])
     if "image" not in first:
         raise ValueError(f"the data set {name!r} has no images; its features are {', '.join(first)}")
@@ -216,7 +216,7 @@ def _read(name: str, source: Any, indices: Indices | Sequence[int]) -> Sequence[
 
 
 def _digest(name: str, source: Any, beside: Any, numbers: Sequence[str]) -> str:
-    """Of a sample of the images and the whole numbers beside them."""
+    """Hash a sample of the images and the whole numbers beside them."""
     places = sample(len(source), _LOOKED_AT)
     parts: list[bytes | np.ndarray] = []
     for stored, example in zip(_read(name, beside, places), _read(name, source, places), strict=True):

@@ -2,13 +2,13 @@
 
 On a CPU, XLA has slow kernels for some derivatives of convolutions: the gradient of a transposed convolution's kernel
 takes up to 40 times as long as the layer itself. But a convolution is one matrix product between two rearrangements,
-and so is each of its derivatives, of every order, as JAX finds by itself. Of images [batch, 2h, 2w, channels], padded
+and so is each of its derivatives, of every order, as JAX finds by itself. For images [batch, 2h, 2w, channels], padded
 by one pixel at every edge, let
 
   blocks(images)   [batch, h+1, w+1, 4 channels]  be the 2x2 blocks that they are cut into,
   windows(images)  [batch, h, w, 16 channels]     the 4x4 windows, each of four blocks,
 
-and of feature maps [batch, h, w, features] let
+and for feature maps [batch, h, w, features] let
 
   shifts(maps)     [batch, h+1, w+1, 4 features]  be copies put into the four corners of a frame larger by one.
 
@@ -133,6 +133,6 @@ def _stacked(maps: Sequence[Array]) -> Array:
 
 
 def _product(maps: Array, parts: Array) -> Array:
-    # Of two matrices: of arrays of more axes, XLA transposes one in memory for the kernel's gradient.
+    # As a product of two matrices: with more axes, XLA transposes one array in memory for the kernel's gradient.
     rows = maps.reshape(-1, maps.shape[-1])
     return (rows @ parts.reshape(rows.shape[-1], -1)).reshape(*maps.shape[:-1], -1)

@@ -123,7 +123,7 @@ class Tiles:
 
 
 Panel = Curves | NumberMap | Tiles
-# Of one line: x, low, high, colour.
+# The error bars of one line: x, low, high, colour.
 _Bars = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"], Float[np.ndarray, " point"], str]
 
 

@@ -59,7 +59,7 @@ def first_non_finite(state: TrainState, images: Images, key: PRNGKeyArray, recip
 
 
 def _order(term: str) -> int:
-    """Of a term of the objective: each after those that it is made of."""
+    """The place of a term of the objective: each comes after the terms that it is made of."""
     return next((place for place, name in enumerate(_TERMS) if term.startswith(name)), 0)
 
 

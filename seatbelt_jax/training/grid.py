@@ -35,7 +35,7 @@ from seatbelt_jax.training.stopping import StopRequest
 from seatbelt_jax.training.streams import EVALUATION, INIT, NOISE, streams
 from seatbelt_jax.training.writers import MetricWriter
 
-# Of all trainings together, on their leading axis.
+# The states of all trainings, stacked on a leading axis.
 States = TrainState
 
 

@@ -55,8 +55,8 @@ def joined(
 
     Raises:
       ValueError: where the three are incomplete or impossible, or the surroundings do not tell them.
-      LostProcessError: where the others are not there in time, or one of them is lost in the body. Of what JAX itself
-        notices there is no exception: it ends the process (SIGABRT), and the companion says why.
+      LostProcessError: where the others are not there in time, or one of them is lost in the body. What JAX itself
+        notices raises nothing: JAX ends the process (SIGABRT), and the companion says why.
     """
     _check(coordinator_address, num_processes, process_id)
     where = f"at {coordinator_address}" if coordinator_address else "that the surroundings name"
@@ -194,7 +194,7 @@ class _Companion:
         self._process.communicate("\n")
 
 
-# Of this process while it is one of several.
+# The companion of this process, while it is one of several processes.
 _companions: list[_Companion] = []
 
 

@@ -76,7 +76,7 @@ def joint_mahalanobis(matrices, couplings, stds):
 
 
 def spectral_margin_with_moving_std(probability, jacobian, std, log_std_jacobian, risk=0.5):
-    """Of a shift by W d and a movement of log sigma by its Jacobian times d: the larger of two bounds, by bisection."""
+    """The larger of two bounds for a shift W d and a movement of log sigma by its Jacobian times d, by bisection."""
     norm = np.linalg.svd(whitened(jacobian, std), compute_uv=False)[0]
     rate = np.linalg.svd(np.float64(log_std_jacobian), compute_uv=False)[0]
 

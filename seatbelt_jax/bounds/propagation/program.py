@@ -120,9 +120,9 @@ class Instance:
     def lipschitz(self, stage: Stage, norm: Norm) -> float:
         """A Lipschitz constant of a stage's value as a function of x, everywhere: the product of the layers' norms.
 
-        Each value is as Lipschitz as the stage's norm times that of what it reads. Of several sources the terms add;
-        or, if less, the norm of the joint map counts times the root of the sum of squares, which is the better one
-        where values are concatenated.
+        Each value is as Lipschitz as the stage's norm times the constant of what it reads. The terms of several sources
+        add. Where it is less, as for values that are concatenated, the norm of the joint map counts, times the root of
+        the sum of squares.
         """
         key = ("lipschitz", stage, norm)
         if key not in self._own:
