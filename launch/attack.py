@@ -211,9 +211,9 @@ def main() -> None:
 def attack(path: str | pathlib.Path, options: Options) -> None:
     """Attacks the model of a run and writes what it finds into the run."""
     _check_unread(options, {name for name, value in vars(options).items() if value != getattr(Options, name)})
-    if not re.fullmatch(r"[\w.-]*", options.name):
+    if not re.fullmatch(r"[\w.-]{0,40}", options.name):
         raise ValueError(
-            f"--name={options.name} must be letters, digits, dots and hyphens: it is part of a file's name"
+            f"--name={options.name} must be at most 40 letters, digits, dots and hyphens: it is part of a file's name"
         )
     opened = run.open(path)
     # Before minutes of work.

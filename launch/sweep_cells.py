@@ -22,7 +22,7 @@ _SECTIONS = ("base", "models", "data_sets", "grids", "together", "attacks", "cer
 _REQUIRED = ("base", "grids")
 # Axes, and how each is written in the name of a cell.
 AXES = {"data": "", "model": "", "L": "L", "d_z": "dz", "beta": "beta", "tau": "tau", "seed": "seed"}
-_NAME = re.compile(r"[\w.+-]+")
+_NAME = re.compile(r"[\w.+-]{1,100}")
 
 Options = TypeVar("Options", attack.Options, certification.Options, evaluation.Options)
 
@@ -218,7 +218,9 @@ def _options(kind: type[Options], where: str, given: Mapping[str, Any]) -> Optio
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} becomes part of files' names: take letters, digits, dots, hyphens, + and _")
+        raise ValueError(
+            f"{name!r} becomes part of files' names: take at most 100 letters, digits, dots, hyphens, + and _"
+        )
     return name
 
 

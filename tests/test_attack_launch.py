@@ -323,6 +323,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(launcher, ru
         ({"pairs_by": "factor:colour"}, "shape, scale, orientation, x, y"),
         ({"pairs_by": "3-3"}, "one image twice"),
         ({"name": "../elsewhere"}, "part of a file's name"),
+        ({"name": "a" * 300}, "at most 40 letters"),
         ({"layers": "1,3"}, r"layers must be .* got \(1, 3\)"),
         ({"divergence": "js"}, "divergence must be one of kl"),
         ({"threat": "l2_ball", "pixel_limit": 0.1}, "--pixel_limit goes with a penalty"),

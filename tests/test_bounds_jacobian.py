@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax.bounds import jacobian_norms, local_lipschitz
+from seatbelt_jax.bounds import hierarchical_margin, jacobian_norms, local_lipschitz
 from seatbelt_jax.bounds.double import compiled_in_float64
 from seatbelt_jax.bounds.jacobian import (
     ScaledRows,
@@ -202,6 +202,17 @@ def test_public_bounds_of_layers_that_cancel_or_are_tiny(condition, scales):
 
     assert true <= jacobian_norms(encode, x).whitened_spectral <= (1.0 + 1e-5) * true
     assert true <= local_lipschitz(through_relu, x, 0.1) <= (1.0 + 1e-4) * true
+    for mode in ("path", "sup"):
+        certificate = hierarchical_margin(
+            [lambda y, below: encode(y)],
+            lambda path: 1e-3 * jnp.tile(path[0], 4),
+            x[None],
+            radius=1.0,
+            key=jax.random.key(0),
+            num_samples=50,
+            mode=mode,
+        )
+        assert true <= certificate.norm_bound.item() <= (1.0 + 1e-4) * true
 
 
 def test_half_precision_inside_and_declared_derivatives():

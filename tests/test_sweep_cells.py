@@ -75,6 +75,7 @@ def test_one_layer_is_not_attacked_by_its_top_and_bottom_again(cells):
         ({"grids": {"all": {"L": (3,)}}}, "model.latent_sizes has 1 layers, and L is 3; list more, or give d_z"),
         ({"grids": {"all": {"L": (0,)}}}, "L must be a whole number of at least 1, got 0"),
         ({"grids": {"all": {"seed": ("a/b",)}}}, "'seeda/b' becomes part of files' names"),
+        ({"grids": {"all": {"seed": ("a" * 300,)}}}, "take at most 100 letters"),
         ({"models": {"seatbelt": {"objective": {"betta": 1}}}}, "unknown objective fields betta; known are"),
         ({"models": {"seatbelt": {"model": {"latents": 1}}}}, "unknown model fields latents; known are"),
         ({"models": {"seatbelt": {"modle": {}}}}, "a configuration has no section modle; known are seed, data"),

@@ -216,3 +216,15 @@ def test_training_and_its_measures_run_under_x64(name):
         }
         found = (of_steps, evaluation, measured(vae) if name == "mss in half precision" else ())
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+
+
+def test_classifiers_are_trained_in_single_precision_under_x64():
+    rng, classifier = np.random.default_rng(0), models.Classifier("mlp", (5,), 3)
+    with jax.enable_x64(True):
+        for kind in (np.float32, np.float64):
+            inputs, labels = rng.uniform(size=(12, 5)).astype(kind), np.arange(12, dtype=np.int64) % 3
+            trained = training.train_classifier(
+                classifier, inputs, labels, inputs, labels, key=jax.random.key(0), epochs=1
+            )
+            assert {leaf.dtype for leaf in jax.tree.leaves(trained.parameters)} == {np.dtype("float32")}
+            assert np.isfinite(trained(inputs)).all()
