@@ -1,5 +1,12 @@
-"""The code of a JAX function read as affine maps with activations between them, and what bounds follow.
+"""Bounds of a JAX function over a ball, from its code.
 
-`trace` and `patterns` read the jaxpr into a `graph`; `program` cuts it at its activations into `stages`. `forms` pushes
+`trace` and `patterns` read the jaxpr into a `graph`. `radii` bounds how far a value moves, compiled once for each
+architecture: `start` and `chords` propagate the ball, `unary` bounds activations and `spectral` norms.
+
+Lipschitz constants are bounded on the host: `program` cuts the graph at its activations into `stages`. `forms` pushes
 columns through the stages: `values` bounds what the activations read, `jacobians` the derivative over a ball.
 """
+
+from seatbelt_jax.bounds.propagation.radii import deviation_bound, radii
+
+__all__ = ["deviation_bound", "radii"]

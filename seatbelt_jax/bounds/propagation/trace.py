@@ -44,12 +44,17 @@ def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[No
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         wider = [jax.ShapeDtypeStruct(aval.shape, wide(aval.dtype, False)) for aval in given]
         closed = jax.make_jaxpr(in_float64(closed, half=False))(*wider)
-        return _nodes(closed), jax.tree.structure(shape)
+        return nodes_of(closed, 0)[1], jax.tree.structure(shape)
 
 
-def _nodes(closed: ClosedJaxpr) -> list[Node]:
+def nodes_of(closed: ClosedJaxpr, x: int) -> tuple[list[Argument], list[Node]]:
+    """The nodes of a program's inputs, of which number x is the one to be bounded over, and of its outputs.
+
+    Raises:
+      ValueError: an output depends on x by an operation that is not supported.
+    """
     inputs: Sequence[Any] = closed.in_avals
-    levels = (Level.GIVEN if index else Level.INPUT for index in range(len(inputs)))
+    levels = (Level.INPUT if index == x else Level.GIVEN for index in range(len(inputs)))
     arguments = [
         Argument(shape=aval.shape, dtype=aval.dtype, level=level, index=index)
         for index, (aval, level) in enumerate(zip(inputs, levels, strict=True))
@@ -60,7 +65,7 @@ def _nodes(closed: ClosedJaxpr) -> list[Node]:
         # A comparison is named only where it is more than the condition of a selection.
         floating = (node for node in unsupported if jnp.issubdtype(node.dtype, jnp.floating))
         raise ValueError(_reason(next(floating, unsupported[0])))
-    return outputs
+    return arguments, outputs
 
 
 def _read(jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node]) -> list[Node]:

@@ -1,0 +1,153 @@
+"""Proven radii of draws against attacks and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seatbelt_jax.bounds import propagation
+from tests.compilations import counted
+
+LATENT = 3
+
+
+def dense(rng, rows, columns, scale=1.0):
+    weight = scale * rng.normal(size=(rows, columns)) * np.sqrt(2.0 / rows)
+    return weight.astype(np.float32), (0.1 * rng.normal(size=columns)).astype(np.float32)
+
+
+def autoencoder(seed=0, activation=jax.nn.relu, squash=jax.nn.sigmoid, pixels=12, hidden=10):
+    """(x, e) -> the reconstruction of a small VAE, sigma moving with x."""
+    rng = np.random.default_rng(seed)
+    first, mean, log_std = dense(rng, pixels, hidden), dense(rng, hidden, LATENT), dense(rng, hidden, LATENT, 0.5)
+    second, last = dense(rng, LATENT, hidden), dense(rng, hidden, pixels)
+
+    def reconstruct(x, noise):
+        hidden = activation(x.reshape(-1) @ first[0] + first[1])
+        std = jnp.exp(hidden @ log_std[0] + log_std[1] - 1.0)
+        z = hidden @ mean[0] + mean[1] + std * noise
+        return squash(activation(z @ second[0] + second[1]) @ last[0] + last[1]).reshape(x.shape)
+
+    return reconstruct
+
+
+def drawn(draws=6, shape=(3, 4), seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(size=shape).astype(np.float32), rng.normal(size=(draws, LATENT)).astype(np.float32)
+
+
+def attacked(function, x, noise, centre, radius, norm, steps=60):
+    """The largest distance that projected ascent finds in the ball, for each draw: from below."""
+
+    def into_ball(d):
+        if norm == "linf":
+            return jnp.clip(d, -radius, radius)
+        return d * jnp.minimum(1.0, radius / jnp.maximum(jnp.linalg.norm(d), 1e-30))
+
+    def distance(d, e):
+        return jnp.linalg.norm((function(x + d, e) - centre).reshape(-1))
+
+    def ascend(d, e):
+        def step(_, d):
+            gradient = jax.grad(distance)(d, e)
+            scale = jnp.sign(gradient) if norm == "linf" else gradient / (jnp.linalg.norm(gradient) + 1e-30)
+            return into_ball(d + 0.2 * radius * scale)
+
+        return distance(jax.lax.fori_loop(0, steps, step, d), e)
+
+    starts = into_ball(radius * jax.random.normal(jax.random.key(0), (8, *x.shape)))
+    found = jax.jit(jax.vmap(lambda e: jax.vmap(lambda d: ascend(d, e))(starts)))(noise)
+    return np.asarray(found).max(axis=1)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jax.nn.leaky_relu, jax.nn.silu])
+def test_no_attack_beats_a_bound(activation, norm):
+    function = autoencoder(activation=activation)
+    x, noise = drawn()
+    centre = function(x, jnp.zeros(LATENT))
+    for radius in (0.05, 0.5, 3.0):
+        size = radius / (np.sqrt(x.size) if norm == "linf" else 1.0)
+        bounds = propagation.deviation_bound(function, x, noise, centre, size, norm=norm)
+        assert (attacked(function, x, noise, centre, size, norm) <= bounds).all()
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_radii_are_proven_and_near_to_what_attacks_reach(norm):
+    function = autoencoder()
+    x, noise = drawn()
+    centre = function(x, jnp.zeros(LATENT))
+    clean = np.array([float(jnp.linalg.norm(function(x, e) - centre)) for e in noise])
+    radius = float(np.sort(clean)[3] * 1.01)
+    found = propagation.radii(function, x, noise, centre, radius, norm=norm)
+    assert ((found > 0.0) == (clean < radius)).all()
+    for draw, size in enumerate(found):
+        one = noise[draw : draw + 1]
+        if size > 0.0:
+            assert propagation.deviation_bound(function, x, one, centre, size, norm=norm)[0] <= radius * (1.0 + 1e-9)
+            # The search ends near the largest radius that the bound proves.
+            assert propagation.deviation_bound(function, x, one, centre, 1.05 * size, norm=norm)[0] > radius
+            assert attacked(function, x, one, centre, size, norm)[0] <= radius
+            assert attacked(function, x, one, centre, 4.0 * size, norm)[0] > radius
+
+
+def test_bounds_are_exact_at_radius_zero_and_grow():
+    function = autoencoder(activation=jnp.tanh)
+    x, noise = drawn()
+    centre = np.zeros_like(x)
+    clean = np.array([float(jnp.linalg.norm(function(x, e))) for e in noise])
+    before = propagation.deviation_bound(function, x, noise, centre, 0.0)
+    assert (before >= clean * (1.0 - 1e-6)).all()
+    np.testing.assert_allclose(before, clean, rtol=1e-4)
+    for radius in (0.01, 0.1, 0.3, 1.0, 3.0):
+        after = propagation.deviation_bound(function, x, noise, centre, radius)
+        assert (after >= before).all()
+        before = after
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_bound_of_an_affine_function(norm):
+    rng = np.random.default_rng(0)
+    weight, bias = dense(rng, 12, 5)
+    x = rng.normal(size=12).astype(np.float32)
+    noise = rng.normal(size=(2, 5)).astype(np.float32)
+    centre = x @ weight + bias
+    found = propagation.deviation_bound(lambda x, e: x @ weight + bias, x, noise, centre, 0.7, norm=norm)
+    if norm == "l2":
+        np.testing.assert_allclose(found, 0.7 * np.linalg.norm(weight, 2), rtol=0.03)
+        assert (found >= 0.7 * np.linalg.norm(weight, 2)).all()
+    else:
+        signs = np.array(np.meshgrid(*[[-1.0, 1.0]] * 12)).reshape(12, -1)
+        exact = 0.7 * np.linalg.norm(weight.T.astype(np.float64) @ signs, axis=0).max()
+        assert (found >= exact).all() and (found <= 1.3 * exact).all()
+
+
+def test_the_same_architecture_compiles_once():
+    x, noise = drawn()
+    other, more = drawn(seed=2)
+    centre = np.zeros_like(x)
+
+    def both(function, x, noise, radius):
+        propagation.radii(function, x, noise, centre, radius)
+        propagation.deviation_bound(function, x, noise, centre, 0.1 * radius)
+
+    both(autoencoder(), x, noise, 4.0)
+    with counted() as compilations:
+        both(autoencoder(seed=1), other, more, 5.0)
+    assert not compilations
+
+
+def test_bad_input():
+    function = autoencoder()
+    x, noise = drawn()
+    centre = np.zeros_like(x)
+    with pytest.raises(ValueError, match="centre must have the output's shape"):
+        propagation.radii(function, x, noise, np.zeros(3), 1.0)
+    with pytest.raises(ValueError, match="x holds NaN"):
+        propagation.radii(function, np.full_like(x, np.nan), noise, centre, 1.0)
+    with pytest.raises(ValueError, match="norm must be"):
+        propagation.radii(function, x, noise, centre, 1.0, norm="l1")
+    with pytest.raises(ValueError, match="radius must be positive"):
+        propagation.radii(function, x, noise, centre, 0.0)
+    with pytest.raises(ValueError, match=r"no bounds for 'sort'.*test_propagation_radii"):
+        propagation.radii(lambda x, e: function(jnp.sort(x), e), x, noise, centre, 1.0)
