@@ -2,28 +2,43 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds import functions
 from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
+    DecodePath,
     Encode,
+    Features,
+    Level,
     check_counts,
     check_images,
     check_key,
-    check_model,
     warn_of_constant_means,
+    warn_of_unmet_radius,
 )
+from seatbelt_jax.bounds.claims import Question
+from seatbelt_jax.bounds.confidence import sufficient_hits
+from seatbelt_jax.bounds.draws import described_model
 from seatbelt_jax.bounds.evidence import Evidence, gather
-from seatbelt_jax.bounds.methods import METHODS, Question
+from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.streaming import Fetch, default_decode_batch
 from seatbelt_jax.unfinished import Labelled, Store
+
+
+class Subject(NamedTuple):
+    """The functions that certificates are about: encode and decode, or the levels of a hierarchy in encode's place."""
+
+    encode: Encode | None
+    levels: Sequence[Level] | None
+    decode: Decode | DecodePath
+    features: Features | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,8 +55,7 @@ class Streaming:
 
 
 def certify_batches(
-    encode: Encode,
-    decode: Decode,
+    subject: Subject,
     images: Float[Array | ndarray, "n *image"] | Fetch,
     count: int | None,
     questions: Mapping[str, Question],
@@ -49,7 +63,7 @@ def certify_batches(
 ) -> dict[str, Certificate]:
     """Answers each question, under its name, for all images; the questions share their draws.
 
-    All ask for the same number of draws and the same norm. The arguments and errors are those of `certify_dataset`.
+    All ask for the same norm. The arguments and errors are those of `certify_dataset`.
     """
     decode_batch = default_decode_batch() if streaming.decode_batch is None else streaming.decode_batch
     check_counts(
@@ -61,35 +75,49 @@ def certify_batches(
     check_key(streaming.key)
     fetch, count = _check_source(images, count)
     first_image = fetch(np.arange(1))
-    model = check_model(encode, decode, first_image)
+    model, description = described_model(subject.encode, subject.levels, subject.decode, first_image, subject.features)
 
     methods = [METHODS[question.method] for question in questions.values()]
     pilot = streaming.num_pilot_samples if any(method.pilot for method in methods) else 0
-    one = next(iter(questions.values()))
-    settings = f"{model} {count} {pilot} " + " ".join(
+    by_path = [one for one in questions.values() if METHODS[one.method].draws != "samples"]
+    paths = max((one.num_paths for one in by_path), default=0)
+    settings = f"{description} {count} {pilot} " + " ".join(
         f"{name}: {question.describe()}" for name, question in questions.items()
     )
-    made, constant = _Made(streaming, settings), list[int]()
+    made, constant, unmet = _Made(streaming, settings), list[int](), dict[int, float]()
     for evidence in gather(
-        *functions.one_layer(encode, decode, first_image),
+        model,
         fetch,
         count,
         key=streaming.key,
-        num_samples=one.num_samples,
+        num_samples=max(paths, *(one.num_samples for one in questions.values())),
         num_pilot_samples=pilot,
+        num_paths=paths,
         mirrored=any(method.mirrored for method in methods),
-        norm=one.norm,
+        norm=next(iter(questions.values())).norm,
         batch_size=streaming.batch_size,
         decode_batch=decode_batch,
         chunk_size=streaming.chunk_size,
         progress=streaming.progress,
         skip=made.known,
     ):
-        constant += [evidence.first + int(row) for row in np.flatnonzero(evidence.norms.frobenius == 0.0)]
+        if evidence.jacobian_norms is not None:
+            frobenius = evidence.jacobian_norms.frobenius
+            constant += [evidence.first + int(row) for row in np.flatnonzero(frobenius == 0.0)]
         answers = {name: _certificate(question, evidence) for name, question in questions.items()}
+        if by_path:
+            unmet |= _least_radii(max(by_path, key=lambda one: one.radius), evidence)
         made.add(evidence.first, evidence.images, answers)
     warn_of_constant_means("encode's mean", constant, count, stacklevel=4)
+    warn_of_unmet_radius(max((one.radius for one in by_path), default=0.0), unmet, count, stacklevel=4)
     return made.joined()
+
+
+def _least_radii(question: Question, evidence: Evidence) -> dict[int, float]:
+    """Of images that too few draws keep within the radius, the radius that would do."""
+    rank = sufficient_hits(question.num_paths, question.alpha, question.risk)
+    least = np.sort(evidence.distances[:, : question.num_paths, 0], axis=1)[:, rank - 1]
+    return {evidence.first + int(row): float(least[row]) for row in np.flatnonzero(least > question.radius)}
 
 
 def _certificate(question: Question, evidence: Evidence) -> Certificate:
@@ -101,7 +129,7 @@ def _certificate(question: Question, evidence: Evidence) -> Certificate:
         hits=claim.hits,
         abstained=~(np.asarray(claim.radius) > 0.0),
         norm_bound=np.asarray(claim.norm_bound),
-        norms=evidence.norms,
+        norms=evidence.jacobian_norms,
         method=question.method,
         soundness=method.soundness,
         assumptions=(*method.assumptions, *question.given),

@@ -46,21 +46,23 @@ class Certificate:
       radius: [n], the certified margin, in pixel units, in the norm of perturbations; 0 where abstained.
       p_lower: [n], the lower confidence bound of the probability of the event at d = 0.
       hits: [n], draws in the event: within the reconstruction radius (for "hybrid" a smaller one, chosen for each
-        image by draws of its own) and, in a hierarchy, with whitened Jacobians of norm at most kappa.
+        image by draws of its own) and, for "hierarchical", with whitened Jacobians of norm at most kappa.
       abstained: [n], the image carries no claim (not: it is not robust).
       norm_bound: [n], how fast a perturbation moves the draw at most, standard deviations per pixel unit: ||J||_F /
         min_i sigma_i for "camuto", the whitened Jacobian's norm at the image for the other methods of first order, a
-        bound of it over the certified ball for "lipschitz" and "hybrid", kappa for "hierarchical".
+        bound of it over the certified ball for "lipschitz" and "hybrid", kappa for "hierarchical"; NaN for margins by
+        "pathwise" and "pathwise_first_order", which ask how far draws move the reconstruction.
       norms: norms of the encoder's Jacobian and its smallest sigma, each [n]; None in a hierarchy, where they
         depend on the draw.
-      method: a name of `METHODS`, or "hierarchical".
+      method: a name of `METHODS`, or "hierarchical" or "hierarchical_sup".
       soundness: "first_order" (exact only for an affine mean), "locally_exact" (inside a region that ends no later
         than the margin) or "sound" (without linearising the model).
       assumptions: the conditions, one sentence each.
       alpha: probability, for each image, that its p_lower is above the truth.
       risk: the probability m that must be exceeded.
       reconstruction_radius: r, L2 in pixel units.
-      num_samples: draws for each image, not counting pilot draws; of "antithetic" pairs of draws.
+      num_samples: draws for each image, not counting pilot draws; of "antithetic" pairs of draws. For "best_sound"
+        those of "hybrid", the first of which "pathwise" bounds.
       norm: of perturbations, "l2" or "linf".
       centre: where the ball of reconstructions is centred: the decoded "mean" of the clean image.
     """

@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.ball import MovementBounds
-from seatbelt_jax.bounds.batches import Streaming, certify_batches
+from seatbelt_jax.bounds.batches import Streaming, Subject, certify_batches
 from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
+    DecodePath,
     Encode,
+    Features,
+    Level,
     Norm,
     check_counts,
     check_images,
@@ -20,21 +24,25 @@ from seatbelt_jax.bounds.checks import (
     check_probability,
     check_radius,
 )
+from seatbelt_jax.bounds.claims import Question
 from seatbelt_jax.bounds.confidence import check_sufficient_samples
 from seatbelt_jax.bounds.margin import LipschitzConstants
-from seatbelt_jax.bounds.methods import METHODS, Question
+from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.streaming import Fetch
 from seatbelt_jax.unfinished import Store
 
 
 def certify(
-    encode: Encode,
-    decode: Decode,
+    encode: Encode | None,
+    decode: Decode | DecodePath,
     images: Float[Array | ndarray, "n *image"],
     *,
     radius: float,
     key: Array,
+    levels: Sequence[Level] | None = None,
+    features: Features | None = None,
     num_samples: int = 10_000,
+    num_paths: int = 64,
     alpha: float = 1e-3,
     risk: float = 0.5,
     method: str = "spectral",
@@ -55,10 +63,10 @@ def certify(
     one by one and draws decoded in blocks, so memory holds one block of reconstructions however
     many draws are asked for.
 
-    For one latent layer only; a hierarchy (Seatbelt-VAE, DLGM with more than one layer) is for
-    `hierarchical_margin`. It cannot be written as these two functions: its decoder or higher levels
-    read samples whose distribution these margins do not follow. Collapsing it to its bottom or top
-    layer certifies another model.
+    A hierarchy (Seatbelt-VAE, DLGM with more than one layer) is given by its `levels`, encode being None; the
+    pathwise methods certify it, and to first order `hierarchical_margin`. It cannot be written as encode and decode:
+    its decoder or higher levels read samples whose distribution the other margins do not follow. Collapsing it to its
+    bottom or top layer certifies another model.
 
     Methods:
       - "camuto": (min sigma) / ||J||_F, Camuto et al. 2021, Theorem 1; first order, L2 only.
@@ -72,6 +80,12 @@ def certify(
         from `lipschitz`; sound.
       - "hybrid": "lipschitz" with a Lipschitz bound of decode too: a smaller ball of reconstructions, chosen for
         each image by pilot draws, leaves room in which the mean may move freely; sound.
+      - "pathwise": each of `num_paths` draws, its noise held fixed, is a deterministic function of the image, bounded
+        over the whole ball (`propagation`); the radius that enough of them survive. Sigma moves, the decoder counts,
+        and any number of layers will do; sound.
+      - "pathwise_first_order": the same with the Jacobian of each draw's reconstruction at the image; first order.
+      - "best_sound": the larger of "pathwise" and "hybrid", each at alpha / 2; of a hierarchy, or where the code of
+        one is not understood, the other at alpha; sound.
 
     Statistics: alpha is spent for each image on its own, so a data set of n images is expected to
     hold at most n * alpha bounds that fail (`Certificate.expected_failures`). The radius must not have been chosen by
@@ -84,7 +98,9 @@ def certify(
       radius: r, the L2 radius of the ball of reconstructions, in pixel units.
       key: one typed key. The draws depend on it, on the image's index and on the draw's index
         alone, not on any batch size.
+      levels: for a hierarchy, as for `hierarchical_margin`, and its `features`, which all levels then read.
       num_samples: draws for each image.
+      num_paths: draws that the pathwise methods bound one by one, the first of all.
       alpha: probability of a failed bound, for each image.
       risk: m, the probability that A_r must exceed; 0.5 is Camuto's "more likely than not".
       method: one of the above.
@@ -103,7 +119,12 @@ def certify(
         ever to certify; an unknown method, or one without a bound for the norm; images empty, without a batch axis
         or not finite; encode or decode of the wrong shape, or not deterministic; a mean, sigma, Jacobian or
         reconstruction of the mean that is not finite, or a sigma of zero, named by the image's index; for
-        "linear_region", "lipschitz" and "hybrid", code of which no bound is known.
+        "linear_region", "lipschitz", "hybrid" and "pathwise", code of which no bound is known, named by its
+        operation; a hierarchy for a method of one layer.
+
+    Warns:
+      UserWarning: "pathwise" where too few draws of an unperturbed image lie within the radius: it abstains there; the
+        least radius that would do is named.
     """
     return certify_dataset(
         encode,
@@ -111,7 +132,10 @@ def certify(
         check_images(images),
         radius=radius,
         key=key,
+        levels=levels,
+        features=features,
         num_samples=num_samples,
+        num_paths=num_paths,
         alpha=alpha,
         risk=risk,
         methods=(method,),
@@ -126,14 +150,17 @@ def certify(
 
 
 def certify_dataset(
-    encode: Encode,
-    decode: Decode,
+    encode: Encode | None,
+    decode: Decode | DecodePath,
     images: Float[Array | ndarray, "n *image"] | Fetch,
     *,
     radius: float,
     key: Array,
+    levels: Sequence[Level] | None = None,
+    features: Features | None = None,
     count: int | None = None,
     num_samples: int = 10_000,
+    num_paths: int = 64,
     alpha: float = 1e-3,
     risk: float = 0.5,
     methods: Sequence[str] = ("spectral",),
@@ -149,8 +176,8 @@ def certify_dataset(
     """Certifies a data set batch by batch, by several methods from the same draws; `certify` says what is claimed.
 
     One set of draws serves all methods at no further cost in confidence where they share p_lower, as "camuto",
-    "spectral", "moving_std", "linear_region" and "lipschitz" do: they fail together. "antithetic" and "hybrid" have
-    bounds of their own, each of which fails with probability alpha.
+    "spectral", "moving_std", "linear_region" and "lipschitz" do: they fail together. "antithetic", "hybrid" and the
+    pathwise methods have bounds of their own, each of which fails with probability alpha.
 
     `certified_fraction`, `mean_margin` and `expected_failures` of each `Certificate` describe the whole data set.
 
@@ -162,10 +189,10 @@ def certify_dataset(
       The other arguments and the errors are those of `certify`.
     """
     names = _check_methods(methods)
-    question = _question(encode, decode, radius, num_samples, alpha, risk, norm, lipschitz)
+    subject = Subject(encode, levels, decode, features)
+    question = _question(subject, radius, (num_samples, num_paths), alpha, risk, norm, lipschitz)
     return certify_batches(
-        encode,
-        decode,
+        subject,
         images,
         count,
         {name: question(name) for name in names},
@@ -174,13 +201,16 @@ def certify_dataset(
 
 
 def margin_curve(
-    encode: Encode,
-    decode: Decode,
+    encode: Encode | None,
+    decode: Decode | DecodePath,
     images: Float[Array | ndarray, "n *image"],
     *,
     radii: Sequence[float],
     key: Array,
+    levels: Sequence[Level] | None = None,
+    features: Features | None = None,
     num_samples: int = 10_000,
+    num_paths: int = 64,
     alpha: float = 1e-3,
     risk: float = 0.5,
     method: str = "spectral",
@@ -209,39 +239,56 @@ def margin_curve(
         raise ValueError("a curve needs at least one radius")
     _check_methods((method,))
     check_probability("alpha", alpha)
-    questions = {}
-    for number, radius in enumerate(radii):
-        question = _question(encode, decode, radius, num_samples, alpha / len(radii), risk, norm, lipschitz)
-        questions[str(number)] = question(method)
+    subject = Subject(encode, levels, decode, features)
+    share, draws = alpha / len(radii), (num_samples, num_paths)
+    questions = {
+        str(number): _question(subject, radius, draws, share, risk, norm, lipschitz)(method)
+        for number, radius in enumerate(radii)
+    }
     streaming = Streaming(key, num_pilot_samples, batch_size, decode_batch, chunk_size, progress)
-    return tuple(certify_batches(encode, decode, check_images(images), None, questions, streaming).values())
+    return tuple(certify_batches(subject, check_images(images), None, questions, streaming).values())
 
 
 def _question(
-    encode: Encode,
-    decode: Decode,
+    subject: Subject,
     radius: float,
-    num_samples: int,
+    draws: tuple[int, int],
     alpha: float,
     risk: float,
     norm: Norm,
     lipschitz: LipschitzConstants | None,
 ) -> Callable[[str], Question]:
-    """From a method's name to what is asked, checked."""
+    """From a method's name to what is asked, checked; draws are num_samples and num_paths."""
+    num_samples, num_paths = draws
     check_radius(radius)
-    check_counts(num_samples=num_samples)
-    check_sufficient_samples(num_samples, alpha, risk)
+    check_counts(num_samples=num_samples, num_paths=num_paths)
     check_norm(norm)
     if lipschitz is not None and any(np.ndim(value) for value in dataclasses.asdict(lipschitz).values()):
         raise ValueError("the Lipschitz constants of a certificate are numbers that hold for all images, not arrays")
-    movement = MovementBounds(encode, decode, norm, lipschitz)
+    movement = None
+    if subject.encode is not None:
+        movement = MovementBounds(subject.encode, cast(Decode, subject.decode), norm, lipschitz)
 
     def question(name: str) -> Question:
-        if norm not in METHODS[name].norms:
+        method = METHODS[name]
+        if movement is None and not method.any_depth:
+            of_levels = ", ".join(other for other in METHODS if METHODS[other].any_depth)
+            raise ValueError(
+                f"method {name!r} is for one latent layer, given as encode; a hierarchy is certified by {of_levels}, "
+                "or to first order by hierarchical_margin"
+            )
+        if norm not in method.norms:
             raise ValueError(f"method {name!r} has no bound for norm={norm!r}")
         if name == "hybrid" and lipschitz is not None and lipschitz.decoder is None:
             raise ValueError("method 'hybrid' needs the Lipschitz constants of mean and decoder too")
-        return Question(name, radius, num_samples, alpha, risk, norm, movement)
+        # Where two methods share alpha, each has half.
+        share = alpha / 2.0 if method.draws == "both" else alpha
+        if method.draws != "paths":
+            check_sufficient_samples(num_samples, share, risk)
+        if method.draws != "samples":
+            check_sufficient_samples(num_paths, share, risk, name="num_paths")
+        of_claim = num_paths if method.draws == "paths" else num_samples
+        return Question(name, radius, of_claim, num_paths, alpha, risk, norm, movement)
 
     return question
 

@@ -5,7 +5,7 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -200,19 +200,24 @@ def check_hierarchy(
     decode: DecodePath,
     images: Float[ndarray, "n *image"],
     features: Features | None,
-) -> tuple[int, ...]:
-    """The size of every layer; raises unless levels give them in turn, and decode an image from all of them."""
+) -> tuple[tuple[int, ...], str]:
+    """The size of every layer, and what the functions are (see `check_deterministic`).
+
+    Raises unless levels give the layers in turn, and decode an image from all of them.
+    """
     image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
     read = image if features is None else _check_features(features, image)
     path = check_levels(levels, image, read)
     shapes = ", ".join(str(latent.shape) for latent in path)
     decoded = traced("decode", lambda: jax.eval_shape(decode, path), path)
     _check_decoded(decoded, f"a tuple of latents of shapes {shapes}", image)
+    prints = [] if features is None else [check_deterministic(features=(features, image))]
     for index, level in enumerate(levels):
         below = path[:index]
-        check_deterministic(**{f"levels[{index}]": (lambda given, level=level: level(*given), (read, below))})
-    check_deterministic(decode=(decode, path))
-    return tuple(latent.size for latent in path)
+        given = (lambda given, level=level: level(*given), (read, below))
+        prints.append(check_deterministic(**{f"levels[{index}]": given}))
+    prints.append(check_deterministic(decode=(decode, path)))
+    return tuple(latent.size for latent in path), " ".join(prints)
 
 
 def check_levels(
@@ -272,7 +277,6 @@ def _check_features(features: Features, image: jax.ShapeDtypeStruct) -> jax.Shap
     if not isinstance(output, jax.ShapeDtypeStruct) or len(output.shape) != 1:
         raise TypeError(f"features must map one image to one array [feature], got {_describe(output)}")
     _check_precision("the array that features returns", output.dtype)
-    check_deterministic(features=(features, image))
     return output
 
 
@@ -301,6 +305,11 @@ def _check_decoded(output: Any, given: str, image: jax.ShapeDtypeStruct) -> None
     if output.shape != image.shape:
         raise ValueError(f"decode must map {given} to an image of shape {image.shape}, got shape {output.shape}")
     _check_precision("the image that decode returns", output.dtype)
+
+
+def is_refusal(error: ValueError) -> bool:
+    """Whether an error says that no bound is known of an operation in the user's code."""
+    return str(error).startswith("no bounds for ")
 
 
 def check_posteriors(
@@ -356,6 +365,26 @@ def warn_of_constant_means(source: str, constant: Sequence[int], count: int, sta
             f"{source} does not depend on the image at {len(constant)} of {count} images (first: image {constant[0]}): "
             "a margin there may be infinite. If there is BatchNorm, it may be in training mode, where one image is its "
             "own batch: use running averages (.eval() in flax.nnx, use_running_average=True in flax.linen)",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def warn_of_unmet_radius(radius: float, least: Mapping[int, float], count: int, stacklevel: int) -> None:
+    """Warns where too few draws of unperturbed images lie within the radius: nothing is certified there.
+
+    Args:
+      radius: r.
+      least: by the images' indices, the radius that enough draws of each would meet.
+      count: of all images.
+      stacklevel: of the warning, so that it names the caller's line.
+    """
+    if least:
+        image = min(least)
+        warnings.warn(
+            f"radius = {radius:g} is not met by enough draws of {len(least)} of {count} unperturbed images, which are "
+            f"not certified; it must be at least {least[image]:.4g} for image {image} and "
+            f"{max(least.values()):.4g} for all of them (bounds.minimal_robust_radius, with a key of its own, chooses "
+            "it)",
             stacklevel=stacklevel + 1,
         )
 

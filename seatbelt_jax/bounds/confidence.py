@@ -107,13 +107,13 @@ def sufficient_hits(trials: int, alpha: float, risk: float) -> int:
     return int(np.count_nonzero(lower_confidence_bound(np.arange(trials + 1), trials, alpha) <= risk))
 
 
-def check_sufficient_samples(num_samples: int, alpha: float, risk: float) -> None:
+def check_sufficient_samples(num_samples: int, alpha: float, risk: float, name: str = "num_samples") -> None:
     """Raises unless a certificate from so many draws could ever be more than an abstention."""
     needed = smallest_sufficient_trials(alpha, risk)
     if num_samples < needed:
         raise ValueError(
-            f"num_samples = {num_samples} can never certify: at alpha = {alpha} even if every draw "
-            f"hits, the lower bound alpha ** (1 / num_samples) stays at or below risk = {risk}; "
+            f"{name} = {num_samples} can never certify: at alpha = {alpha} even if every draw "
+            f"hits, the lower bound alpha ** (1 / {name}) stays at or below risk = {risk}; "
             f"at least {needed} draws are needed"
         )
 

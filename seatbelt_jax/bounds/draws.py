@@ -4,7 +4,7 @@ An encoder is a list of levels here; one latent layer is a list of one.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -55,20 +55,34 @@ class Model:
     sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     features: Features | None = None
 
+    @property
+    def encode(self) -> Encode | None:
+        """The encoder of one latent layer, a value; None for a hierarchy."""
+        return Partial(_encoded, self.levels[0]) if len(self.levels) == 1 and self.features is None else None
+
     def noise(self, key: Array, count: int) -> Float[Array, "count total"]:
         """Standard normal noise of `count` draws, for all layers."""
         return jax.random.normal(key, (count, sum(self.sizes)))
 
     def path(self, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Draw:
         """z^i = mu_i(z^{<i}, x) + sigma_i(z^{<i}, x) noise_i; the mean path where the noise is 0."""
-        posteriors: list[DiagonalGaussian] = []
-        latents: list[Array] = []
+        return self.paths(x)(noise)
+
+    def paths(self, x: Float[Array, "*image"]) -> Callable[[Float[Array, "total"]], Draw]:
+        """From noise to `path` at x. What no noise changes, features and layer 1, is computed here, once."""
         seen = x if self.features is None else self.features(x)
-        parts = jnp.split(noise, np.cumsum(self.sizes)[:-1])
-        for level, part in zip(self.levels, parts, strict=True):
-            posteriors.append(level(seen, tuple(latents)))
-            latents.append(sample(posteriors[-1], part.astype(posteriors[-1].mean.dtype)))
-        return Draw(tuple(posteriors), tuple(latents))
+        first = self.levels[0](seen, ())
+
+        def path(noise: Float[Array, "total"]) -> Draw:
+            posteriors: list[DiagonalGaussian] = []
+            latents: list[Array] = []
+            parts = jnp.split(noise, np.cumsum(self.sizes)[:-1])
+            for level, part in zip(self.levels, parts, strict=True):
+                posteriors.append(level(seen, tuple(latents)) if posteriors else first)
+                latents.append(sample(posteriors[-1], part.astype(posteriors[-1].mean.dtype)))
+            return Draw(tuple(posteriors), tuple(latents))
+
+        return path
 
     def mean_path(self, x: Float[Array, "*image"]) -> Draw:
         return self.path(x, jnp.zeros(sum(self.sizes)))
@@ -104,13 +118,26 @@ def checked_model(
     Raises:
       TypeError, ValueError: neither or both of encode and levels are given, or they do not fit the images.
     """
+    return described_model(encode, levels, decode, images)[0]
+
+
+def described_model(
+    encode: Encode | None,
+    levels: Sequence[Level] | None,
+    decode: Any,
+    images: Float[ndarray, "n *image"],
+    features: Features | None = None,
+) -> tuple[Model, str]:
+    """`checked_model`, and what it is in a few letters: alike for two models that do the same."""
     if encode is not None and levels is None:
-        check_model(encode, decode, images)
-        return one_layer_model(*functions.one_layer(encode, decode, images), images)
+        if features is not None:
+            raise ValueError("features are for the levels of a hierarchy; encode reads the image itself")
+        description = check_model(encode, decode, images)
+        return one_layer_model(*functions.one_layer(encode, decode, images), images), description
     if levels is not None and encode is None:
-        sizes = check_hierarchy(levels, decode, images, None)
-        of_levels, of_path, _ = functions.hierarchy(levels, decode, None, images)
-        return Model(of_levels, of_path, sizes)
+        sizes, description = check_hierarchy(levels, decode, images, features)
+        of_levels, of_path, of_features = functions.hierarchy(levels, decode, features, images)
+        return Model(of_levels, of_path, sizes, of_features), description
     raise ValueError("pass either encode, for one latent layer, or levels, for a hierarchy: got neither or both")
 
 
@@ -120,6 +147,10 @@ def one_layer_model(
     """The model of one layer, from encode and decode that were checked; a pytree where they are values."""
     latent = jax.eval_shape(encode, jax.ShapeDtypeStruct(images.shape[1:], images.dtype)).mean
     return Model((Partial(_only_level, encode),), Partial(_of_only_layer, decode), latent.shape)
+
+
+def _encoded(level: Level, x: Float[Array, "*image"]) -> DiagonalGaussian:
+    return level(x, ())
 
 
 def _only_level(encode: Encode, x: Float[Array, "*image"], below: Latents) -> DiagonalGaussian:

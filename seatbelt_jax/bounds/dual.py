@@ -1,28 +1,31 @@
 """The certificate seen from the other side: the ball of reconstructions that holds at a given perturbation."""
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds import functions
 from seatbelt_jax.bounds.ball import MovementBounds
 from seatbelt_jax.bounds.certificate import Soundness
 from seatbelt_jax.bounds.checks import (
     Decode,
+    DecodePath,
     Encode,
+    Features,
+    Level,
     Norm,
     check_counts,
     check_images,
     check_key,
-    check_model,
     check_norm,
     check_perturbation,
     check_probability,
 )
 from seatbelt_jax.bounds.confidence import quantile_ranks
+from seatbelt_jax.bounds.draws import described_model
 from seatbelt_jax.bounds.evidence import Evidence, gather
 from seatbelt_jax.bounds.margin import LipschitzConstants
 from seatbelt_jax.bounds.methods import METHODS
@@ -30,8 +33,8 @@ from seatbelt_jax.bounds.streaming import default_decode_batch
 from seatbelt_jax.bounds.tradeoff import required_probability
 from seatbelt_jax.sections import check_choice
 
-# Methods whose evidence is the probability of one ball: their bound is turned round.
-DualMethod = Literal["spectral", "moving_std", "lipschitz"]
+# Methods whose evidence is the probability of one ball: their bound is turned round. Or draws, each bounded alone.
+DualMethod = Literal["spectral", "moving_std", "lipschitz", "pathwise"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +48,8 @@ class CertifiedReconstructionRadius:
     Attributes:
       radius: [n], L2 in pixel units, an order statistic of the draws; infinite where there is no claim: too few draws
         for a perturbation of this size.
-      required: [n], the probability that the unperturbed image must give the ball for the claim to follow.
+      required: [n], the probability that the unperturbed image must give the ball for the claim to follow; for
+        "pathwise", whose bounds hold at the perturbed image, the risk.
       eps: size of the perturbations, in pixel units.
       norm: of the perturbations, "l2" or "linf".
       method, soundness, assumptions, risk, num_samples: as in a `Certificate`.
@@ -70,13 +74,16 @@ class CertifiedReconstructionRadius:
 
 
 def certified_reconstruction_radius(
-    encode: Encode,
-    decode: Decode,
+    encode: Encode | None,
+    decode: Decode | DecodePath,
     images: Float[Array | ndarray, "n *image"],
     *,
     eps: float,
     key: Array,
+    levels: Sequence[Level] | None = None,
+    features: Features | None = None,
     num_samples: int = 10_000,
+    num_paths: int = 64,
     alpha: float = 1e-3,
     risk: float = 0.5,
     method: DualMethod = "spectral",
@@ -92,11 +99,11 @@ def certified_reconstruction_radius(
     The dual of `certify`: where a margin turns a probability into a perturbation, here the perturbation says which
     probability p* the unperturbed image must give (`tradeoff.required_probability`), and r is an upper confidence
     bound of the p*-quantile of ||Delta(x)||_2: an order statistic of the draws, valid for any distribution. Its choice
-    needs no draws of its own.
+    needs no draws of its own. By "pathwise" it is an order statistic of bounds of how far each draw is moved.
 
     Args:
       eps: size of the perturbations, in pixel units; positive.
-      method: "spectral", "moving_std" or "lipschitz"; see `certify`.
+      method: "spectral", "moving_std", "lipschitz" or, also for hierarchies, "pathwise"; see `certify`.
       The other arguments and the errors are those of `certify`.
     """
     check_choice("method", method, get_args(DualMethod))
@@ -105,20 +112,32 @@ def certified_reconstruction_radius(
     check_probability("risk", risk)
     check_norm(norm)
     decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(num_samples=num_samples, batch_size=batch_size, decode_batch=decode_batch, chunk_size=chunk_size)
+    check_counts(
+        num_samples=num_samples,
+        num_paths=num_paths,
+        batch_size=batch_size,
+        decode_batch=decode_batch,
+        chunk_size=chunk_size,
+    )
     check_key(key)
     array = check_images(images)
-    check_model(encode, decode, array)
+    model, _ = described_model(encode, levels, decode, array, features)
+    chosen = METHODS[method]
+    by_path = chosen.draws == "paths"
+    if encode is None and not by_path:
+        raise ValueError(f"method {method!r} is for one latent layer, given as encode; use method='pathwise'")
+    num_draws = num_paths if by_path else num_samples
 
-    movement = MovementBounds(encode, decode, norm, lipschitz)
-    radii, levels = [], []
+    movement = None if encode is None else MovementBounds(encode, cast(Decode, decode), norm, lipschitz)
+    radii, levels_of = [], []
     for evidence in gather(
-        *functions.one_layer(encode, decode, array),
+        model,
         array.__getitem__,
         len(array),
         key=key,
-        num_samples=num_samples,
+        num_samples=num_draws,
         num_pilot_samples=0,
+        num_paths=num_paths if by_path else 0,
         mirrored=False,
         norm=norm,
         batch_size=batch_size,
@@ -126,17 +145,20 @@ def certified_reconstruction_radius(
         chunk_size=chunk_size,
         progress=progress,
     ):
-        shift, log_std_shift = _shifts(evidence, movement, method, eps)
-        required = required_probability(shift, log_std_shift, risk=risk)
-        for distances, level in zip(np.sort(evidence.distances[..., 0], axis=1), required, strict=True):
+        distances, required = evidence.distances[..., 0], np.full(len(evidence.images), risk)
+        if movement is None or by_path:
+            distances = np.stack([draws.deviations_at(eps) for draws in evidence.paths])
+        else:
+            shift, log_std_shift = _shifts(evidence, movement, method, eps)
+            required = np.asarray(required_probability(shift, log_std_shift, risk=risk))
+        for of_image, level in zip(np.sort(distances, axis=1), required, strict=True):
             # No order statistic is above a quantile of level 1.
-            rank = quantile_ranks(num_samples, level, alpha)[1] if level < 1.0 else num_samples + 1
-            radii.append(distances[rank - 1] if rank <= num_samples else np.inf)
-        levels.append(required)
-    chosen = METHODS[method]
+            rank = quantile_ranks(num_draws, level, alpha)[1] if level < 1.0 else num_draws + 1
+            radii.append(of_image[rank - 1] if rank <= num_draws else np.inf)
+        levels_of.append(required)
     return CertifiedReconstructionRadius(
         np.array(radii),
-        np.concatenate(levels),
+        np.concatenate(levels_of),
         float(eps),
         norm,
         method,
@@ -144,7 +166,7 @@ def certified_reconstruction_radius(
         chosen.assumptions,
         risk,
         alpha,
-        num_samples,
+        num_draws,
     )
 
 

@@ -163,7 +163,7 @@ def hierarchical_margin(
     check_norm(norm)
     check_key(key)
     array = check_images(images)
-    latent_sizes = check_hierarchy(levels, decode, array, features)
+    latent_sizes, _ = check_hierarchy(levels, decode, array, features)
     given = _check_level_norms(level_norms, mode, len(latent_sizes))
     ends = np.cumsum(latent_sizes)
     by_level = [slice(int(end - size), int(end)) for end, size in zip(ends, latent_sizes, strict=True)]

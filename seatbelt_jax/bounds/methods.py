@@ -1,20 +1,19 @@
 """The methods of `certify`: from the evidence of a batch of images to what is claimed of each.
 
-Every margin is `margin.margin` of a lower confidence bound and of a bound on how fast a perturbation moves the
-latents; the methods differ in the two, and so in what must be assumed.
+Most margins are `margin.margin` of a lower confidence bound and of a bound on how fast a perturbation moves the
+latents; those methods differ in the two, and so in what must be assumed. The pathwise ones are order statistics of how
+far each draw can be moved (`pathwise`), and know any number of latent layers.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.ball import ConstantsIn, MovementBounds, largest_ball
-from seatbelt_jax.bounds.certificate import Soundness
-from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.ball import ConstantsIn, largest_ball
+from seatbelt_jax.bounds.checks import is_refusal
+from seatbelt_jax.bounds.claims import Claim, Method, Question, hits_and_bound
 from seatbelt_jax.bounds.confidence import lower_confidence_bound
 from seatbelt_jax.bounds.evidence import Evidence
 from seatbelt_jax.bounds.margin import (
@@ -23,74 +22,20 @@ from seatbelt_jax.bounds.margin import (
     camuto_norm_bound,
     r_robustness_margin,
 )
+from seatbelt_jax.bounds.path_methods import pathwise, pathwise_first_order
 
 # Shares of r among which "hybrid" chooses r' for an image, by pilot draws.
 _INNER_SHARES = np.linspace(0.02, 1.0, 50)
 
 
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """What is to be certified: the arguments of `certify` that a claim depends on."""
-
-    method: str
-    radius: float
-    num_samples: int
-    alpha: float
-    risk: float
-    norm: Norm
-    movement: MovementBounds
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The assumption that constants which were given bring with them, where the method uses them."""
-        constants = self.movement.given
-        if constants is None or self.method not in ("lipschitz", "hybrid"):
-            return ()
-        return (f"The Lipschitz constants that were given hold for every perturbation and latent: {constants}.",)
-
-    def describe(self) -> str:
-        """All of it in words, but for the model."""
-        fields = [getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "movement"]
-        return f"{fields} {self.movement.given}"
-
-
-class Claim(NamedTuple):
-    """What a method claims for each image of a batch. The fields are those of a `Certificate`."""
-
-    radius: Float[Array | ndarray, "batch"]
-    p_lower: Float[Array | ndarray, "batch"]
-    hits: Int[ndarray, "batch"]
-    norm_bound: Float[Array | ndarray, "batch"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """How a margin is claimed, with the words that go with it in a certificate.
-
-    Attributes:
-      claim: from the evidence of a batch.
-      soundness, assumptions: as in a `Certificate`.
-      mirrored: whether it needs the mirror images of the draws.
-      pilot: whether it needs draws to choose by.
-      norms: of perturbations, for which it has a bound.
-    """
-
-    claim: Callable[[Evidence, Question], Claim]
-    soundness: Soundness
-    assumptions: tuple[str, ...]
-    mirrored: bool = False
-    pilot: bool = False
-    norms: tuple[Norm, ...] = ("l2", "linf")
-
-
 def _camuto(evidence: Evidence, question: Question) -> Claim:
-    hits, p_lower = _single(evidence, question)
+    hits, p_lower = hits_and_bound(evidence, question)
     radius = camuto_margin(p_lower, evidence.norms, risk=question.risk)
     return Claim(radius, p_lower, hits, camuto_norm_bound(evidence.norms))
 
 
 def _spectral(evidence: Evidence, question: Question) -> Claim:
-    hits, p_lower = _single(evidence, question)
+    hits, p_lower = hits_and_bound(evidence, question)
     radius = r_robustness_margin(p_lower, evidence.norms, risk=question.risk)
     return Claim(radius, p_lower, hits, evidence.norms.whitened_spectral)
 
@@ -98,21 +43,23 @@ def _spectral(evidence: Evidence, question: Question) -> Claim:
 def _antithetic(evidence: Evidence, question: Question) -> Claim:
     # Two bounds that must hold at once, so half of alpha for each.
     alpha = question.alpha / 2.0
-    hits = evidence.hits(question.radius)
+    hits = evidence.hits(question.radius, question.num_samples)
     p_lower = lower_confidence_bound(hits, question.num_samples, alpha)
-    pairs = lower_confidence_bound(evidence.pair_hits(question.radius), question.num_samples, alpha)
+    pairs = lower_confidence_bound(
+        evidence.pair_hits(question.radius, question.num_samples), question.num_samples, alpha
+    )
     radius = r_robustness_margin(p_lower, evidence.norms, risk=question.risk, pair_p_lower=pairs)
     return Claim(radius, p_lower, hits, evidence.norms.whitened_spectral)
 
 
 def _moving_std(evidence: Evidence, question: Question) -> Claim:
-    hits, p_lower = _single(evidence, question)
+    hits, p_lower = hits_and_bound(evidence, question)
     radius = r_robustness_margin(p_lower, evidence.norms, risk=question.risk, frozen_std=False)
     return Claim(radius, p_lower, hits, evidence.norms.whitened_spectral)
 
 
 def _linear_region(evidence: Evidence, question: Question) -> Claim:
-    hits, p_lower = _single(evidence, question)
+    hits, p_lower = hits_and_bound(evidence, question)
     movement, radii, norm_bounds = question.movement, [], []
     for image, std, p in zip(evidence.images, evidence.std, p_lower, strict=True):
         # In the region the Jacobians at the image are those everywhere, and mean and log sigma move by them exactly.
@@ -124,7 +71,7 @@ def _linear_region(evidence: Evidence, question: Question) -> Claim:
 
 
 def _lipschitz(evidence: Evidence, question: Question) -> Claim:
-    hits, p_lower = _single(evidence, question)
+    hits, p_lower = hits_and_bound(evidence, question)
     balls = [
         _ball(question, p, constants_in)
         for p, constants_in in zip(p_lower, _constants(evidence, question, with_decoder=False), strict=True)
@@ -141,7 +88,7 @@ def _hybrid(evidence: Evidence, question: Question) -> Claim:
             for pilot, constants_in in zip(evidence.pilot_distances, constants, strict=True)
         ]
     )
-    hits = evidence.hits(inner)
+    hits = evidence.hits(inner, question.num_samples)
     p_lower = lower_confidence_bound(hits, question.num_samples, question.alpha)
     balls = [
         _ball(question, p, constants_in, question.radius - r)
@@ -151,9 +98,38 @@ def _hybrid(evidence: Evidence, question: Question) -> Claim:
     return Claim(radius, p_lower, hits, norm_bound)
 
 
-def _single(evidence: Evidence, question: Question) -> tuple[Int[ndarray, "batch"], Float[Array | ndarray, "batch"]]:
-    hits = evidence.hits(question.radius)
-    return hits, lower_confidence_bound(hits, question.num_samples, question.alpha)
+def _best_sound(evidence: Evidence, question: Question) -> Claim:
+    """The larger of "pathwise" and "hybrid", each at half of alpha; where one cannot read the code, all is the other's.
+
+    Whether it can depends on the code and the images, not on draws.
+    """
+    halved = dataclasses.replace(question, alpha=question.alpha / 2.0)
+    if question.of_encoder is None:
+        return _over_samples(pathwise(evidence, question), evidence, question)
+    try:
+        other = _hybrid(evidence, halved)
+    except ValueError as error:
+        if not is_refusal(error):
+            raise
+        return _over_samples(pathwise(evidence, question), evidence, question)
+    try:
+        best = pathwise(evidence, halved)
+    except ValueError as error:
+        if not is_refusal(error):
+            raise
+        return _over_samples(_hybrid(evidence, question), evidence, question)
+    larger = np.asarray(other.radius) > best.radius
+    best = best._replace(
+        radius=np.where(larger, other.radius, best.radius),
+        norm_bound=np.where(larger, other.norm_bound, best.norm_bound),
+    )
+    return _over_samples(best, evidence, halved)
+
+
+def _over_samples(claim: Claim, evidence: Evidence, question: Question) -> Claim:
+    """With the hits of all draws, whichever method the radius is by."""
+    hits, p_lower = hits_and_bound(evidence, question)
+    return claim._replace(hits=hits, p_lower=p_lower)
 
 
 def _constants(evidence: Evidence, question: Question, *, with_decoder: bool) -> list[ConstantsIn]:
@@ -204,6 +180,15 @@ _DECODE_ARITHMETIC = (
     "move a reconstruction by a little more."
 )
 
+_DETERMINISTIC = (
+    "levels, or encode, and decode are deterministic and decode reads no random variable but theirs; the radius of the "
+    "ball of reconstructions, the risk and the number of draws were fixed before the draws."
+)
+_MOVES_LINEARLY = (
+    "The reconstruction moves, with the noise of each draw held fixed, as its linearisation at x: exact only where it "
+    "is affine in x over the whole ball of perturbations."
+)
+
 METHODS = {
     "camuto": Method(_camuto, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), norms=("l2",)),
     "spectral": Method(_spectral, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
@@ -212,4 +197,16 @@ METHODS = {
     "linear_region": Method(_linear_region, "locally_exact", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
     "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
     "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _ONE_LAYER, _FIXED), pilot=True),
+    "pathwise": Method(pathwise, "sound", (_DETERMINISTIC,), draws="paths", any_depth=True),
+    "pathwise_first_order": Method(
+        pathwise_first_order, "first_order", (_MOVES_LINEARLY, _DETERMINISTIC), draws="paths", any_depth=True
+    ),
+    "best_sound": Method(
+        _best_sound,
+        "sound",
+        (_ARITHMETIC, _DECODE_ARITHMETIC, _DETERMINISTIC),
+        pilot=True,
+        draws="both",
+        any_depth=True,
+    ),
 }

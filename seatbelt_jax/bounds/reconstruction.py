@@ -62,12 +62,17 @@ def reconstruction_distances(
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf)
 
     def sides(draw: Int[Array, ""]) -> Float[Array, "side"]:
-        eta = jax.random.normal(jax.random.fold_in(key, draw), noise.shape, noise.dtype)
+        eta = noise_of(key, draw, noise)
         return jax.vmap(lambda sign: distance(sign * eta))(signs)
 
     draws = first + jnp.arange(blocks * block).reshape(blocks, block)
     distances = jax.lax.map(jax.vmap(sides), draws)
     return centre, distances.reshape(-1, signs.size)[:num_samples]
+
+
+def noise_of(key: Array, draw: Int[Array, ""], like: jax.ShapeDtypeStruct) -> Float[Array, "latent"]:
+    """The noise of the draw of this number: its own, however many others there are."""
+    return jax.random.normal(jax.random.fold_in(key, draw), like.shape, like.dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

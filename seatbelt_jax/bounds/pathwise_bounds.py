@@ -1,0 +1,47 @@
+"""Proven bounds of how far the draws of an image are moved, from the code of the model."""
+
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+from numpy import ndarray
+
+from seatbelt_jax.bounds import propagation
+from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.draw_radii import DrawRadii
+from seatbelt_jax.bounds.draws import Model
+
+# Draws that are bounded at once; one shape, so that one program serves however many are left to test.
+_BATCH = 16
+
+
+def draw_radii(
+    model: Model,
+    image: Float[ndarray, "*image"],
+    centre: Float[ndarray, "*image"],
+    noise: Float[ndarray, "path total"],
+    distances: Float[ndarray, "path"],
+    *,
+    norm: Norm,
+) -> DrawRadii:
+    """How far each draw of this noise stays near the centre, bounded when it is asked for.
+
+    The noise of every layer is a number in a draw's reconstruction, which is then a deterministic function of the
+    image: nothing is linearised or frozen, and a hierarchy is one longer function.
+    """
+    reconstruct = Partial(_reconstruct, model)
+
+    def deviations(rows: Int[ndarray, "row"], size: float) -> Float[ndarray, "row"]:
+        bounds = []
+        for start in range(0, len(rows), _BATCH):
+            some = rows[start : start + _BATCH]
+            # The last batch is filled up with copies of its last draw.
+            filled = np.concatenate([some, np.repeat(some[-1:], min(_BATCH, len(noise)) - len(some))])
+            found = propagation.deviation_bound(reconstruct, image, noise[filled], centre, size, norm=norm)
+            bounds.append(np.asarray(found, np.float64)[: len(some)])
+        return np.concatenate(bounds)
+
+    return DrawRadii(deviations, distances)
+
+
+def _reconstruct(model: Model, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Float[Array, "*image"]:
+    return model.reconstruct(x, noise)
