@@ -157,7 +157,7 @@ def test_the_wrong_noise_in_one_layer_is_caught(monkeypatch):
         return path
 
     monkeypatch.setattr(draws.Model, "path", lambda self, x, noise: paths(self, x)(noise))
-    monkeypatch.setattr(pathwise_bounds, "_BATCH", 15)  # a shape that nothing was compiled for
+    monkeypatch.setattr(pathwise_bounds, "_FEW", 15)  # a shape that nothing was compiled for
     found, exact_margin = linear_margin()
     assert not 0.99 * exact_margin <= found <= exact_margin
 

@@ -23,6 +23,7 @@ _FARTHEST = 2.0**20
 _NEAREST = 2.0**-40
 # The first perturbation tried is this share of r: small enough to tell the slope of most models.
 _FIRST = 2.0**-8
+_FEW = 8
 _MOST_ROUNDS = 40
 
 
@@ -57,18 +58,23 @@ class DrawRadii:
         """
         if np.count_nonzero(self._distances <= radius) < rank:
             return 0.0
-        width = np.inf
+        # Widths of the bracket, the last three.
+        widths = [np.inf] * 3
         for _ in range(_MOST_ROUNDS):
             passed, failed = self._brackets(radius)
             low, high = (float(np.sort(ends)[-rank]) for ends in (passed, failed))
             if high <= low * (1.0 + _NARROW) or low >= _FARTHEST * radius or high < _NEAREST * radius:
                 break
-            stalled, width = np.isfinite(high) and high - low > 0.5 * width, high - low
+            widths = [*widths[1:], high - low]
+            stalled = np.isfinite(high) and widths[2] > 0.5 * widths[0]
             if not self._tested:
                 trial = _FIRST * radius
+                # Of draws that are not tested, the slope is guessed from the others'.
+                undecided = np.isin(np.arange(len(failed)), np.flatnonzero(failed)[:_FEW])
             else:
                 trial = _middle(low, high) if stalled else self._next(radius, rank, low, high)
-            self._test(trial, (passed < trial) & (trial < failed))
+                undecided = (passed < trial) & (trial < failed)
+            self._test(trial, undecided)
         return float(np.sort(self._brackets(radius)[0])[-rank])
 
     def _brackets(self, radius: float) -> tuple[Float[ndarray, "draw"], Float[ndarray, "draw"]]:
@@ -85,10 +91,11 @@ class DrawRadii:
     def _next(self, radius: float, rank: int, low: float, high: float) -> float:
         """The R to try next, between low, which is proven, and high, which cannot be."""
         guess = float(np.sort(self._crossings(radius))[-rank])
-        guess = guess if np.isfinite(guess) else _FARTHEST * radius
+        if not any(np.isfinite(bounds).any() for bounds in self._tested.values()):
+            return min(self._tested) / 64.0
         if np.isinf(high):
-            # A slope near the image promises too much elsewhere.
-            return min(max(0.8 * guess, 2.0 * low), _FARTHEST * radius)
+            # A slope near the image promises too much elsewhere; without one, on by large steps.
+            return min(max(0.8 * guess, 2.0 * low), 256.0 * max(self._tested), _FARTHEST * radius)
         if low == 0.0:
             return min(max(0.7 * guess, high / 64.0), 0.5 * high)
         # A guess is tried from below and, once it holds, from above, so that both ends close in on it.
@@ -97,25 +104,31 @@ class DrawRadii:
         return min(low * (1.0 + 0.95 * _NARROW), low + 0.5 * (high - low))
 
     def _crossings(self, radius: float) -> Float[ndarray, "draw"]:
-        """Where each draw's bound may reach the radius, by straight lines between and beyond what was tested."""
-        inner, inner_bound = np.zeros_like(self._distances), self._distances
-        outer, outer_bound = np.full_like(inner, np.inf), np.full_like(inner, np.nan)
-        slopes = np.full_like(inner, np.nan)
+        """Where each draw's bound may reach the radius.
+
+        What a bound adds to the distance is s(R) R, with a slope s that hardly changes: it is taken for a straight line
+        through two points, the two around the crossing where both are known.
+        """
+        shape = self._distances.shape
+        near, far, of_near, of_far = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
         for size, bounds in sorted(self._tested.items()):
-            within, beyond = bounds <= radius, (bounds > radius) & np.isfinite(bounds) & np.isinf(outer)
-            inner, inner_bound = np.where(within, size, inner), np.where(within, bounds, inner_bound)
-            outer, outer_bound = np.where(beyond, size, outer), np.where(beyond, bounds, outer_bound)
-            slopes = np.where(np.isfinite(bounds) & np.isnan(slopes), (bounds - self._distances) / size, slopes)
-        between = np.isfinite(outer) & (outer > inner)
-        known = slopes[np.isfinite(slopes)]
+            slope, seen = (bounds - self._distances) / size, np.isfinite(bounds)
+            # Beyond the first that failed, nothing is learnt.
+            seen &= ~((far > near) & (self._distances + of_far * far > radius))
+            first, later = seen & np.isnan(of_near), seen & ~np.isnan(of_near)
+            inner = later & ~np.isnan(far)
+            near, of_near = np.where(inner, far, near), np.where(inner, of_far, of_near)
+            near, of_near = np.where(first, size, near), np.where(first, slope, of_near)
+            far, of_far = np.where(later, size, far), np.where(later, slope, of_far)
         # Of draws that were not tested yet, the slope is about that of the others.
-        slopes = np.where(np.isnan(slopes), np.median(known) if known.size else np.nan, slopes)
+        of_near = np.where(np.isnan(of_near), np.nanmedian(of_near) if np.isfinite(of_near).any() else np.nan, of_near)
+        left = radius - self._distances
         with np.errstate(divide="ignore", invalid="ignore"):
-            ahead = np.where(inner > 0.0, (inner_bound - self._distances) / inner, slopes)
-            step = np.where(between, (outer_bound - inner_bound) / (outer - inner), ahead)
-            reached = inner + (radius - inner_bound) / step
-        reached = np.where((step > 0.0) & np.isfinite(reached), reached, np.inf)
-        return np.where(self._distances <= radius, reached, 0.0)
+            growth = np.where(np.isnan(far), 0.0, (of_far - of_near) / (far - near))
+            start = of_near - growth * near
+            # The positive root of growth R^2 + start R = left.
+            reached = 2.0 * left / (start + np.sqrt(np.maximum(start**2 + 4.0 * growth * left, 0.0)))
+        return np.where(left < 0.0, 0.0, np.where(reached > 0.0, reached, np.inf))
 
     def _test(self, size: float, rows: ndarray) -> Float[ndarray, "draw"]:
         """Bounds at a size, of these draws at least; those that are not numbers are infinite."""

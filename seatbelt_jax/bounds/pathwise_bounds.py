@@ -10,8 +10,8 @@ from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.draw_radii import DrawRadii
 from seatbelt_jax.bounds.draws import Model
 
-# Draws that are bounded at once; one shape, so that one program serves however many are left to test.
-_BATCH = 16
+# Few draws are filled up to so many, more to all: two shapes, so that two programs serve however many are left.
+_FEW = 16
 
 
 def draw_radii(
@@ -31,14 +31,9 @@ def draw_radii(
     reconstruct = Partial(_reconstruct, model)
 
     def deviations(rows: Int[ndarray, "row"], size: float) -> Float[ndarray, "row"]:
-        bounds = []
-        for start in range(0, len(rows), _BATCH):
-            some = rows[start : start + _BATCH]
-            # The last batch is filled up with copies of its last draw.
-            filled = np.concatenate([some, np.repeat(some[-1:], min(_BATCH, len(noise)) - len(some))])
-            found = propagation.deviation_bound(reconstruct, image, noise[filled], centre, size, norm=norm)
-            bounds.append(np.asarray(found, np.float64)[: len(some)])
-        return np.concatenate(bounds)
+        filled = np.resize(rows, min(_FEW, len(noise)) if len(rows) <= _FEW else len(noise))
+        bounds = propagation.deviation_bound(reconstruct, image, noise[filled], centre, size, norm=norm)
+        return np.asarray(bounds, np.float64)[: len(rows)]
 
     return DrawRadii(deviations, distances)
 
