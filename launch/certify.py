@@ -168,7 +168,7 @@ def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
         first_order = [
             name
             for name, method in bounds.METHODS.items()
-            if method.soundness == "first_order" and options.norm in method.norms
+            if method.soundness == "first_order" and method.draws == "samples" and options.norm in method.norms
         ]
         # Without one for the norm, the library says which norms there are.
         return tuple(first_order or bounds.METHODS) if depth == 1 else ("hierarchical",)
