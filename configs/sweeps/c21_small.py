@@ -33,7 +33,7 @@ _STORED = {**_base.DATA, "image_size": 32, "fit": "pad"}
 
 
 def get_config() -> ConfigDict:
-    base = _base.apply(_base.sprites(), "demo")
+    base = _base.apply(_base.sprites(), "small", ("small",))
     base.model.update(widths=(256, 256), latent_sizes=(24,))
     base.objective.penalty = "kl"
     base.train.update(steps=3_000, evaluate_every=1_000, checkpoint_every=1_000)

@@ -36,7 +36,7 @@ _LAYERS = {"free_bits": 0.5}
 
 
 def get_config() -> ConfigDict:
-    base = _base.apply(_base.sprites(), "demo")
+    base = _base.apply(_base.sprites(), "small", ("small",))
     base.model.widths = (256, 256)
     base.train.update(steps=3_000, evaluate_every=1_000, checkpoint_every=1_000)
     attack = {"pairs": 10, "penalties": 20, "iterations": 300}

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from seatbelt_jax import sections
-from seatbelt_jax.data import chairs, digits, folder, mat, npz, sprites, swiss_roll, tfds_source
+from seatbelt_jax.data import chairs, digits, folder, large_sprites, mat, npz, sprites, swiss_roll, tfds_source
 from seatbelt_jax.data.dataset import Dataset, Splits, subset
 from seatbelt_jax.data.digest import digest_of
 from seatbelt_jax.data.fitting import Fitting
@@ -22,7 +22,7 @@ from seatbelt_jax.data.held_out import training_and_held_out
 _SPRITES_VALIDATION_SHARE = 0.01
 # Enough points to see an aggregate posterior by.
 _SWISS_ROLL_VALIDATION_SHARE = 0.2
-_COMPUTED = ("sprites", "mock", "swiss_roll")
+_COMPUTED = ("sprites", "large_sprites", "mock", "swiss_roll")
 # Kinds of files, which the path follows after a colon.
 _ARRAY_FILES = {"npz": npz.load, "mat": mat.load}
 _PICTURE_FOLDERS = {"folder": folder.load, "chairs": chairs.load}
@@ -35,7 +35,8 @@ class DataConfig:
     """What a configuration's `data` section may say.
 
     Attributes:
-      name: "sprites" (embedded, drawn on the device), "swiss_roll" (points in space, images of one pixel),
+      name: "sprites" (embedded, drawn on the device), "large_sprites" (some of them, upright and at twice the size),
+        "swiss_roll" (points in space, images of one pixel),
         "mock" (smooth random images, for trying things out), "digits" (scikit-learn's), "folder:PATH" (picture
         files), "chairs:PATH" (the folder of 3D Chairs), "npz:PATH" (arrays, official dSprites and 3D Faces among
         them), "mat:PATH" (SVHN's files), or the name of an image data set of TensorFlow Datasets. Relative paths
@@ -49,7 +50,7 @@ class DataConfig:
         None takes all of them.
       fit: of stored images alone: "resize" to image_size, bilinearly with antialiasing, or "pad" with black.
       held_out: the share of the training images kept for validation where the data set brings no such part;
-        not read for "sprites", "mock" and "swiss_roll", whose shares are fixed.
+        not read for the sprites, "mock" and "swiss_roll", whose shares are fixed.
       on_corrupt: "folder" and "chairs" alone: what a damaged picture does, "refuse" to open the data set or "skip"
         that picture; see `picture_files.survey`.
       data_dir: TensorFlow Datasets alone: where they were prepared; its own default if empty.
@@ -106,6 +107,8 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
         )
     if settings.name == "sprites":
         return _sprites(settings.image_size, image_range)
+    if settings.name == "large_sprites":
+        return large_sprites.load(settings.image_size, image_range)
     if settings.name == "mock":
         return _mock(settings, image_range)
     if settings.name == "swiss_roll":

@@ -70,8 +70,12 @@ def index_from_factors(factors: Int[Array | np.ndarray, "*batch 5"]) -> Int[Arra
     return _ravel(_as_factors(factors))
 
 
-def draw(factors: Int[Array | np.ndarray, "*batch 5"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
+def draw(
+    factors: Int[Array | np.ndarray, "*batch 5"], *, size: int = 64, zoom: float = 1.0
+) -> Float[Array, "*batch size size 1"]:
     """Images of the sprites with these factors: 0 or 1, rows along y, columns along x.
+
+    A zoom above 1 shows the middle of the canvas alone, 1 / zoom of it along each side.
 
     Size 64 is that of dSprites. A smaller image samples the same canvas at fewer pixel centres; as
     a small sprite could slip between these, the pixel that holds its position is always lit. (From
@@ -79,9 +83,11 @@ def draw(factors: Int[Array | np.ndarray, "*batch 5"], *, size: int = 64) -> Flo
 
     Raises TypeError if `factors` does not hold integers; ValueError if its last axis is not 5 long,
     if a factor lies outside its range in `FACTOR_SIZES` (traced values cannot be checked: the
-    nearest allowed level is drawn), or if `size` is not an integer from 8 to 64.
+    nearest allowed level is drawn), if `size` is not an integer from 8 to 64, or if `zoom` is below 1.
     """
-    return _draw(_as_factors(factors), _as_size(size))
+    if not zoom >= 1.0:
+        raise ValueError(f"zoom must be a number of at least 1, got {zoom!r}")
+    return _draw(_as_factors(factors), _as_size(size), float(zoom))
 
 
 def draw_index(index: Int[Array | np.ndarray, "*batch"], *, size: int = 64) -> Float[Array, "*batch size size 1"]:
@@ -171,8 +177,8 @@ def _ravel(factors: Int[Array, "*batch 5"]) -> Int[Array, "*batch"]:
     return jnp.ravel_multi_index(tuple(jnp.moveaxis(factors, -1, 0)), FACTOR_SIZES, mode="clip")
 
 
-@partial(jax.jit, static_argnames="size")
-def _draw(factors: Int[Array, "*batch 5"], size: int) -> Float[Array, "*batch size size 1"]:
+@partial(jax.jit, static_argnames=("size", "zoom"))
+def _draw(factors: Int[Array, "*batch 5"], size: int, zoom: float) -> Float[Array, "*batch size size 1"]:
     # One number per sprite, with two axes for the rows and columns of its image.
     shape, scale, orientation, x, y = jnp.moveaxis(factors[..., None, None], -3, 0)
     centre_x = _lookup(_POSITIONS, x)
@@ -182,7 +188,8 @@ def _draw(factors: Int[Array, "*batch 5"], size: int) -> Float[Array, "*batch si
     sine = _lookup(np.sin(_ORIENTATIONS), orientation) * unit
 
     pixel = jnp.arange(size)
-    grid = (pixel + 0.5) / size  # pixel centres
+    edge = 0.5 - 0.5 / zoom
+    grid = edge + (pixel + 0.5) / size / zoom  # pixel centres
     right = grid[None, :] - centre_x
     down = grid[:, None] - centre_y
     # Pixel centres in the frame of the upright sprite, in half sides; it turns anticlockwise on the page.
@@ -190,7 +197,8 @@ def _draw(factors: Int[Array, "*batch 5"], size: int) -> Float[Array, "*batch si
     v = sine * right + cosine * down
 
     inside = jnp.where(shape <= 0, _in_square(u, v), jnp.where(shape == 1, _in_ellipse(u, v), _in_heart(u, v)))
-    holds_position = (pixel == jnp.floor(centre_x * size)) & (pixel[:, None] == jnp.floor(centre_y * size))
+    column, row = ((centre - edge) * zoom * size for centre in (centre_x, centre_y))
+    holds_position = (pixel == jnp.floor(column)) & (pixel[:, None] == jnp.floor(row))
     return (inside | holds_position)[..., None].astype(jnp.float32)
 
 

@@ -15,7 +15,7 @@ from seatbelt_jax.data.tfds_examples import Examples
 from seatbelt_jax.data.transforms import Crop, Fit, prepare
 
 # Data sets of this package, which a mistyped name may have meant.
-EMBEDDED = ("sprites", "digits", "swiss_roll", "mock")
+EMBEDDED = ("sprites", "large_sprites", "digits", "swiss_roll", "mock")
 # Examples by which a change of the files is noticed.
 _LOOKED_AT = 64
 _JPEG = b"\xff\xd8"

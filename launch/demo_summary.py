@@ -1,0 +1,75 @@
+"""What the demo prints at its end: what an attack costs, what is certified soundly, and then the rest, side by side."""
+
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from seatbelt_jax import attacks, bounds, metrics, storage, training
+
+# The demo's attack: latent, by KL, on all layers, between images of different labels.
+_ATTACK = pathlib.Path("attacks", "latent_kl_all_label.npz")
+# Columns are at least so wide.
+_WIDTH = 12
+
+Table = dict[str, dict[str, str]]
+
+
+def summary(runs: Mapping[str, pathlib.Path]) -> str:
+    """The measures of the runs, one column each, under headings; the two that matter most come first.
+
+    Args:
+      runs: run directories by the names of their columns; each trained, attacked and certified.
+    """
+    tables = [_table(path) for path in runs.values()]
+    labels = max(len(label) for rows in tables[0].values() for label in rows) + 2
+    width = max(_WIDTH, *(len(name) + 2 for name in runs))
+    lines = [" " * labels + "".join(f"{name:>{width}}" for name in runs)]
+    for heading, rows in tables[0].items():
+        lines.append(heading)
+        for label in rows:
+            values = "".join(f"{table[heading][label]:>{width}}" for table in tables)
+            lines.append(f"{f'  {label}':<{labels}}{values}")
+    return "\n".join(lines)
+
+
+def _table(path: pathlib.Path) -> Table:
+    result = attacks.AttackResult.from_arrays(storage.read_npz(path / _ATTACK))
+    found = metrics.summarise(result)
+    certificates = _certificates(path)
+    radius = certificates[0].reconstruction_radius
+    validation = [row for row in training.read_metrics(path) if row["split"] == "validation"][-1]
+    limit = np.mean(attacks.diagnose(result).flags["iteration_limit"])
+    return {
+        "What an attack costs: median ||d||, L2 over the image, higher resists better": {
+            "to move the reconstruction half way to the target": f"{found['median_distortion_half_way_l2']:.4g}",
+            "to move it nine tenths of the way": f"{found['median_distortion_nine_tenths_l2']:.4g}",
+        },
+        f"What is certified: no smaller ||d|| moves the reconstruction by r = {radius:g}, in median": {
+            "sound": _median(certificates, "sound"),
+            "to first order, which is no proof": _median(certificates, "first_order"),
+        },
+        "How strong the attacks are": {
+            "median Delta_KL, nats (higher resists better)": f"{found['median_objective']:.4g}",
+            "attacks that ended at the iteration limit": f"{limit:.0%}",
+        },
+        "How good the models are, on validation images": {
+            "reconstruction error, L2 (lower is better)": f"{validation['reconstruction_error']:.4g}",
+            "ELBO, nats (higher is better)": f"{validation['elbo']:.4g}",
+        },
+    }
+
+
+def _certificates(path: pathlib.Path) -> list[bounds.Certificate]:
+    """Those of the run's newest step."""
+    files = sorted((path / "certificates").glob("*.npz"))
+    found = [bounds.Certificate.from_arrays(storage.read_npz(file)) for file in files]
+    if not found:
+        raise FileNotFoundError(f"{path / 'certificates'} has no certificates")
+    return found
+
+
+def _median(certificates: list[bounds.Certificate], soundness: str) -> str:
+    """The largest median margin among the certificates of a class, with its method; "none" without any."""
+    margins = [float(np.median(one.radius)) for one in certificates if one.soundness == soundness]
+    return f"{max(margins):.3g}" if margins else "none"
