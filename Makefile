@@ -13,7 +13,7 @@ FAST := array_files attack_metrics bounds_certify bounds_confidence bounds_dual 
 .PHONY: demo test test-all quick fast setup lint types tests all-tests smoke wheel clean
 
 demo: setup
-	$(BIN)/python launch/demo.py
+	$(BIN)/seatbelt demo
 
 test: lint types tests
 
@@ -50,15 +50,18 @@ all-tests: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The commands that users begin with, on a tiny model; programs that run once are not worth optimising.
-smoke: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+define JOURNEY
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(1) train --config=sprites_vae:smoke --workdir=$(2)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(1) attack --run=$(2) --penalties=2 --iterations=5 --pairs=2
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(1) certify --run=$(2) --images=2 --samples=100
+	$(1) report --run=$(2)
+endef
+
 smoke: setup
 	rm -rf $(VENV)/smoke
-	$(BIN)/python launch/train.py --config=configs/sprites_vae.py:smoke --workdir=$(VENV)/smoke
-	$(BIN)/python launch/attack.py --run=$(VENV)/smoke --penalties=2 --iterations=5 --pairs=2
-	$(BIN)/python launch/certify.py --run=$(VENV)/smoke --images=2 --samples=100
-	$(BIN)/python launch/report.py --run=$(VENV)/smoke
+	$(call JOURNEY,$(BIN)/seatbelt,$(VENV)/smoke)
 
-# A built wheel must install into an empty environment and import there, away from the checkout.
+# A built wheel must install into an empty environment and do the same there, away from the checkout.
 wheel: setup
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
@@ -66,6 +69,7 @@ wheel: setup
 	.venv-wheel/bin/python -m pip install --quiet --no-compile dist/*.whl
 	cd / && $(CURDIR)/.venv-wheel/bin/python -c \
 	  'from seatbelt_jax import attacks, bounds, data, elbo, metrics, models, plots, run, training; print(bounds.__file__)'
+	$(call JOURNEY,cd .venv-wheel && bin/seatbelt,run)
 	rm -rf .venv-wheel
 
 clean:

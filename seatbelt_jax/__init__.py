@@ -3,8 +3,10 @@
 `import seatbelt_jax` alone imports no room: `seatbelt_jax.bounds` is imported when it is first used.
 """
 
-import importlib
-from types import ModuleType
+# No imports: commands take hold of Ctrl-C after this file.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -27,10 +29,12 @@ _ROOMS = (
 )
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> "ModuleType":
     """The room `name`, imported (PEP 562)."""
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; its rooms: {', '.join(_ROOMS)}")
+    import importlib
+
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -152,8 +152,7 @@ class Run:
         step = self.latest_step if step is None else step
         if step is None:
             raise FileNotFoundError(
-                f"{self.path} has no checkpoint yet; train it first: "
-                f"python launch/train.py --config=... --workdir={self.path}"
+                f"{self.path} has no checkpoint yet; train it first: seatbelt train --config=... --workdir={self.path}"
             )
         expected = jax.eval_shape(self.model.init, jax.random.key(0))
         with Checkpoints(self.path / "checkpoints") as checkpoints:
@@ -266,7 +265,7 @@ def open(path: storage.Path) -> Run:
     file = path / "config.json"
     if not file.is_file():
         what = "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{path} {what}; runs are made by launch/train.py")
+        raise FileNotFoundError(f"{path} {what}; runs are made by `seatbelt train`")
     record = storage.read_json(file)
     check(record, _SCHEMA, f"{file}")
     if missing := [name for name in ("data", "model") if not record["config"][name]]:

@@ -247,7 +247,7 @@ def _note(opened: "Run", launcher: str, has_some: bool, old: Sequence[str]) -> s
 
 def _command(opened: "Run", launcher: str) -> str:
     option = "--config=CONFIG --workdir" if launcher == "train" else "--run"
-    return f"python launch/{launcher}.py {option}={shlex.quote(str(opened.path))}"
+    return f"seatbelt {launcher} {option}={shlex.quote(str(opened.path))}"
 
 
 def _arrays(file: pathlib.Path) -> Mapping[str, np.ndarray]:

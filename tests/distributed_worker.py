@@ -21,8 +21,8 @@ import numpy as np
 
 from configs import sprites_vae
 from seatbelt_jax import data, models, plots, run, training  # noqa: F401
+from seatbelt_jax.jobs import train as train_job
 from seatbelt_jax.training import distributed, writers
-from tests import launchers
 
 MODEL = {"network": "mlp", "widths": (16,), "latent_sizes": (3,), "likelihood_std": 1.0}
 # With fewer than 16 images a device, the exchanges of the total correlation are many small ones.
@@ -162,7 +162,6 @@ def run_launcher(folder, flags):
     changes = [f"--config.{field}={value}" for field, value in LAUNCHED.items()]
     config = ["--config=configs/sprites_vae.py:smoke", f"--workdir={folder / 'launched'}"]
     sys.argv = ["launch/train.py", *config, *changes, *flags]
-    sys.path.insert(0, "launch")
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
@@ -170,7 +169,7 @@ def launched_alone(directory):
     """What `launch` trains, in this process alone."""
     config = sprites_vae.get_config("smoke")
     config.update_from_flattened_dict(LAUNCHED)
-    launchers.load("train").train(config.to_dict(), directory)
+    train_job.train(config.to_dict(), directory)
 
 
 def work(folder, group, number, count, port):

@@ -1,4 +1,4 @@
-"""The modules of launch/, for tests that call their functions in this process or run them quickly in others."""
+"""Commands, run in this process or quickly in others."""
 
 import contextlib
 import importlib
@@ -7,7 +7,6 @@ import json
 import pathlib
 import resource
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,46 +16,50 @@ from types import ModuleType
 
 from absl import flags
 
+from seatbelt_jax.cli import start
+from seatbelt_jax.errors import EXPECTED
+
 ROOT = pathlib.Path(__file__).parents[1]
-_FOLDER = str(ROOT / "launch")
 
 
-def load(name: str) -> ModuleType:
-    """launch/NAME.py, without the hold on Ctrl-C that launchers take when they are imported."""
-    handler = signal.getsignal(signal.SIGINT)
-    sys.path.insert(0, _FOLDER)
+def command(name: str) -> ModuleType:
+    """The module of a command; `name` as of launch/NAME.py."""
+    return importlib.import_module(f"seatbelt_jax.cli.{name}")
+
+
+@contextlib.contextmanager
+def given(name: str, *arguments: str) -> Iterator[ModuleType]:
+    """The module of a command, with its flags as the command line gives them; afterwards they are gone."""
+    module, line, known = command(name), [f"launch/{name}.py", *arguments], set(flags.FLAGS)
+    before, sys.argv = sys.argv, line  # where ml_collections looks for changes of a configuration
     try:
-        return importlib.import_module(name)
+        with contextlib.chdir(ROOT), warnings.catch_warnings():
+            # ml_collections loads configurations in a way that Python is giving up.
+            warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
+            module.define_flags()
+            start.parse(line)
+            yield module
     finally:
-        sys.path.remove(_FOLDER)
-        signal.signal(signal.SIGINT, handler)
+        sys.argv = before
+        for flag in set(flags.FLAGS) - known:
+            delattr(flags.FLAGS, flag)
+        flags.FLAGS.unparse_flags()
 
 
 def refusal(name: str, *arguments: str) -> str:
-    """The line with which `python launch/NAME.py ARGUMENTS` ends, run in this process; it must be one line."""
-    launcher, cli = load(name), load("cli")
-    command, known, errors = [f"launch/{name}.py", *arguments], set(flags.FLAGS), io.StringIO()
-    given, sys.argv = sys.argv, command  # where ml_collections looks for changes of a configuration
+    """The line with which `seatbelt NAME ARGUMENTS` ends, run in this process; it must be one line."""
+    errors = io.StringIO()
     try:
-        with contextlib.chdir(ROOT), contextlib.redirect_stderr(errors), warnings.catch_warnings():
-            # ml_collections loads configurations in a way that Python is giving up.
-            warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
-            launcher.define_flags()
+        with contextlib.redirect_stderr(errors), given(name, *arguments) as module:
             try:
-                cli._parse(command)
-                launcher.main()
-            except cli.EXPECTED as error:
-                cli._fail(str(error))
+                module.main()
+            except EXPECTED as error:
+                start.fail(str(error))
     except SystemExit as ended:
         lines = [line for line in errors.getvalue().splitlines() if line.startswith("error: ")]
         assert ended.code == 1 and len(lines) == 1 and "Traceback" not in errors.getvalue(), errors.getvalue()
         return lines[0]
-    finally:
-        sys.argv = given
-        for flag in set(flags.FLAGS) - known:
-            delattr(flags.FLAGS, flag)
-        flags.FLAGS.unparse_flags()
-    raise AssertionError(f"{' '.join(command)} was not refused")
+    raise AssertionError(f"{name} {' '.join(arguments)} was not refused")
 
 
 class Forks:

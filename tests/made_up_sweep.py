@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 
 from seatbelt_jax import storage
+from seatbelt_jax.studies import table
 from tests import made_up_runs
-from tests.launchers import load
 
 ALARM = "<script>alert(1)</script>"
 # beta -> the certified margin, in the table's order.
@@ -25,7 +25,7 @@ def write(folder: pathlib.Path) -> pathlib.Path:
     cut = made_up_runs.write(folder / "cut", "certificates") / "certificates" / "spectral.npz"
     cut.write_bytes(cut.read_bytes()[:80])
     made_up_runs.write(folder / "unlisted", beta=9.0)
-    load("sweep_table").write(folder / "sweep.csv", rows)
+    table.write(folder / "sweep.csv", rows)
     return folder
 
 

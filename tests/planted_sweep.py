@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 
 from seatbelt_jax import storage
-from tests import launchers
+from seatbelt_jax.studies import companions as companions_study
+from seatbelt_jax.studies import table as table_study
+from seatbelt_jax.studies.papers import figure_tables
 
 PAIRS, PENALTIES = 3, 4
 # Kind -> the penalty, what the decoder reads, and depths.
@@ -43,8 +45,8 @@ def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=
             rows = [_pair(attack, done[attack], beta, depth, pair, scale) for attack in done for pair in range(PAIRS)]
             found = {"pairs": rows, "densities": _densities(beta) if measures else []}
             companions.append({name: [{"cell": cell, **row} for row in part] for name, part in found.items()})
-    launchers.load("sweep_table").write(folder / "sweep.csv", cells)
-    launchers.load("sweep_companions").write(folder / "sweep.csv", companions)
+    table_study.write(folder / "sweep.csv", cells)
+    companions_study.write(folder / "sweep.csv", companions)
     return folder
 
 
@@ -80,7 +82,7 @@ def _measures(beta, depth, d_z):
 
 def _densities(beta):
     """Gaussians around beta, of standard deviation 1."""
-    places = np.linspace(beta - 4.0, beta + 4.0, launchers.load("sweep_companions").POINTS)
+    places = np.linspace(beta - 4.0, beta + 4.0, companions_study.POINTS)
     density = np.exp(-0.5 * (places - beta) ** 2) / np.sqrt(2.0 * np.pi)
     parts = [("posterior_std", "layer_1", "latent_units")]
     parts += [("noise_robustness", f"scale_{scale}", "nats") for scale in ("0.1", "0.5", "1")]
@@ -93,7 +95,7 @@ def _densities(beta):
 
 def table(file):
     """The rows of a figure's table."""
-    return launchers.load("figure_tables")._rows(file)
+    return figure_tables._rows(file)
 
 
 def png_size(file):

@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from absl import flags
 
 from configs import sprites_seatbelt
 from seatbelt_jax import attacks, data, metrics, storage
@@ -16,12 +15,13 @@ from seatbelt_jax.attacks.adam import Adam
 from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
 from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
 from seatbelt_jax.data import sprites
-from tests import launchers
+from seatbelt_jax.jobs import attack as attack_job
+from seatbelt_jax.jobs import train
 
 
 @pytest.fixture(scope="module")
 def launcher():
-    return launchers.load("attack")
+    return attack_job
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def run_path(tmp_path_factory):
     config["data"] = {"name": "sprites", "image_size": 16}
     config["model"] |= {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}
     path = tmp_path_factory.mktemp("runs") / "tiny"
-    launchers.load("train").train(config, path)
+    train.train(config, path)
     return path
 
 
@@ -52,17 +52,8 @@ def command(launcher, run_path, monkeypatch):
     monkeypatch.setattr(launcher, "attack", lambda path, options: seen.append(options))
 
     def parsed(*arguments):
-        values = flags.FlagValues()
-        with monkeypatch.context() as patched:
-            patched.setattr(launcher.flags, "FLAGS", values)
-            for name in ("string", "enum", "integer", "float", "list", "bool"):
-                define = getattr(flags, f"DEFINE_{name}")
-                patched.setattr(
-                    launcher.flags, f"DEFINE_{name}", lambda *a, d=define, **k: d(*a, flag_values=values, **k)
-                )
-            launcher.define_flags()
-            values(["attack.py", f"--run={run_path}", *arguments])
-            launcher.main()
+        with launchers.given("attack", f"--run={run_path}", *arguments) as module:
+            module.main()
         return seen.pop()
 
     return parsed

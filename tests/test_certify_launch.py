@@ -11,14 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from configs import sprites_seatbelt, sprites_vae
 from seatbelt_jax import bounds, data, models, plots, program, run, storage
 from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.jobs import certification as certification_job
+from seatbelt_jax.jobs import certify as certify_job
 from seatbelt_jax.plots.certificates import main_certificate
-from tests import launchers
+from seatbelt_jax.report import results as results_report
 from tests.compilations import counted
 
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std")
@@ -27,7 +28,7 @@ QUICK: dict[str, Any] = {"images": 3, "samples": 30, "radius": 40.0}
 
 @pytest.fixture(scope="module")
 def launcher():
-    return launchers.load("certify")
+    return certify_job
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
     assert table(one, "minimal_radius")[1]["minimal_radius_l2"] == str(minimal["estimate"][1])
     assert sizes_of_figures(one / "figures") == {"certified_margins.png": (1472, 480), "minimal_radius.png": (736, 480)}
     # For the report, minimal radii are no certificate.
-    results = launchers.load("report_results").of_run(run.open(one), "one")
+    results = results_report.of_run(run.open(one), "one")
     assert sorted(found.method for found in results.certificates) == sorted(ONE_LAYER)
 
 
@@ -176,7 +177,7 @@ def test_several_layers_in_both_modes(launcher, two):
 
 def test_the_least_r_of_several_layers_is_of_draws_of_all_of_them(launcher, two):
     vae = run.open(two).load_vae()
-    certification = launchers.load("certification")
+    certification = certification_job
     image = data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(1))
     options = launcher.Options(samples=1000)
     functions = certification.functions_of(vae)
@@ -190,7 +191,7 @@ def test_the_least_r_of_several_layers_is_of_draws_of_all_of_them(launcher, two)
 
 @pytest.mark.parametrize("sizes", [(4,), (3, 2)])
 def test_a_second_model_of_the_architecture_compiles_nothing(launcher, sizes, tmp_path, monkeypatch):
-    certification = launchers.load("certification")
+    certification = certification_job
     model = models.build({"latent_sizes": sizes, "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}, (16, 16, 1))
     images = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 16, 16, 1)).astype(np.float32)
     options = launcher.Options(radius=40.0, samples=30)
@@ -226,7 +227,7 @@ def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys)
     kinds = {(row["method"], row["norm"]) for row in table(one, "margins")}
     assert kinds == {("camuto", "l2"), ("spectral", "l2")} | {(method, "linf") for method in ONE_LAYER[1:]}
     # In the report neither takes the other's place, and charts do not mix them.
-    results = launchers.load("report_results").of_run(run.open(one), "one")
+    results = results_report.of_run(run.open(one), "one")
     assert len(results.certificates) == 5 and main_certificate(results).norm == "l2"
     assert main_certificate(results).method == "spectral"
     page = plots.build([results], command="").html
@@ -265,7 +266,7 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
     }
     assert not (one / "figures" / "certified_margins.png").exists()
     # The report has them in its table and in a third chart of certificates, not as certificates.
-    results = launchers.load("report_results").of_run(run.open(one), "one")
+    results = results_report.of_run(run.open(one), "one")
     assert [found.method for found in results.certificates] == ["spectral"] and len(results.empirical) == 1
     page = plots.build([results], command="").html
     assert "attacks show: at most" in page and "not found: 33 %" in page
@@ -322,7 +323,7 @@ def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
 @pytest.mark.parametrize("kind", ["one", "two"])
 def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, capsys, kind):
     path = request.getfixturevalue(kind)
-    certification = launchers.load("certification")
+    certification = certification_job
     monkeypatch.setattr(certification, "_PIECE", 2)
     options = launcher.Options(images=3, samples=20, radius=40.0, minimal_radius=False)
     launcher.certify(path, options)
@@ -352,7 +353,7 @@ def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, ca
 
 
 def test_what_was_left_by_other_options_is_not_taken_up(launcher, two, monkeypatch):
-    certification = launchers.load("certification")
+    certification = certification_job
     vae = run.open(two).load_vae()
     functions, store = certification.functions_of(vae), storage.Folder(two / "left")
     images = np.asarray(data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(2)))
@@ -376,17 +377,8 @@ def command(launcher, monkeypatch):
     monkeypatch.setattr(launcher, "certify", lambda *arguments: seen.append(arguments))
 
     def parsed(*arguments):
-        values = flags.FlagValues()
-        with monkeypatch.context() as patched:
-            patched.setattr(launcher.flags, "FLAGS", values)
-            for name in ("string", "multi_string", "integer", "float", "enum", "list", "bool"):
-                define = getattr(flags, f"DEFINE_{name}")
-                patched.setattr(
-                    launcher.flags, f"DEFINE_{name}", lambda *a, d=define, **k: d(*a, flag_values=values, **k)
-                )
-            launcher.define_flags()
-            values(["certify.py", *arguments])
-            launcher.main()
+        with launchers.given("certify", *arguments) as module:
+            module.main()
         return seen.pop()
 
     return parsed
@@ -434,7 +426,7 @@ def test_folders_that_cannot_be_written_are_refused_before_any_work(launcher, on
     def work(*_, **__):
         raise AssertionError("the work was begun")
 
-    monkeypatch.setattr(launchers.load("certification"), "certificates", work)
+    monkeypatch.setattr(certification_job, "certificates", work)
     (one / blocked).write_text("a file, which can hold no others")
     before = sorted(one.rglob("*"))
     output = one / "output" / "figures" if blocked == "output" else None

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from tests import launchers, planted_sweep
+from seatbelt_jax.studies.papers import figures, figures_claims
+from tests import planted_sweep
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     folder = planted_sweep.write(tmp_path_factory.mktemp("claims"), betas=(1.0, 4.0, 10.0))
-    launchers.load("figures").draw([folder], ["claims"], folder)
+    figures.draw([folder], ["claims"], folder)
     return planted_sweep.table(folder / "claims.csv"), (folder / "claims.md").read_text()
 
 
@@ -61,7 +62,7 @@ def test_attacks_on_single_layers_that_need_as_much_leave_it_open(drawn):
 
 
 def test_a_verdict_needs_the_whole_interval():
-    claims, interval = launchers.load("figures_claims"), launchers.load("figures_claims").metrics.Interval
+    claims, interval = figures_claims, figures_claims.metrics.Interval
     verdicts = {
         ("larger", (2.0, 1.1, 3.0)): "yes",
         ("larger", (2.0, 0.9, 3.0)): "open",
@@ -82,7 +83,7 @@ def test_models_are_compared_where_both_have_latents_of_one_size(tmp_path):
     """With 8 latents Delta is a hundred times as large, and there is no other beta."""
     small = planted_sweep.write(tmp_path / "small", betas=(1.0,), sizes=(8,), scale=100.0)
     both = planted_sweep.write(tmp_path / "both", sizes=(24,))
-    launchers.load("figures").draw([small, both], ["claims"], tmp_path)
+    figures.draw([small, both], ["claims"], tmp_path)
     (row,) = rows((planted_sweep.table(tmp_path / "claims.csv"),), "penalty raises Delta", measure="mean Delta")
     assert row["ratio"] == pytest.approx(10.0)
 

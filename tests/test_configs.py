@@ -17,12 +17,12 @@ from ml_collections import config_flags
 from configs import _base
 from seatbelt_jax import data, models, run, sections, training
 from seatbelt_jax.data.swiss_roll import POINT_SHAPE
+from seatbelt_jax.jobs import train
 from seatbelt_jax.models import ModelConfig
 from seatbelt_jax.training import recipe, state, step
 from seatbelt_jax.training.density_ratio import DiscriminatorConfig
 from seatbelt_jax.training.objective import ObjectiveConfig
 from seatbelt_jax.training.settings import OptimizerConfig, TrainConfig
-from tests import launchers
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 NAMES = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
@@ -345,7 +345,7 @@ def test_fields_are_changed_by_flags(monkeypatch):
 )
 def test_the_smoke_variant_trains(name, variant, layers, told, tmp_path, capsys):
     config = config_of(name, variant)
-    launchers.load("train").train(config.to_dict(), tmp_path / "run")
+    train.train(config.to_dict(), tmp_path / "run")
     assert told in capsys.readouterr().out
     rows = training.read_metrics(tmp_path / "run")
     assert [(row["step"], row["split"]) for row in rows] == [(2, "train"), (4, "train"), (4, "validation")]

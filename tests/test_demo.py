@@ -6,18 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from seatbelt_jax import bounds, storage
-from tests import launchers, made_up_runs
-
-
-@pytest.fixture(scope="module")
-def demo():
-    return launchers.load("demo")
-
-
-@pytest.fixture(scope="module")
-def summary():
-    return launchers.load("demo_summary").summary
+from seatbelt_jax import bounds, configurations, storage
+from seatbelt_jax.cli import demo
+from seatbelt_jax.report.demo_summary import summary
+from tests import made_up_runs
 
 
 @pytest.fixture
@@ -52,7 +44,7 @@ def rows(text):
     return found
 
 
-def test_it_leads_with_what_an_attack_costs_and_what_is_certified_soundly(summary, runs):
+def test_it_leads_with_what_an_attack_costs_and_what_is_certified_soundly(runs):
     lines = summary(runs).splitlines()
     assert lines[0].split() == ["seatbelt", "vae"]
     assert lines[1].startswith("What an attack costs: median ||d||")
@@ -63,25 +55,25 @@ def test_it_leads_with_what_an_attack_costs_and_what_is_certified_soundly(summar
     assert lines[6].startswith("  to first order, which is no proof")
 
 
-def test_a_sound_margin_is_never_one_of_first_order(summary, runs):
+def test_a_sound_margin_is_never_one_of_first_order(runs):
     assert rows(summary(runs))["to first order, which is no proof"] == ("0.5", "0.5")
     storage.Folder(runs["vae"] / "certificates").remove()
     _certify(runs["vae"], "spectral", "first_order", 9.0)
     assert rows(summary(runs))["sound"] == ("none", "none")
 
 
-def test_the_largest_sound_margin_is_told_whatever_its_method(summary, runs):
+def test_the_largest_sound_margin_is_told_whatever_its_method(runs):
     _certify(runs["vae"], "lipschitz", "sound", 0.0625)
     _certify(runs["seatbelt"], "hierarchical_pathwise", "sound", 0.125)
     assert rows(summary(runs))["sound"] == ("0.125", "0.0625")
 
 
-def test_it_says_how_many_attacks_ended_at_the_limit(summary, runs):
+def test_it_says_how_many_attacks_ended_at_the_limit(runs):
     assert rows(summary(runs))["attacks that ended at the iteration limit"] == ("33%", "33%")
 
 
-def test_the_models_differ_in_nothing_but_what_makes_them_what_they_are(demo):
-    seatbelt, vae = (demo._config(name) for name in demo.MODELS.values())
+def test_the_models_differ_in_nothing_but_what_makes_them_what_they_are():
+    seatbelt, vae = (configurations.load(name, "demo") for name in demo.MODELS.values())
     for section in ("data", "optimizer", "train", "seed"):
         assert seatbelt[section] == vae[section]
     differs = {name for name in vae["model"] if seatbelt["model"][name] != vae["model"][name]}
@@ -91,7 +83,7 @@ def test_the_models_differ_in_nothing_but_what_makes_them_what_they_are(demo):
     }  # fmt: skip
 
 
-def test_it_asks_for_a_sound_certificate(demo):
+def test_it_asks_for_a_sound_certificate():
     assert any(
         bounds.METHODS[name].soundness == "sound" for name in demo.CERTIFICATES.methods if name in bounds.METHODS
     )

@@ -13,7 +13,8 @@ from seatbelt_jax import attacks, metrics, run, storage
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.data import sprites
 from seatbelt_jax.gaussian import DiagonalGaussian
-from tests import launchers
+from seatbelt_jax.jobs import attack as attack_job
+from seatbelt_jax.jobs import evaluate, run_data
 from tests.compilations import counted
 
 QUICK = {"images": 40, "samples": 3, "samples_images": 5, "levels": 2, "pairs": 2, "training_images": 40, "epochs": 1}
@@ -21,7 +22,7 @@ QUICK = {"images": 40, "samples": 3, "samples_images": 5, "levels": 2, "pairs": 
 
 @pytest.fixture(scope="module")
 def launcher():
-    return launchers.load("evaluate")
+    return evaluate
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluation(launcher, runs):
     """The record of every measure, two sweeps of attacks being there, and the programs that were compiled for it."""
-    attack = launchers.load("attack")
+    attack = attack_job
     for number, budgets in enumerate(((1.0,), (0.1, 1.0))):
         options = attack.Options(
             pairs_by="label", pairs=4, budgets=budgets, iterations=2, name=str(number), exchanges=0
@@ -83,7 +84,7 @@ def opened_images(runs, count=40):
     return (
         opened.load_vae(),
         opened.load_variables()["params"],
-        launchers.load("run_data").unseen(opened, (-1.0, 1.0), "validation").images(np.arange(count)),
+        run_data.unseen(opened, (-1.0, 1.0), "validation").images(np.arange(count)),
     )
 
 
@@ -223,7 +224,7 @@ def test_what_does_not_apply_is_skipped_with_its_reason(launcher, runs, capsys):
         "attack_success": record["skipped"]["attack_success"],
         "downstream": "mock has no labels",
     }
-    assert "launch/attack.py" in record["skipped"]["attack_success"]
+    assert "seatbelt attack" in record["skipped"]["attack_success"]
     assert "layer_1" not in record["measures"]["posterior_std"] and "layer_2" in record["measures"]["posterior_std"]
     printed = capsys.readouterr().out
     assert "mig                  skipped: the factors of mock are not known" in printed

@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 
 from seatbelt_jax import plots, storage
 from seatbelt_jax.plots import papers
+from seatbelt_jax.studies.papers import figure_densities, figure_tables, figures_w21_images
+from seatbelt_jax.studies.papers import figures as figures_paper
 from tests import launchers, planted_sweep
 
 
 @pytest.fixture(scope="module")
 def figures():
-    return launchers.load("figures")
+    return figures_paper
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def rows(drawn, name, **wanted):
 
 
 def read_tables(folders):
-    return launchers.load("figure_tables").read(folders)
+    return figure_tables.read(folders)
 
 
 def test_each_figure_has_a_picture_or_a_page_and_its_numbers(drawn):
@@ -97,7 +99,7 @@ def test_of_models_alike_the_deepest_and_largest_with_the_first_seed_stands_for_
     settings = [(10.0, 2, 8, 0), (10.0, 4, 8, 0), (10.0, 4, 24, 1), (10.0, 4, 24, 0), (4.0, 4, 24, 0)]
     made = {"data": "sprites", "penalty": "total_correlation", "decoder_reads": "all"}
     cells = [made | dict(zip(("beta", "L", "d_z", "seed"), values, strict=True)) for values in settings]
-    model_of = launchers.load("figure_densities").model_of
+    model_of = figure_densities.model_of
     assert model_of(cells, "sprites", "seatbelt") is cells[3]
     assert model_of(cells, "sprites", "seatbelt", least=True) is cells[4]
     assert model_of(cells, "sprites", "seatbelt", 2.0) is None
@@ -147,7 +149,7 @@ def test_tables_without_runs_and_several_sweeps_are_enough(figures, planted, tmp
 
 
 def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
-    read = launchers.load("figure_tables").read
+    read = figure_tables.read
     assert read([planted, planted]) == read([planted])
     other = planted_sweep.write(tmp_path, measures=False, sizes=(8,), attacks={"all": "latent_kl_all"})
     table = other / "sweep.csv"
@@ -192,7 +194,7 @@ def test_a_cell_of_two_sweeps_has_both_their_runs(tmp_path):
         planted_sweep.write(folder, models=("beta_tcvae",), attacks=dict([attack]), measures=False)
         (folder / "sprites_beta_tcvae_L1_dz24_beta1").mkdir()
         (folder / "sprites_beta_tcvae_L1_dz24_beta1" / "config.json").write_text("{}")
-    tables = launchers.load("figure_tables").read([*folders, folders[0]])
+    tables = figure_tables.read([*folders, folders[0]])
     assert tables.runs == {
         "sprites_beta_tcvae_L1_dz24_beta1": [folder / name for folder in folders for name in tables.runs]
     }
@@ -200,7 +202,7 @@ def test_a_cell_of_two_sweeps_has_both_their_runs(tmp_path):
 
 
 def test_attacks_of_one_kind_are_not_mixed(figures, planted, tmp_path):
-    tables = launchers.load("figure_tables").read([planted])
+    tables = figure_tables.read([planted])
     cells = tables.of_kind("beta_tcvae")
     found = tables.attacks(cells, "latent_kl_all")
     again = [{**row, "attack": "again", "delta_mean": 0.0} for row in tables.pairs]
@@ -219,21 +221,21 @@ def test_what_is_missing_is_named(figures, tmp_path):
     assert not written and "configs/sweeps/w21_small.py" in missing["w21_3"]
     with pytest.raises(ValueError, match=r"there is no figure w21_33; there are all, w21_"):
         figures.draw([tmp_path], ["w21_33"], tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"has no sweep.csv; python launch/sweep.py"):
+    with pytest.raises(FileNotFoundError, match=r"has no sweep.csv; seatbelt sweep"):
         figures.draw([tmp_path / "nowhere"], ["all"], tmp_path)
 
 
 def test_a_caption_says_whose_figure_and_which_data(figures, drawn, planted):
-    tables = launchers.load("figure_tables").read([planted])
+    tables = figure_tables.read([planted])
     figure = figures.FIGURES["w21_3"]
     caption = figures._caption(figure, figure.draw(tables))
     assert caption.startswith("Willetts et al. 2021, Fig. 3: ")
-    assert "Data: sprites (the paper's are dsprites, chairs, faces; for these: python launch/sweep.py" in caption
+    assert "Data: sprites (the paper's are dsprites, chairs, faces; for these: seatbelt sweep" in caption
 
 
 def test_a_caption_says_where_something_is_never_reached(figures, planted):
     figure = figures.FIGURES["w21_3"]
-    drawn = figure.draw(launchers.load("figure_tables").read([planted]))
+    drawn = figure.draw(figure_tables.read([planted]))
     # One of three pairs never gets nine tenths of the way: the median is finite, its upper bound is not.
     caption = figures._caption(figure, drawn)
     assert "never reach" not in caption and "Bars with an arrow" in caption
@@ -295,7 +297,7 @@ def test_an_attack_that_one_data_set_lacks_leaves_its_place_empty(figures, plant
 
 def test_a_caption_says_which_models_are_missing(figures, planted, tmp_path):
     figure = figures.FIGURES["w21_2"]
-    read = launchers.load("figure_tables").read
+    read = figure_tables.read
     assert "sprites: no" not in " ".join(figure.draw(read([planted])).notes)
     drawn = figure.draw(read([planted_sweep.write(tmp_path, models=("beta_tcvae", "seatbelt"))]))
     assert drawn.notes[-2:] == ("sprites: no β-VAE.", "sprites: no VAE, that is, β-VAE under β = 1.")
@@ -308,7 +310,7 @@ def test_every_figure_names_a_sweep_that_exists(figures):
 
 
 def test_the_swiss_roll_is_drawn_when_asked_for(figures, monkeypatch, tmp_path):
-    module = launchers.load("figures_w21_images")
+    module = figures_w21_images
     (tmp_path / "swiss_roll.png").write_bytes(b"the picture")
     monkeypatch.setattr(module, "_ROLL", tmp_path)
     monkeypatch.setattr(module.swiss_roll, "reproduce", lambda experiments, root: [{"models": len(experiments)}])

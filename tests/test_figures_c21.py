@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import storage
-from tests import launchers, planted_sweep
+from seatbelt_jax.studies import companions as companions_study
+from seatbelt_jax.studies import table as table_study
+from seatbelt_jax.studies.papers import damage_numbers, figure_tables
+from seatbelt_jax.studies.papers import figures as figures_paper
+from tests import planted_sweep
 
 IMAGES = 6
 POINTS = 5
@@ -54,8 +58,8 @@ def write(folder, settings=SETTINGS, data=("mnist",), seeds=(0,)):
         images = [_image(beta, tau, image) for image in range(IMAGES)]
         found = {"pairs": pairs, "budgets": budgets, "images": images, "densities": list(_densities(beta, tau, seed))}
         companions.append({table: [{"cell": cell, **row} for row in rows] for table, rows in found.items()})
-    launchers.load("sweep_table").write(folder / "sweep.csv", cells)
-    launchers.load("sweep_companions").write(folder / "sweep.csv", companions)
+    table_study.write(folder / "sweep.csv", cells)
+    companions_study.write(folder / "sweep.csv", companions)
     return folder
 
 
@@ -89,7 +93,7 @@ def _image(beta, tau, image):
 
 
 def _densities(beta, tau, seed):
-    points = launchers.load("sweep_companions").POINTS
+    points = companions_study.POINTS
     for measure, part in (
         ("posterior_std", "layer_1"),
         ("noise_robustness", "scale_0"),
@@ -109,7 +113,7 @@ def _densities(beta, tau, seed):
 
 @pytest.fixture(scope="module")
 def figures():
-    return launchers.load("figures")
+    return figures_paper
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +190,7 @@ def test_margins_are_put_beside_their_bounds(drawn):
 
 @pytest.mark.parametrize("name", ["c21_5", "c21_6", "c21_7", "c21_9"])
 def test_the_sigma_of_margins_by_attack_is_named(figures, planted, name):
-    tables = launchers.load("figure_tables").read([planted])
+    tables = figure_tables.read([planted])
     moving = [{**row, "empirical_margin_l2_frozen_std": None} for row in tables.images]
     for images, words in (
         (tables.images, "sigma is frozen at x, as in"),
@@ -248,7 +252,7 @@ def test_models_of_several_seeds_are_one_line(figures, tmp_path):
 
 def test_the_mean_probability_ends_with_what_was_attacked(figures, planted, tmp_path):
     """Where an attack ends within r, nobody knows what is beyond; where it does not, the last value is a good guess."""
-    tables = launchers.load("figure_tables").read([planted])
+    tables = figure_tables.read([planted])
     images = [dict(row) for row in tables.images]
     shortest = next(row for row in images if row["cell"] == "mnist_beta1_tau0" and row["image"] == 0)
     shortest |= {f"curve_probability_{point}": 1.0 for point in range(POINTS)}
@@ -286,4 +290,4 @@ def test_groups_of_attacks_are_pooled_as_if_they_were_one():
     rows = [{"attacks": len(group), "x_mean": group.mean(), "x_std": group.std()} for group in groups]
     everything = np.concatenate(groups)
     expected = {"mean": everything.mean(), "std": everything.std(), "images": 5}
-    assert launchers.load("damage_numbers").pooled(rows, "x") == pytest.approx(expected)
+    assert damage_numbers.pooled(rows, "x") == pytest.approx(expected)

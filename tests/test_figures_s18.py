@@ -7,7 +7,10 @@ import pytest
 from configs import mnist_joint_vae
 from seatbelt_jax import run, storage
 from seatbelt_jax.checkpoint import Checkpoints
-from tests import launchers, planted_sweep
+from seatbelt_jax.studies import companions as companions_study
+from seatbelt_jax.studies import table as table_study
+from seatbelt_jax.studies.papers import figures as figures_paper
+from tests import planted_sweep
 from tests.reference.made_up_attacks import made_up_result
 
 DIGITS = 3
@@ -41,8 +44,8 @@ def write(folder, cells=CELLS):
         one = {"source_label": 0, "target_label": 1, "ignore_target": 1.0, "target": 1.0, "counted_pairs": 9}
         found = [{"attack": "gallery", **one}, *({"attack": "digits", **row} for row in success)]
         companions.append({"success": [{"cell": cell, **row} for row in found]})
-    launchers.load("sweep_table").write(folder / "sweep.csv", rows)
-    launchers.load("sweep_companions").write(folder / "sweep.csv", companions)
+    table_study.write(folder / "sweep.csv", rows)
+    companions_study.write(folder / "sweep.csv", companions)
     return folder
 
 
@@ -65,7 +68,7 @@ def _attacks(pairs, sources, targets):
 
 @pytest.fixture(scope="module")
 def figures():
-    return launchers.load("figures")
+    return figures_paper
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -11,18 +12,17 @@ import pytest
 
 from tests.launchers import ROOT
 
-LAUNCHERS = sorted(path.stem for path in (ROOT / "launch").glob("*.py") if "__main__" in path.read_text())
-# Presses Ctrl-C as soon as a launcher imports anything but the standard library, absl, and what `cli` needs.
+LAUNCHERS = sorted(path.stem for path in (ROOT / "launch").glob("*.py"))
+# Presses Ctrl-C as soon as a launcher imports anything but the standard library, absl and the package's own modules.
 _PRESS = """
 import os, runpy, signal, sys
 # The standard library tries to import "org", which Jython has.
-LIGHT = {*sys.stdlib_module_names, "org", "absl", "interrupts", "cli", "freed_memory", "standard_streams"}
+LIGHT = {*sys.stdlib_module_names, "org", "absl", "seatbelt_jax"}
 class Press:
     def find_spec(self, name, *_):
         if name.partition(".")[0] not in LIGHT:
             print(name, os.environ.get("JAX_COMPILATION_CACHE_DIR"), flush=True)
             signal.raise_signal(signal.SIGINT)
-sys.path.insert(0, "launch")
 sys.meta_path.insert(0, Press())
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -44,7 +44,9 @@ def test_ctrl_c_during_imports_is_one_line(launcher, tmp_path):
 
 def test_the_hold_on_ctrl_c_imports_nothing_that_takes_long():
     # Until it is there, Ctrl-C is a traceback. -S: what .pth files import comes before a launcher's first line.
-    found = _run("-SIc", "import sys; sys.path.insert(0, 'launch'); import interrupts; print(*sys.modules)")
+    found = _run(
+        "-SIc", "import sys; sys.path.insert(0, '.'); from seatbelt_jax import interrupts; print(*sys.modules)"
+    )
     assert found.returncode == 0, found.stderr
     assert not {"contextlib", "typing", "threading", "re"} & set(found.stdout.split())
 
@@ -85,16 +87,28 @@ def test_ctrl_c_at_any_time_is_one_line(seconds, tmp_path):
     assert {"train", "demo"} <= set(interrupted)
 
 
+# What Python reads before the line that takes hold of Ctrl-C.
+_FIRST_FILES = re.compile(r'File "(.*/launch/\w+\.py|.*/seatbelt_jax/(cli/)?__init__\.py|.*/cli/main\.py|<frozen .*>)"')
+
+
 def _has_hardly_begun(status, errors):
-    """Whether Ctrl-C came before the first line that can answer it: ten starts at once take their time."""
-    lines = [line.strip() for line in errors.splitlines() if line.startswith("    ")]
-    return (status, errors) == (-signal.SIGINT, "") or (lines and set(lines) <= {"import cli", "import interrupts"})
+    """Whether Ctrl-C came before that line: ten starts at once take their time."""
+    read = [line for line in errors.splitlines() if line.strip().startswith("File ")]
+    return (status, errors) == (-signal.SIGINT, "") or (read and all(map(_FIRST_FILES.search, read)))
 
 
 def _start(body, redirect="", before="", setup=""):
-    program = (
-        f"import sys\nsys.path.insert(0, 'launch')\nimport cli\n{before}\ndef main():\n    {body}\ncli.start(main)"
-    )
+    program = f"""
+import sys, types
+from seatbelt_jax.cli import main, start
+{before}
+def main():
+    {body}
+command = types.ModuleType("command")
+command.define_flags, command.main = lambda: None, main
+start.prepare_process()
+start.start(command)
+"""
     return subprocess.run(
         ["bash", "-c", f'{setup}"$0" -c "$1" {redirect}', sys.executable, program],
         cwd=ROOT,
@@ -169,6 +183,20 @@ def test_output_that_nobody_reads_is_no_traceback(redirect, status, errors, tmp_
     assert pathlib.Path(done).read_text() == "whole"
 
 
-def test_help_ends_with_success():
-    found = _run("-c", "import sys; sys.path.insert(0, 'launch'); import cli; cli.start(print)", "--help")
-    assert found.returncode == 0 and "--helpfull" in found.stdout
+def test_help_shows_what_a_command_does_and_its_flags():
+    found = _run("launch/attack.py", "--help")
+    assert found.returncode == 0 and not found.stderr
+    assert "Attacks a trained run" in found.stdout and "--penalties" in found.stdout and "--helpfull" in found.stdout
+
+
+def test_the_console_script_lists_its_commands_and_names_the_nearest():
+    script = ("-c", "import sys; from seatbelt_jax.cli.main import main; sys.argv[0] = 'seatbelt'; main()")
+    shown = _run(*script)
+    assert shown.returncode == 0
+    assert {line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")} == {
+        launcher.replace("_", "-") for launcher in LAUNCHERS
+    }
+    wrong = _run(*script, "atack")
+    assert (wrong.returncode, wrong.stderr) == (1, "error: there is no command 'atack'; did you mean attack?\n")
+    helped = _run(*script, "prepare-data", "--help")
+    assert helped.returncode == 0 and "--manual_dir" in helped.stdout

@@ -11,9 +11,9 @@ from seatbelt_jax import attacks, concrete, data, elbo, gaussian, models, run, t
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.jobs import certification as certification_job
 from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.vae import Encoding
-from tests import launchers
 from tests.reference import concrete as reference
 from tests.reference import gaussian as gaussian_reference
 
@@ -313,7 +313,7 @@ def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
 
 
 def test_margins_of_concrete_latents_are_refused(vae):
-    certification = launchers.load("certification")
+    certification = certification_job
     with pytest.raises(ValueError, match=r"margins are for Gaussian latents; this model has Concrete ones") as error:
         certification.functions_of(vae)
     assert "\n" not in str(error.value)

@@ -44,7 +44,7 @@ def test_a_mistake_is_one_line(tmp_path):
 def test_what_is_prepared_stays_as_it_is(tmp_path, capsys):
     folder = prepared.write("mnist", tmp_path, {"train": 5, "test": 2})
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    launchers.load("prepare_data").prepare("mnist", str(tmp_path), None)
+    prepare_data.prepare("mnist", str(tmp_path), None)
     told = capsys.readouterr().out
     assert f"mnist is prepared already, nothing was done: 5 train, 2 test images in {folder}" in told
     assert f"--config.data.name=mnist --config.data.data_dir={tmp_path}" in told
@@ -52,7 +52,7 @@ def test_what_is_prepared_stays_as_it_is(tmp_path, capsys):
 
 
 def test_embedded_data_need_no_preparation(capsys):
-    launchers.load("prepare_data").prepare("sprites", None, None)
+    prepare_data.prepare("sprites", None, None)
     assert capsys.readouterr().out == "sprites needs no preparation\n"
 
 
@@ -145,7 +145,7 @@ def test_a_model_trains_on_them(both, name, tmp_path):
     config = importlib.import_module(f"configs.{name}").get_config("small")
     config.data.data_dir = str(both)
     config.train.update(steps=60, batch_size=64, log_every=30, evaluate_every=60, checkpoint_every=60)
-    launchers.load("train").train(config.to_dict(), tmp_path / "run")
+    train.train(config.to_dict(), tmp_path / "run")
     rows = [row for row in training.read_metrics(tmp_path / "run") if row["split"] == "train"]
     assert rows[1]["elbo"] > rows[0]["elbo"]
     assert run.open(tmp_path / "run").load_vae().image_shape == (32, 32, 1)
@@ -173,7 +173,6 @@ import resource, runpy, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))
 sys.argv = sys.argv[1:]
-sys.path.insert(0, "launch")
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -6,7 +6,8 @@ import pytest
 
 from configs import sprites_vae
 from seatbelt_jax import run
-from tests.launchers import load, refusal
+from seatbelt_jax.jobs import train
+from tests.launchers import refusal
 
 SMOKE = "--config=configs/sprites_vae.py:smoke"
 DENSE = ("--config.model.network=mlp", "--config.model.widths=(8,)")
@@ -18,7 +19,7 @@ def trained(tmp_path_factory):
     config = sprites_vae.get_config("smoke")
     config.model.update(network="mlp", widths=(8,))
     path = tmp_path_factory.mktemp("runs") / "vae"
-    load("train").train(config.to_dict(), path)
+    train.train(config.to_dict(), path)
     return path
 
 

@@ -25,7 +25,9 @@ from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
 from seatbelt_jax.plots.certificates import margin_histogram
 from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
-from tests import launchers, made_up_runs
+from seatbelt_jax.report import build
+from seatbelt_jax.report import results as results_report
+from tests import made_up_runs
 from tests.html_page import read, section
 from tests.reference.made_up_attacks import made_up_result
 
@@ -39,7 +41,7 @@ ALARM = "<script>alert(1)</script>"
 
 @pytest.fixture
 def launcher() -> types.ModuleType:
-    return launchers.load("report")
+    return build
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ ALL = ("metrics", "samples", "attacks", "certificates", "evaluation")
 def test_all_sections_with_all_results(launcher, make_run) -> None:
     a = make_run("a", *ALL, latent_sizes=(4, 2))
     b = make_run("b", *ALL, seed=1)
-    written = launcher.report([a, b], command="python launch/report.py --run=a")
+    written = launcher.report([a, b], command="seatbelt report --run=a")
     assert written.resolve() == (a.parent / "report.html").resolve()
     source, page = read(written)
     assert [name for name in page.ids if name in SECTIONS] == list(SECTIONS)
@@ -235,7 +237,7 @@ def test_objectives_threats_and_budgets_are_called_by_their_names(
 
 def drawn_line(launcher, result: AttackResult, chart: str = "objective") -> tuple[Axes, np.ndarray]:
     """The axes of a chart of one model's attacks, and the (budget, median) that it draws."""
-    data = launchers.load("report_results").attack_data(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
+    data = results_report.attack_data(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
     model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], [], {}, {})
     axes = Figure().add_subplot()
     attack_charts(sweeps([model])[0])[chart](axes)
@@ -300,7 +302,7 @@ def certified(make_run, name: str, split: str = "validation", **changes) -> path
 
 def summarised(*paths: pathlib.Path) -> str:
     """The summary of some runs alone."""
-    of_run = launchers.load("report_results").of_run
+    of_run = results_report.of_run
     return summary.summary([of_run(run.open(path), path.name) for path in paths])
 
 
@@ -346,7 +348,7 @@ def test_certificates_of_test_images_are_shown_with_their_split(launcher, make_r
 
 def drawn_histogram(count: int) -> Axes:
     """The margins of so many methods."""
-    data = launchers.load("report_results").certificate_data(made_up_runs.certificate(), "validation")
+    data = results_report.certificate_data(made_up_runs.certificate(), "validation")
     axes = Figure().add_subplot()
     margin_histogram([(index, f"method {index}", data) for index in range(count)], "a")(axes)
     axes.figure.draw_without_rendering()
@@ -366,7 +368,7 @@ def test_counts_have_whole_ticks_and_many_histograms_rows_of_their_own() -> None
 
 @pytest.mark.parametrize(("factor", "scale"), [(2.0, "linear"), (100.0, "log")])
 def test_certified_against_attacked_keeps_the_diagonal_in_the_middle(factor: float, scale: str) -> None:
-    results = launchers.load("report_results")
+    results = results_report
     found = results.certificate_data(made_up_runs.certificate(), "validation")
     shown = plots.EmpiricalData(factor * found.radius, np.ones((4, 2)), np.ones((4, 2)), 1e-3, 0.5, 4.0, 10, "l2")
     axes = Figure().add_subplot()
@@ -419,7 +421,7 @@ def test_one_number_in_place_of_a_bracket_is_left_out(launcher, make_run, capsys
 
 def test_many_galleries_share_the_page(launcher) -> None:
     result = made_up_runs.attack(np.random.default_rng(0), (32, 32, 3), pairs=4, budgets=20)
-    data = launchers.load("report_results").attack_data(pathlib.Path("a.npz"), result.to_arrays(), (-1.0, 1.0), {})
+    data = results_report.attack_data(pathlib.Path("a.npz"), result.to_arrays(), (-1.0, 1.0), {})
     tiles = [len(shown_pairs(data, count)) * len(slider_steps(data, count)) for count in (1, 10, 40, 400)]
     assert tiles[0] == 4 * 17 and tiles[1:] == sorted(tiles[1:], reverse=True) and tiles[3] == 3
     # Bytes of all pictures that sliders carry, as they are before compression.
@@ -462,10 +464,10 @@ def test_words_from_files_are_escaped(launcher, make_run) -> None:
 @pytest.mark.parametrize(
     ("kind", "sections", "launched"),
     [
-        ("attacks", ("attacked-images", "attack-curves", "trust"), "launch/attack.py --run="),
-        ("certificates", ("certificates",), "launch/certify.py --run="),
-        ("samples", ("looks",), "launch/train.py --config=CONFIG --workdir="),
-        ("metrics", ("learning",), "launch/train.py --config=CONFIG --workdir="),
+        ("attacks", ("attacked-images", "attack-curves", "trust"), "seatbelt attack --run="),
+        ("certificates", ("certificates",), "seatbelt certify --run="),
+        ("samples", ("looks",), "seatbelt train --config=CONFIG --workdir="),
+        ("metrics", ("learning",), "seatbelt train --config=CONFIG --workdir="),
     ],
 )
 def test_what_is_absent_is_named_with_its_command(
@@ -491,8 +493,8 @@ def test_a_run_of_which_there_is_nothing_yet(launcher, make_run) -> None:
 def test_models_without_a_result_stand_beside_those_with_it(launcher, make_run) -> None:
     a, b = make_run("a", *ALL), make_run("b")
     _, page = read(launcher.report([a, b]))
-    assert f"launch/attack.py --run={b}" in page.text["trust"]
-    assert f"launch/attack.py --run={a}" not in page.text["trust"]
+    assert f"seatbelt attack --run={b}" in page.text["trust"]
+    assert f"seatbelt attack --run={a}" not in page.text["trust"]
 
 
 def test_not_finite_numbers_are_shown_as_such(launcher, make_run) -> None:

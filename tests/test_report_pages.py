@@ -4,7 +4,8 @@ import pytest
 
 from seatbelt_jax import storage
 from seatbelt_jax.plots import text
-from tests import browser, launchers, made_up_runs, made_up_sweep
+from seatbelt_jax.report import build
+from tests import browser, made_up_runs, made_up_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +88,7 @@ _LOUD = "console.error('planted'); document.body.style.width = '3000px'; return 
 def seen(tmp_path_factory):
     browser.executable()
     folder = tmp_path_factory.mktemp("pages")
-    report = launchers.load("report")
+    report = build
     of_sweep = report.report_of_sweep(made_up_sweep.write(folder / "sweep"))
     every = ("metrics", "samples", "attacks", "damage", "certificates", "evaluation")
     runs = [made_up_runs.write(folder / name, *every, seed=seed) for seed, name in enumerate("ab")]
@@ -149,7 +150,7 @@ def test_the_tables_and_pictures_of_runs(seen, width):
 
 def test_the_browser_sees_what_is_wrong(tmp_path):
     browser.executable()
-    page = launchers.load("report").report([made_up_runs.write(tmp_path / "run", "attacks")])
+    page = build.report([made_up_runs.write(tmp_path / "run", "attacks")])
     page.write_text(page.read_text().replace('src="data:image/png;base64,', 'src="data:image/png;base64,x', 1))
     seen = browser.look({"loud": (page, 390, _LOUD % (_SOUND + "return await sound();"))}, tmp_path)
     assert len(seen.complaints) == 1 and "planted" in seen.complaints[0]

@@ -12,8 +12,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from seatbelt_jax import metrics, plots, storage
+from seatbelt_jax.cli import start
 from seatbelt_jax.plots import cell_curves, cell_table, gallery
-from tests import launchers, made_up_runs, made_up_sweep
+from seatbelt_jax.report import build
+from seatbelt_jax.report import sweep as sweep_report
+from tests import made_up_runs, made_up_sweep
 from tests.html_page import Page, read, section
 from tests.made_up_sweep import ALARM
 
@@ -28,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reported(folder):
-    written = launchers.load("report").report_of_sweep(folder, command="python launch/report.py --sweep=x")
+    written = build.report_of_sweep(folder, command="seatbelt report --sweep=x")
     assert written == folder / "report.html"
     return read(written)
 
@@ -204,18 +207,18 @@ def test_of_several_tables_the_newest_row_of_a_cell_counts(tmp_path):
         cell = "b" if name == "sweep_2_of_2" else "a"
         storage.write_csv(file, [{"cell": cell, "status": status, "beta": 1.0, "elbo_nats": float(age)}])
         os.utime(file, (age, age))
-    found = launchers.load("report_sweep").of_folder(folder)
+    found = sweep_report.of_folder(folder)
     assert [(cell.name, cell.status, cell.numbers) for cell in found.cells] == [
         ("a", "done", {"elbo_nats": 1.0}), ("b", "done", {"elbo_nats": 2.0}),
     ]  # fmt: skip
-    _, page = read(launchers.load("report").report_of_sweep(folder))
+    _, page = read(build.report_of_sweep(folder))
     assert "There are no attack results of this sweep yet" in section(page, "attacks")
-    assert f"python launch/certify.py --run={folder}/a" in section(page, "certificates")
+    assert f"seatbelt certify --run={folder}/a" in section(page, "certificates")
     assert "so there are no curves" in section(page, "curves") and "Every cell is done." in section(page, "not-done")
 
 
 def test_what_is_no_sweep(tmp_path):
-    report = launchers.load("report")
+    report = build
     with pytest.raises(FileNotFoundError, match="nowhere is no folder; sweeps are made by"):
         report.report_of_sweep(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"has no sweep\.csv"):
@@ -229,7 +232,7 @@ def test_what_is_no_sweep(tmp_path):
 
 @pytest.mark.parametrize(("run", "sweep"), [([], None), (["a"], "b")])
 def test_the_launcher_takes_runs_or_one_sweep(monkeypatch, run, sweep):
-    report = launchers.load("report")
+    report = build
     given = types.SimpleNamespace(run=run, sweep=sweep, output=None)
     monkeypatch.setattr(report, "flags", types.SimpleNamespace(FLAGS=given))
     with pytest.raises(ValueError, match="give runs, as --run=runs/NAME, or one sweep, as --sweep=runs/sweeps/NAME"):
@@ -237,16 +240,15 @@ def test_the_launcher_takes_runs_or_one_sweep(monkeypatch, run, sweep):
 
 
 def test_a_folder_of_a_sweep_is_no_configuration_that_is_missing(monkeypatch):
-    cli = launchers.load("cli")
     values = flags.FlagValues()
-    monkeypatch.setattr(cli, "flags", types.SimpleNamespace(FLAGS=values))
-    with pytest.raises(SystemExit):
-        cli._check_config_file(["--sweep=runs/sweeps/x"])
+    monkeypatch.setattr(start, "flags", types.SimpleNamespace(FLAGS=values))
+    with pytest.raises(FileNotFoundError):
+        start._with_paths(["--sweep=runs/sweeps/x"])
     flags.DEFINE_string("sweep", None, "A folder.", flag_values=values)
-    cli._check_config_file(["--sweep=runs/sweeps/x"])
+    start._with_paths(["--sweep=runs/sweeps/x"])
     # For launch/sweep.py the flag names a configuration.
     values = flags.FlagValues()
-    monkeypatch.setattr(cli, "flags", types.SimpleNamespace(FLAGS=values))
+    monkeypatch.setattr(start, "flags", types.SimpleNamespace(FLAGS=values))
     config_flags.DEFINE_config_file("sweep", None, "A file.", flag_values=values)
-    with pytest.raises(SystemExit):
-        cli._check_config_file(["--sweep=runs/sweeps/x"])
+    with pytest.raises(FileNotFoundError):
+        start._with_paths(["--sweep=runs/sweeps/x"])

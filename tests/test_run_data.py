@@ -9,7 +9,10 @@ import pytest
 
 from configs import sprites_vae
 from seatbelt_jax import run, storage
-from tests import launchers
+from seatbelt_jax.jobs import attack as attack_job
+from seatbelt_jax.jobs import certify as certify_job
+from seatbelt_jax.jobs import run_data
+from seatbelt_jax.jobs import train as train_job
 from tests.local_files import noise
 
 IMAGES = noise(12, 8, 8)
@@ -28,7 +31,7 @@ def trained(tmp_path_factory):
     config["data"] = {"name": f"npz:{folder}/a.npz", "image_size": 8, "held_out": 0.25}
     config["model"] |= {"latent_sizes": (2,), "network": "mlp", "widths": (4,), "hidden_sizes": (4,)}
     config["train"] |= {"steps": 1, "batch_size": 4, "log_every": 1, "evaluate_every": 1, "checkpoint_every": 1}
-    launchers.load("train").train(config, folder / "run")
+    train_job.train(config, folder / "run")
     return folder, config
 
 
@@ -38,12 +41,12 @@ def path(trained, tmp_path):
 
 
 def attack(path, **options):
-    launcher = launchers.load("attack")
+    launcher = attack_job
     launcher.attack(path, launcher.Options(**{"budgets": (1.0,), "iterations": 2, "pairs": 1} | options))
 
 
 def certify(path, **options):
-    launcher = launchers.load("certify")
+    launcher = certify_job
     chosen = {"methods": ("spectral",), "samples": 30, "images": 2, "radius": 40.0, "minimal_radius": False} | options
     launcher.certify(path, launcher.Options(**chosen))
 
@@ -55,7 +58,7 @@ def splits_named(file):
 
 def test_no_launcher_goes_on_from_a_run_whose_data_have_changed(trained, path):
     folder, config = trained
-    train = launchers.load("train").train
+    train = train_job.train
     write(folder, 7)
     try:
         for go_on in (train, lambda _, path: attack(path), lambda _, path: certify(path)):
@@ -71,15 +74,15 @@ def test_no_launcher_goes_on_from_a_run_whose_data_have_changed(trained, path):
 def test_a_run_from_before_a_field_of_data_was_in_its_configuration_goes_on(trained, path):
     _, config = trained
     fields = {"channels": 0, "num_images": 256, "crop": (), "fit": "resize", "on_corrupt": "refuse", "data_dir": ""}
-    launchers.load("train").train(config | {"data": config["data"] | fields}, path)
+    train_job.train(config | {"data": config["data"] | fields}, path)
     with pytest.raises(ValueError, match=r"another configuration: data\.crop was \[\] and is \[0, 0, 8, 8\];"):
-        launchers.load("train").prepare(config | {"data": config["data"] | {"crop": (0, 0, 8, 8)}}, path)
+        train_job.prepare(config | {"data": config["data"] | {"crop": (0, 0, 8, 8)}}, path)
 
 
 def test_a_batch_size_that_is_left_open_is_chosen_and_written(trained, tmp_path, capsys):
     _, config = trained
     config = config | {"train": config["train"] | {"batch_size": 0}}
-    train = launchers.load("train")
+    train = train_job
     assert train.prepare(config, tmp_path / "run").settings.train.batch_size == 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["train"]["batch_size"] == 2
     assert "batches of 2" in capsys.readouterr().out
@@ -88,7 +91,7 @@ def test_a_batch_size_that_is_left_open_is_chosen_and_written(trained, tmp_path,
 
 def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held_out(trained, path, tmp_path, capsys):
     folder, config = trained
-    train = launchers.load("train").train
+    train = train_job.train
     warm = run.origin_of(tmp_path / "grown", path, "warm_start")
     write(folder, 7)
     try:
@@ -103,7 +106,7 @@ def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held
 def test_attacks_are_on_validation_images_or_on_test_images(trained, path, capsys):
     attack(path)
     attack(path, split="test")
-    splits = launchers.load("run_data").splits_of(run.open(path), (-1.0, 1.0))
+    splits = run_data.splits_of(run.open(path), (-1.0, 1.0))
     for split, name in (("validation", "latent_kl_all"), ("test", "latent_kl_all_test")):
         arrays = storage.read_npz(path / "attacks" / f"{name}.npz")
         assert arrays["split"] == split and splits_named(path / "attacks" / f"{name}.csv") == {split}

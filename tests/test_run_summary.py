@@ -50,7 +50,7 @@ def test_everything_is_what_the_files_say(whole, monkeypatch):
     ]
     assert line(summary, "ELBO, nats, validation")[1] == "-12.5"
     assert line(summary, "active units of each layer, validation")[1] == "3"
-    assert line(summary, "page")[1] == f"none yet: python launch/report.py --run={whole}"
+    assert line(summary, "page")[1] == f"none yet: seatbelt report --run={whole}"
     assert "none yet" not in str(summary).split("Files")[0]
     assert repr(summary) == str(summary) and max(map(len, str(summary).splitlines())) < 160
 
@@ -88,9 +88,9 @@ def test_html_takes_nothing_of_a_file_for_its_own(whole):
 def test_what_is_absent_is_named_with_its_command(tmp_path):
     path = made_up_runs.write(tmp_path / "a b")
     text = str(run.open(path).summary())
-    assert f"no checkpoint yet: python launch/train.py --config=CONFIG --workdir='{path}'" in text
+    assert f"no checkpoint yet: seatbelt train --config=CONFIG --workdir='{path}'" in text
     for launcher in ("attack", "certify", "evaluate", "report"):
-        assert f"none yet: python launch/{launcher}.py --run='{path}'" in text
+        assert f"none yet: seatbelt {launcher} --run='{path}'" in text
 
 
 def test_results_of_an_earlier_step_are_not_shown_as_the_model_s(whole, monkeypatch):

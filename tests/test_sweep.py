@@ -12,6 +12,15 @@ import pytest
 from configs.sweeps import smoke
 from seatbelt_jax import lock, run, storage, training
 from seatbelt_jax.checkpoint import newest_step
+from seatbelt_jax.jobs import train
+from seatbelt_jax.report import build
+from seatbelt_jax.studies import cells as cells_study
+from seatbelt_jax.studies import companions
+from seatbelt_jax.studies import stages as stages_study
+from seatbelt_jax.studies import sweep as sweep_study
+from seatbelt_jax.studies import table as table_study
+from seatbelt_jax.studies.papers import figure_tables
+from seatbelt_jax.studies.papers import figures as figures_paper
 from tests import launchers, made_up_runs
 from tests.smoke_sweep import CELLS, FILE, config
 
@@ -23,13 +32,13 @@ SMALL = ("--sweep.grids.all.model=('beta_vae',)", "--sweep.evaluate.measures=('a
 
 @pytest.fixture(scope="module")
 def cells():
-    return launchers.load("sweep_cells")
+    return cells_study
 
 
 @pytest.fixture(scope="module")
 def sweep(cells):
     """Does a sweep in this process; a second of all it takes is done once."""
-    launcher = launchers.load("sweep")
+    launcher = sweep_study
 
     def sweep(config, folder, **options):
         return launcher.sweep(cells.parse(config), folder, **options)
@@ -92,7 +101,7 @@ def test_every_cell_is_an_ordinary_run_with_all_results(whole):
     opened = run.open(whole / "seatbelt_beta4")
     assert opened.latest_step == 4 and opened.config["objective"]["beta"] == 4.0
     assert opened.config["model"]["latent_sizes"] == [3, 2]
-    page = launchers.load("report").report([whole / name for name in CELLS])
+    page = build.report([whole / name for name in CELLS])
     assert "seatbelt_beta4" in page.read_text()
     page.unlink()
 
@@ -129,7 +138,7 @@ def test_the_table_has_what_is_in_the_runs(whole):
 
 
 def test_its_companions_have_what_a_row_a_cell_cannot_hold(whole):
-    tables = launchers.load("figure_tables").read([whole])
+    tables = figure_tables.read([whole])
     path = whole / "seatbelt_beta4"
     arrays = storage.read_npz(path / "attacks" / "latent_kl_all_latent.npz")
     pairs, budgets = (
@@ -154,7 +163,7 @@ def test_its_companions_have_what_a_row_a_cell_cannot_hold(whole):
 
 
 def test_figures_of_images_show_what_the_runs_have(whole, tmp_path):
-    figures = launchers.load("figures")
+    figures = figures_paper
     (picture, table), _ = figures.draw([whole], ["w21_1"], tmp_path)
     arrays = storage.read_npz(whole / "seatbelt_beta4" / "attacks" / "latent_kl_all_latent.npz")
     with table.open() as file:
@@ -174,7 +183,7 @@ def test_the_figure_of_rotations_takes_attacks_on_the_orientation_alone(whole, t
         arrays = storage.read_npz(file)
         options = json.loads(str(arrays["options"])) | {"pairs_by": "factor:orientation"}
         storage.write_npz(file, {**arrays, "options": json.dumps(options)})
-    (picture, table), _ = launchers.load("figures").draw([tmp_path], ["w21_4"], tmp_path)
+    (picture, table), _ = figures_paper.draw([tmp_path], ["w21_4"], tmp_path)
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["beta"] for row in rows] == ["1.0", "4.0"] * 2 and picture.stat().st_size > 3000
@@ -186,7 +195,7 @@ def test_the_figure_of_rotations_takes_attacks_on_the_orientation_alone(whole, t
 
 
 def test_its_report_has_what_is_in_the_table_and_the_runs(whole, tmp_path):
-    page = launchers.load("report").report_of_sweep(whole, tmp_path / "page.html").read_text()
+    page = build.report_of_sweep(whole, tmp_path / "page.html").read_text()
     delta = float(table(whole)["seatbelt_beta4"]["latent_median_delta_nats"])
     assert "4 cells: 4 done" in page and f'data-value="{delta}"' in page
     assert page.count('type="application/json"') == 4 and page.count('"name":"latent"') == 4
@@ -280,7 +289,7 @@ def test_of_trainings_together_the_one_that_diverges_fails(sweep, tmp_path):
 
 def test_what_a_group_cannot_do_together_its_cells_do_alone(sweep, cells, tmp_path):
     # Another process holds the lock of the first, which is prepared already.
-    launchers.load("train").prepare(cells.parse(small()).cells[0].config, tmp_path / CELLS[0])
+    train.prepare(cells.parse(small()).cells[0].config, tmp_path / CELLS[0])
     with lock.locked(tmp_path / CELLS[0]), pytest.raises(ValueError, match=r"1 of 2 cells failed.* at work in"):
         sweep(small(), tmp_path)
     assert newest_step(tmp_path / CELLS[1] / "checkpoints") == smoke.get_config().base.train.steps
@@ -288,7 +297,7 @@ def test_what_a_group_cannot_do_together_its_cells_do_alone(sweep, cells, tmp_pa
 
 
 def test_cells_are_trained_together_from_a_step_that_all_have(tmp_path):
-    stages = launchers.load("sweep_stages")
+    stages = stages_study
     ready = {}
     for name, steps in {"a": (700,), "new": (), "b": (500, 700), "c": (900,), "d": (), "e": (500,)}.items():
         for step in steps:
@@ -303,9 +312,9 @@ def test_a_cell_stopped_before_its_first_checkpoint_has_nothing_to_show_yet(cell
     path = tmp_path / CELLS[0]
     path.mkdir()
     shutil.copy(whole / CELLS[0] / "config.json", path)
-    assert launchers.load("sweep_table").results_of(asked, path) == {"step": None}
-    assert not any(launchers.load("sweep_companions").rows_of(asked, path).values())
-    stages = launchers.load("sweep_stages").stages_of(asked, asked.cells[0])
+    assert table_study.results_of(asked, path) == {"step": None}
+    assert not any(companions.rows_of(asked, path).values())
+    stages = stages_study.stages_of(asked, asked.cells[0])
     assert not any(stage.is_done(run.open(path)) for stage in stages)
 
 
@@ -316,14 +325,14 @@ def test_where_every_image_is_abstained_on_there_is_no_margin(cells):
         "radius": np.array([0.0, 0.5]),
         "abstained": np.array([True, False]),
     }
-    of = launchers.load("sweep_table")._of_certificate
+    of = table_study._of_certificate
     assert of("camuto", arrays)["margin_camuto_median_l2"] == 0.25
     nothing = of("camuto", {**arrays, "radius": np.zeros(2), "abstained": np.array([True, True])})
     assert (nothing["margin_camuto_median_l2"], nothing["margin_camuto_share_abstained"]) == ("", 1.0)
 
 
 def test_a_bracket_has_its_columns_in_the_table_and_one_number_in_its_place_none(cells, tmp_path):
-    sweep_table = launchers.load("sweep_table")
+    sweep_table = table_study
     name = "total_correlation_nats"
     bracket = {f"{name}_lower": 4.0, f"{name}_upper": 4.5, f"{name}_determined": False, f"{name}_lower_error": 0.1}
     measured = {"elbo": {"elbo_nats": -3.0, **bracket, "paths": 16, "images": 20, "options": {"paths": 16}}}
@@ -386,7 +395,7 @@ def test_models_with_concrete_latents_are_not_certified_and_do_not_fail(cells, s
     models = {"joint": {"objective": {"penalty": "kl"}, "model": {"latent_sizes": (2,), "discrete_sizes": (3,)}}}
     grids = {"all": {"model": ("joint",), "beta": (1.0,)}}
     asked = small(models=models, grids=grids, certify={"images": 2})
-    stages = launchers.load("sweep_stages")
+    stages = stages_study
     found = cells.parse(asked)
     assert [stage.name for stage in stages.stages_of(found, found.cells[0])] == ["evaluate"]
     sweep(asked, tmp_path)

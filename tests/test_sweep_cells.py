@@ -6,13 +6,15 @@ import pytest
 
 from configs.sweeps import w21_small
 from seatbelt_jax import training
+from seatbelt_jax.studies import cells as cells_study
+from seatbelt_jax.studies import stages as stages_study
 from tests import launchers
 from tests.smoke_sweep import CELLS, FILE, config
 
 
 @pytest.fixture(scope="module")
 def cells():
-    return launchers.load("sweep_cells")
+    return cells_study
 
 
 def test_cells_are_chosen_by_patterns_and_stay_in_their_groups(cells):
@@ -51,7 +53,7 @@ def test_axes_change_what_their_names_say(cells):
 
 
 def test_one_layer_is_not_attacked_by_its_top_and_bottom_again(cells):
-    stages = launchers.load("sweep_stages")
+    stages = stages_study
     found = cells.parse(w21_small.get_config().to_dict())
     names = {
         len(cell.config["model"]["latent_sizes"]): [stage.name for stage in stages.stages_of(found, cell)]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import storage
-from tests import launchers
+from seatbelt_jax.studies import companions as companions_study
 
 
 @pytest.fixture(scope="module")
 def companions():
-    return launchers.load("sweep_companions")
+    return companions_study
 
 
 def test_images_have_their_curves_and_jacobians(companions, tmp_path):

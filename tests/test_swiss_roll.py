@@ -12,7 +12,7 @@ from PIL import Image
 from configs import swiss_roll as config
 from seatbelt_jax import data, plots
 from seatbelt_jax.data import swiss_roll
-from tests import launchers
+from seatbelt_jax.studies.papers import swiss_roll as swiss_roll_paper
 
 ROLL = {"name": "swiss_roll", "num_images": 1000}
 RANGE = (-1.0, 1.0)
@@ -102,7 +102,7 @@ def test_an_unknown_variant_is_refused():
 
 @pytest.fixture
 def launcher():
-    return launchers.load("swiss_roll")
+    return swiss_roll_paper
 
 
 def test_the_launcher_s_models_are_those_of_the_paper(launcher):

@@ -132,7 +132,7 @@ def load(
 
 def check_prepared(builder: Any, name: str, data_dir: str | None) -> None:
     """Raises what `load` raises of a data set that is not there whole, or not with random access."""
-    command = f"python launch/prepare_data.py --dataset={name}" + (f" --data_dir={data_dir}" if data_dir else "")
+    command = f"seatbelt prepare-data --dataset={name}" + (f" --data_dir={data_dir}" if data_dir else "")
     if not builder.info.splits:
         raise FileNotFoundError(
             f"the data set {name!r} is not prepared in {builder.data_path}; prepare it once with: "

@@ -116,7 +116,7 @@ def _warning(sweep: Sweep) -> str:
     return (
         f'<p class="flag">Weak attacks: {" and ".join(weak)} show a sign of weakness. Stronger ones may exist: read '
         "the distances above as upper bounds of the robustness. A longer search, more starts or another solver may "
-        "find them; <code>python launch/attack.py --help</code> says how.</p>"
+        "find them; <code>seatbelt attack --help</code> says how.</p>"
     )
 
 

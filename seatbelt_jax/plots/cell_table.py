@@ -100,7 +100,7 @@ def not_done(sweep: SweepData) -> str:
     ]
     if not rows:
         return '<p class="note">Every cell is done.</p>'
-    command = "python launch/sweep.py --sweep=configs/sweeps/NAME.py"
+    command = "seatbelt sweep --sweep=NAME"
     return text.table(["cell", "status", "why"], rows, kind="words sortable") + text.hint(
         "To finish what is not done and try again what failed, run the sweep:", [command]
     )

@@ -144,7 +144,7 @@ def note(sweep: SweepData, done: Packed) -> str:
     smaller = " More would make this page larger than 10 MB." if level != LEVELS[0] or done.left_out else ""
     return (
         f'<p class="note">{shown}.{smaller} In <i>d</i>, mid-grey is no change. A run&rsquo;s own page has more: '
-        f"<code>python launch/report.py --run={escape(sweep.path)}/CELL</code>.</p>"
+        f"<code>seatbelt report --run={escape(sweep.path)}/CELL</code>.</p>"
     )
 
 

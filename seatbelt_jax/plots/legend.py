@@ -34,5 +34,5 @@ def absent(what: str, launcher: str, models: Models) -> str:
         return ""
     names = ", ".join(model.name for model in models)
     option = "--config=CONFIG --workdir" if launcher == "train" else "--run"
-    made = [f"python launch/{launcher}.py {option}={shlex.quote(model.path)}" for model in models]
+    made = [f"seatbelt {launcher} {option}={shlex.quote(model.path)}" for model in models]
     return text.hint(f"There are no {what} of {names} yet. To make them:", made)

@@ -80,7 +80,7 @@ def _attacks(sweep: SweepData, done: gallery.Packed) -> str:
     if not any(cell.attacks for cell in sweep.cells):
         return text.hint(
             "There are no attack results of this sweep yet. To make them, for example:",
-            [f"python launch/attack.py --run={sweep.path}/{sweep.cells[0].name}"],
+            [f"seatbelt attack --run={sweep.path}/{sweep.cells[0].name}"],
         )
     return gallery.note(sweep, done) + gallery.gallery(sweep, done)
 
@@ -150,7 +150,7 @@ def _certificates(sweep: SweepData) -> str:
     if not rows:
         return text.hint(
             "There are no certificates of this sweep yet. To make them, for example:",
-            [f"python launch/certify.py --run={sweep.path}/{sweep.cells[0].name}"],
+            [f"seatbelt certify --run={sweep.path}/{sweep.cells[0].name}"],
         )
     asked = Counter(question(one) for cell in sweep.cells for one in cell.certificates)
     table = text.table(["cell", *certified.CERTIFICATE_HEADER], rows, kind="numbers sortable cells")

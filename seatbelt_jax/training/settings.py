@@ -47,7 +47,7 @@ class TrainConfig:
     Attributes:
       steps: optimiser steps in all.
       batch_size: images a step; total correlation wants hundreds or more. 0 leaves it to
-        launch/train.py, which chooses one that fits the data (`data.fitting_batch_size`) and writes it to config.json.
+        `seatbelt train`, which chooses one that fits the data (`data.fitting_batch_size`) and writes it to config.json.
       log_every, evaluate_every, checkpoint_every: in steps.
       evaluation_images: validation images per evaluation, fewer where there are not as many.
       resident_mib: the most, in MiB, that stored images may take on the device to live there; 0 for none.

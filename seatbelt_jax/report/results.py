@@ -1,0 +1,245 @@
+"""What a report shows, read from what the commands left in a run."""
+
+import math
+import pathlib
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seatbelt_jax import bounds, metrics, model_name, models, plots, run, run_evaluation, storage, training
+from seatbelt_jax.attacks import AttackResult, Diagnosis, Status, diagnose
+from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
+
+# Whose images -> what the commands call the results on them.
+_CERTIFICATES = {"validation": "certificates", "test": "certificates_test"}
+_EVALUATIONS = {"validation": "evaluation.json", "test": "evaluation_test.json"}
+_SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
+
+
+def of_run(opened: run.Run, name: str) -> plots.ModelResults:
+    """Everything that a run has to show under a name.
+
+    Raises:
+      ValueError: where something is damaged.
+    """
+    found = certification_of(opened)
+    try:
+        described = model_name.described(opened.config)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
+    return plots.ModelResults(
+        name=name,
+        kind=described,
+        path=str(opened.path),
+        num_layers=len(opened.config["model"]["latent_sizes"]),
+        metrics=_metrics(opened.path),
+        samples=_samples(opened.path / "samples.npz"),
+        attacks={file.stem: attack_data(file, arrays, image_range(opened)) for file, arrays in attacks_of(opened)},
+        certificates=found.certificates,
+        empirical=found.empirical,
+        settings=dict(flat(opened.config)),
+        provenance=dict(flat(opened.provenance)),
+        measures={split: taken for split, name in _EVALUATIONS.items() if (taken := _measures(opened, name))},
+    )
+
+
+def image_range(opened: run.Run) -> tuple[float, float]:
+    """The grey levels of a run's images."""
+    try:
+        return models.make_likelihood(opened.config["model"]).image_range
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
+
+
+class Certification(NamedTuple):
+    """What certification left in a run, of validation and of test images."""
+
+    certificates: list[plots.CertificateData]
+    empirical: list[plots.EmpiricalData]
+
+
+def certification_of(opened: run.Run) -> Certification:
+    """Raises ValueError where a file is damaged."""
+    found = Certification([], [])
+    for split, folder in _CERTIFICATES.items():
+        for file, arrays in _results_of(opened, folder):
+            kind = _kind_of(file)
+            try:
+                if kind == "certificate":
+                    found.certificates.append(certificate_data(bounds.Certificate.from_arrays(arrays), split))
+                elif kind == "empirical_margin":
+                    found.empirical.append(empirical_data(bounds.EmpiricalMargin.from_arrays(arrays), split))
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
+    return found
+
+
+def attacks_of(opened: run.Run) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
+    """The files of attacks on the model as it stands, with their arrays."""
+    return _results_of(opened, "attacks")
+
+
+def _results_of(opened: run.Run, folder: str) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
+    """The results of the model as it stands; those of an earlier step are named and left out."""
+    for file in sorted((opened.path / folder).glob("*.npz")):
+        arrays = storage.read_npz(file)
+        if "step" in arrays and arrays["step"] != opened.latest_step:
+            _left_out(file, arrays["step"], opened)
+        else:
+            yield file, arrays
+
+
+def _left_out(file: pathlib.Path, step: object, opened: run.Run) -> None:
+    print(
+        f"left out: {file} was made at step {step}, and the model is at step {opened.latest_step}; make it again",
+        file=sys.stderr,
+    )
+
+
+def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    rows = training.read_metrics(path)
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+
+
+def attack_data(
+    file: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+    image_range: tuple[float, float],
+    summary: Mapping[str, float] | None = None,
+) -> plots.AttackData:
+    """What is shown of a sweep of attacks; `summary` is made anew where it is not given.
+
+    Raises:
+      ValueError: naming the file, where it is damaged.
+    """
+    try:
+        found = AttackResult.from_arrays(arrays)
+        endings = Counter(Status(status).name.lower() for status in found.status.ravel())
+        diagnosis = diagnose(found)
+        summary = metrics.summarise(found) if summary is None else summary
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return plots.AttackData(
+        name=found.name,
+        unit=found.unit,
+        targeted=found.targeted,
+        threat=found.threat,
+        budgets=found.budgets,
+        sources=found.sources,
+        targets=found.targets,
+        source_reconstructions=found.source_reconstructions,
+        target_reconstructions=found.target_reconstructions,
+        adversarial=found.adversarial,
+        adversarial_reconstructions=found.adversarial_reconstructions,
+        objective=found.objective,
+        distortion_norm=found.distortion_norm,
+        negative_log_likelihood=found.negative_log_likelihood,
+        clean_negative_log_likelihood=found.clean_negative_log_likelihood,
+        distance_left=found.distance_left,
+        distance_at_start=found.distance_at_start,
+        shown=metrics.shown_budget(found),
+        summary=summary,
+        endings=endings,
+        flags=_flags(diagnosis),
+        image_range=image_range,
+    )
+
+
+def _flags(diagnosis: Diagnosis) -> list[plots.Flag]:
+    return [
+        plots.Flag(
+            name.replace("_", " "),
+            MEANING[name],
+            None if name in diagnosis.untested else float(np.mean(attacks)),
+            NOT_CHECKED.get(name, ""),
+        )
+        for name, attacks in diagnosis.flags.items()
+    ]
+
+
+def _kind_of(file: pathlib.Path) -> str:
+    """What certification left in a file: a certificate, an empirical margin or minimal radii, by its name."""
+    kinds = ("empirical_margin", "minimal_radius")
+    return next((kind for kind in kinds if file.stem.startswith(kind)), "certificate")
+
+
+def certificate_data(found: bounds.Certificate, split: str) -> plots.CertificateData:
+    """What is shown of a certificate."""
+    return plots.CertificateData(
+        method=found.method,
+        soundness=found.soundness,
+        assumptions=found.assumptions,
+        radius=found.radius,
+        abstained=found.abstained,
+        alpha=found.alpha,
+        risk=found.risk,
+        reconstruction_radius=found.reconstruction_radius,
+        num_samples=found.num_samples,
+        norm=found.norm,
+        split=split,
+    )
+
+
+def empirical_data(found: bounds.EmpiricalMargin, split: str) -> plots.EmpiricalData:
+    """What is shown of the margins that attacks left."""
+    return plots.EmpiricalData(
+        upper=found.upper,
+        curve_norms=found.curve_norms,
+        curve_probability=found.curve_probability,
+        alpha=found.alpha,
+        risk=found.risk,
+        reconstruction_radius=found.reconstruction_radius,
+        num_samples=found.num_samples,
+        norm=found.norm,
+        split=split,
+    )
+
+
+def _measures(opened: run.Run, name: str) -> dict[str, float]:
+    """The numbers of an evaluation of the model as it stands, by their paths in its file."""
+    file = opened.path / name
+    if not file.exists():
+        return {}
+    record = run_evaluation.read_record(file)
+    if record.get("step") != opened.latest_step:
+        _left_out(file, record.get("step"), opened)
+        return {}
+    return dict(_numbers(run_evaluation.read_measures(file, opened)))
+
+
+def _numbers(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers for a table, 1 or 0 for whether a term is determined; no whole arrays, no options of a measure."""
+    for key, value in found.items():
+        if isinstance(value, Mapping) and key != "options":
+            yield from _numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and (not isinstance(value, bool) or key.endswith("_determined")):
+            yield f"{prefix}{key}", float(value)
+
+
+def _samples(file: pathlib.Path) -> plots.Samples | None:
+    if not file.exists():
+        return None
+    arrays = storage.read_npz(file)
+    if missing := [name for name in _SAMPLES if name not in arrays]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}; train again, or remove it")
+    image_range = float(arrays["image_low"]), float(arrays["image_high"])
+    return plots.Samples(
+        np.asarray(arrays["images"]),
+        np.asarray(arrays["reconstructions"]),
+        np.asarray(arrays["samples"]),
+        int(arrays["step"]),
+        image_range,
+    )
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """section.field -> value as text."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            listed = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix}{key}", f"{listed}"

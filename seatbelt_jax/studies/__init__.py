@@ -1,0 +1,1 @@
+"""Grids of models: cells, what is done to them, and their tables."""

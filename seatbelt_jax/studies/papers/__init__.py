@@ -1,0 +1,1 @@
+"""The papers' figures and claims, drawn from the tables of studies."""

@@ -1,0 +1,79 @@
+"""Draws figures of the papers from the tables of sweeps."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+from seatbelt_jax import interrupts, plots, storage
+from seatbelt_jax.errors import one_line
+from seatbelt_jax.studies.papers import figure_tables
+from seatbelt_jax.studies.papers.drawing import Drawn, Figure
+from seatbelt_jax.studies.papers.registry import FIGURES
+
+
+def draw(
+    sweeps: Sequence[str | pathlib.Path], names: Sequence[str], output: str | pathlib.Path
+) -> tuple[list[pathlib.Path], dict[str, str]]:
+    """Draws figures.
+
+    Returns:
+      the files written; and of `all` what was not drawn and why, by name.
+
+    Raises:
+      FileNotFoundError: where a sweep has no table.
+      ValueError: for a figure that does not exist, one asked for by name that lacks something, or a damaged table.
+    """
+    everything = "all" in names
+    if unknown := [name for name in names if name not in FIGURES and name != "all"]:
+        raise ValueError(f"there is no figure {', '.join(unknown)}; there are all, {', '.join(FIGURES)}")
+    tables = figure_tables.read(sweeps)
+    written: list[pathlib.Path] = []
+    missing: dict[str, str] = {}
+    for name in FIGURES if everything else dict.fromkeys(names):
+        figure = FIGURES[name]
+        if figure.slow and everything:
+            missing[name] = f"{figure.slow}; ask for it by its name"
+            continue
+        try:
+            drawn = figure.draw(tables)
+        except figure_tables.MissingError as error:
+            reason = f"{figure.source} needs {error}; seatbelt sweep --sweep={figure.sweep} makes them"
+            if not everything:
+                raise ValueError(f"--figure={name}: {reason}") from error
+            missing[name] = reason
+        except Exception as error:
+            # One figure whose cells are damaged takes no other along.
+            if not everything or interrupts.is_stopping():
+                raise
+            missing[name] = one_line(error)
+        else:
+            written += _write(pathlib.Path(output, name), figure, drawn)
+    return written, missing
+
+
+def _write(stem: pathlib.Path, figure: Figure, drawn: Drawn) -> list[pathlib.Path]:
+    table, picture, page = (stem.with_suffix(suffix) for suffix in (".csv", ".png", ".md"))
+    columns = list(dict.fromkeys(column for row in drawn.rows for column in row))
+    caption = _caption(figure, drawn)
+    if drawn.page:
+        storage.write_bytes(page, f"{drawn.page}\n\n{caption}\n".encode())
+    else:
+        made = drawn.picture or plots.paper_figure(drawn.panels, caption, columns=drawn.columns)
+        storage.write_bytes(picture, made)
+    storage.write_csv(table, [{column: row.get(column, "") for column in columns} for row in drawn.rows])
+    return [page if drawn.page else picture, table]
+
+
+def _caption(figure: Figure, drawn: Drawn) -> str:
+    """What it is, of which data and whether these are the paper's, and the figure's own notes."""
+    shown = list(dict.fromkeys(str(row["data"]) for row in drawn.rows))
+    other = [data for data in shown if data not in figure.data]
+    data = f"Data: {', '.join(shown)}"
+    if other:
+        data += f" (the paper's are {', '.join(figure.data)}; for these: {figure.paper})"
+    notes = list(drawn.notes)
+    if not drawn.page and any(row.get("median") == math.inf for row in drawn.rows):
+        notes.append("Infinite, and not drawn, is what most pairs never reach.")
+    if not drawn.page and any(row.get("high_over_pairs") == math.inf for row in drawn.rows):
+        notes.append("Bars with an arrow have no upper end.")
+    return " ".join((f"{figure.source}: {figure.title}.", f"{data}.", *notes))

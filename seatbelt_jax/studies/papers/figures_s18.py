@@ -1,0 +1,253 @@
+"""Figures and tables of Sootla 2018, from the tables and the runs of sweeps.
+
+The thesis reconstructs from the arg max of the Concrete logits (Sec. 3.3 and 4). The models of the sweeps s18_small and
+s18_paper do so too: `model.hard_samples`.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from seatbelt_jax import attacks, metrics, plots, run
+from seatbelt_jax.studies.papers.drawing import Drawn, Figure, page
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Row, Tables, joined, readable
+
+_PAPER = "Sootla 2018"
+_SWEEP = "configs/sweeps/s18_small.py"
+_MNIST = ("mnist",)
+_LARGE = "seatbelt sweep --sweep=s18_paper"
+# Its models, as it calls them. All have Concrete latents.
+_MODELS: dict[str, Callable[[Row], bool]] = {
+    "JointVAE": lambda row: row["penalty"] == "capacity",
+    "VAE": lambda row: row["penalty"] == "kl" and not row["weight_decay"],
+    "VAE with weight decay": lambda row: row["penalty"] == "kl" and bool(row["weight_decay"]),
+}
+# AS_ignore-target and AS_target of its Table 4.1, per cent.
+_TABLE_4_1 = {"JointVAE": (36.86, 12.54), "VAE": (29.83, 9.49), "VAE with weight decay": (26.88, 7.85)}
+_MEASURES = {"ignore_target": "AS ignore-target", "target": "AS target"}
+_COLUMNS = 10
+_COUNTED = "Attacks count whose source's clean reconstruction is classified right; pairs of digits weigh the same."
+
+
+def latents(tables: Tables) -> Drawn:
+    """Fig. 4.1: images, reconstructions, and what each latent unit changes in the first image, for each model."""
+    panels: list[plots.Panel] = []
+    table: list[dict[str, Any]] = []
+    for name, cell in _cells(tables).items():
+        folder = _folders(tables, cell)[0]
+        result = _attack(tables, cell, whole=True)
+        # One source of every label: the first.
+        _, first = np.unique(result["source_label"], return_index=True)
+        chosen = first[:_COLUMNS]
+        vae = run.open(folder).load_vae(int(cell["step"]))
+        image = result["sources"][chosen[0]]
+        strips = metrics.traversal_from_image(vae, image, values=np.linspace(-3.0, 3.0, _COLUMNS).tolist())
+        rows = [result["sources"][chosen], result["source_reconstructions"][chosen], *strips]
+        columns = max(map(len, rows))
+        tiles = np.stack([np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), np.nan)]) for row in rows])
+        continuous = sum(len(strip) == _COLUMNS for strip in strips) - (len(strips[-1]) == _COLUMNS)
+        names = ["x", "recon(x)", *(f"z{unit}" for unit in range(1, continuous + 1))]
+        names += ["class"] * (len(rows) - len(names))
+        panels.append(plots.Tiles(name, tiles, vae.likelihood.image_range, names, ()))
+        changes = [float(np.sqrt(np.square(strip - strip[:1]).sum(axis=(1, 2, 3)).max())) for strip in strips]
+        table += [
+            {"data": cell["data"], "model": name, "cell": cell["cell"], "unit": unit, "largest_change_l2": change}
+            for unit, change in zip(names[2:], changes, strict=True)
+        ]
+    notes = (
+        "Above, one image of each digit and its reconstruction. Below, units of the first image's code are set to "
+        "values from -3 to 3, one row a unit, and its Concrete variable to each class.",
+        "In the table: the largest L2 distance, in pixel units, from the first picture of a row.",
+    )
+    return Drawn(table, panels, columns=3, notes=notes)
+
+
+def examples(tables: Tables, model: str) -> Drawn:
+    """Fig. 4.2 and 4.3: adversarial examples of many sources against one target, and their reconstructions."""
+    cell = _cells(tables, model)[model]
+    result = _attack(tables, cell, whole=False)
+    found = attacks.AttackResult.from_arrays(result)
+    count = len(found.sources) // _COLUMNS * _COLUMNS
+    shape = (-1, _COLUMNS, *found.sources.shape[1:])
+    image_range = (0.0, 1.0) if found.sources.min() >= 0.0 else (-1.0, 1.0)
+    panels = [
+        plots.Tiles(title, images[:count].reshape(shape), image_range, (), ())
+        for title, images in (
+            ("adversarial examples", found.adversarial[:, 0]),
+            ("their reconstructions", found.adversarial_reconstructions[:, 0]),
+        )
+    ]
+    place = {"data": cell["data"], "model": model, "cell": cell["cell"]}
+    table = [
+        {**place, "source_index": int(result["source_index"][pair]), "source_label": int(result["source_label"][pair]),
+         "target_label": int(result["target_label"][pair]), "distortion_l2": float(found.distortion_norm[pair, 0]),
+         "distance_left_l2": float(found.distance_left[pair, 0])}
+        for pair in range(count)
+    ]  # fmt: skip
+    label = int(result["target_label"][0])
+    median = np.median(found.distortion_norm)
+    notes = (
+        f"{count} test images attacked with one {label} for a target; median ||d|| {median:.3g} (L2, pixel units).",
+    )
+    return Drawn(table, panels, notes=notes)
+
+
+def success(tables: Tables) -> Drawn:
+    """Table 4.1: AS of each model."""
+    table = []
+    lines = []
+    of_cells = {name: (cell, _success(tables, cell)) for name, cell in _cells(tables).items()}
+    total = _label_pairs(rows for _, rows in of_cells.values())
+    for name, (cell, rows) in of_cells.items():
+        means = {measure: _mean([row[measure] for row in rows]) for measure in _MEASURES}
+        counted = int(rows[0]["counted_pairs"])
+        paper = _TABLE_4_1[name]
+        left_out = {"label_pairs": total, "label_pairs_left_out": total - len(rows)}
+        place = {"data": cell["data"], "model": name, "cell": cell["cell"], "counted_pairs": counted, **left_out}
+        table += [
+            {**place, "measure": measure, "share": mean, "share_in_paper": share / 100.0}
+            for (measure, mean), share in zip(means.items(), paper, strict=True)
+        ]
+        lines.append([name, *map(_per_cent, means.values()), f"{paper[0]} %, {paper[1]} %", str(counted)])
+        lines[-1].append(f"{total - len(rows)} of {total}")
+    columns = ("model", *_MEASURES.values(), "in the thesis", "attacks counted", "pairs of digits left out")
+    return Drawn(table, page=page(columns, lines), notes=(_COUNTED,))
+
+
+def marginals(tables: Tables, of: str) -> Drawn:
+    """Tables 4.2 and 4.3: means of AS over the targets of each source, or over the sources of each target."""
+    table: list[dict[str, Any]] = []
+    of_cells = {name: (cell, _success(tables, cell)) for name, cell in _cells(tables).items()}
+    # A label may be missing from one model: of its sources none is reconstructed so that a classifier knows it.
+    labels = sorted({int(row[f"{of}_label"]) for _, rows in of_cells.values() for row in rows})
+    lines: list[list[str]] = []
+    for name, (cell, rows) in of_cells.items():
+        place = {"data": cell["data"], "model": name, "cell": cell["cell"]}
+        for measure, words in _MEASURES.items():
+            means = [_mean([row[measure] for row in rows if row[f"{of}_label"] == label]) for label in labels]
+            table += [
+                {**place, "measure": measure, f"{of}_label": label, "share": mean}
+                for label, mean in zip(labels, means, strict=True)
+            ]
+            lines.append([f"{name}, {words}", *map(_per_cent, means)])
+    total = _label_pairs(rows for _, rows in of_cells.values())
+    counts = ", ".join(f"{name} {total - len(rows)}" for name, (_, rows) in of_cells.items())
+    notes = (_COUNTED, f"Left out of {total} ordered pairs of digits, since no attack counts: {counts}.")
+    return Drawn(table, page=page((of, *map(str, labels)), lines), notes=notes)
+
+
+def matrices(tables: Tables, model: str) -> Drawn:
+    """Tables 5.1 to 5.3: AS of every ordered pair of digits."""
+    cell = _cells(tables, model)[model]
+    rows = _success(tables, cell)
+    labels = sorted({int(row["source_label"]) for row in rows} | {int(row["target_label"]) for row in rows})
+    panels = []
+    for measure, words in _MEASURES.items():
+        values = np.full((len(labels), len(labels)), np.nan)
+        for row in rows:
+            if row[measure] is not None:
+                values[labels.index(int(row["source_label"])), labels.index(int(row["target_label"]))] = row[measure]
+        panels.append(
+            plots.NumberMap(f"{words}, per cent: {model}", "target", labels, "source", labels, 100.0 * values)
+        )
+    place = {"data": cell["data"], "model": model, "cell": cell["cell"]}
+    names = ("source_label", "target_label", *_MEASURES)
+    table = [{**place, **{name: row[name] for name in names}} for row in rows]
+    counted, total = int(rows[0]["counted_pairs"]), _label_pairs([rows])
+    empty = f"Empty: the diagonal, and {total - len(rows)} of {total} ordered pairs of digits for which none counts."
+    return Drawn(table, panels, notes=(_COUNTED, f"{counted} attacks counted. {empty}"))
+
+
+def _cells(tables: Tables, *names: str) -> dict[str, Row]:
+    """The cell of each of its models, of all by default; of several seeds the first.
+
+    Raises:
+      MissingError: where one of those asked for is not there, or none of all.
+    """
+    with_classes = [cell for cell in tables.cells if cell.get("discrete_sizes")]
+    found = {
+        name: next((cell for cell in with_classes if is_it(cell)), None)
+        for name, is_it in _MODELS.items()
+        if not names or name in names
+    }
+    there = {name: cell for name, cell in found.items() if cell is not None}
+    if not there or (names and len(there) < len(names)):
+        raise MissingError(
+            f"a trained {' and '.join(name for name in found if name not in there)} with Concrete latents"
+        )
+    return there
+
+
+def _label_pairs(of_models: Iterable[list[Row]]) -> int:
+    """How many ordered pairs there are of the labels that some model has attacks on, as sources or as targets."""
+    labels = {row[f"{end}_label"] for rows in of_models for row in rows for end in ("source", "target")}
+    return len(labels) * (len(labels) - 1)
+
+
+def _success(tables: Tables, cell: Row) -> list[Row]:
+    """Rows of `success` of the attack that has the most pairs of labels.
+
+    Raises:
+      MissingError: where there is none.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in joined([cell], tables.success):
+        groups.setdefault(row["attack"], []).append(row)
+    if not groups:
+        raise MissingError(
+            f"the measure attack_success of {cell['cell']} (evaluate.measures), of attacks by all_labels"
+        )
+    return max(groups.values(), key=len)
+
+
+def _attack(tables: Tables, cell: Row, *, whole: bool) -> dict[str, np.ndarray]:
+    """The arrays of the model's attacks by pairs of all labels, or of those of many sources against one target.
+
+    Raises:
+      MissingError: where there is none.
+    """
+    files = [file for folder in _folders(tables, cell) for file in sorted((folder / "attacks").glob("*.npz"))]
+    for arrays in readable(files):
+        is_current = arrays.get("step") == cell["step"] and "target_label" in arrays and arrays["targeted"]
+        if is_current and (len(np.unique(arrays["target_index"])) == 1) != whole:
+            return dict(arrays)
+    words = "pairs of all labels" if whole else "many images against one target"
+    raise MissingError(f"attacks on {cell['cell']} by {words}")
+
+
+def _folders(tables: Tables, cell: Row) -> list[pathlib.Path]:
+    if cell["cell"] not in tables.runs:
+        raise MissingError(f"the run directory of {cell['cell']}: pictures are not in tables")
+    return tables.runs[cell["cell"]]
+
+
+def _mean(values: Sequence[Any]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _per_cent(share: float) -> str:
+    return f"{100.0 * share:.2f} %" if np.isfinite(share) else "none"
+
+
+def _figure(source: str, title: str, draw: Callable[[Tables], Drawn]) -> Figure:
+    return Figure(f"{_PAPER}, {source}", title, _MNIST, _SWEEP, draw, _LARGE)
+
+
+FIGURES: dict[str, Figure] = {
+    "s18_4_1": _figure("Fig. 4.1", "Reconstructions and latent traversals", latents),
+    "s18_4_2": _figure("Fig. 4.2", "Adversarial examples for JointVAE", partial(examples, model="JointVAE")),
+    "s18_4_3": _figure("Fig. 4.3", "Adversarial examples for VAE", partial(examples, model="VAE")),
+    "s18_table_4_1": _figure("Table 4.1", "Attack success", success),
+    "s18_table_4_2": _figure("Table 4.2", "Attack success by source", partial(marginals, of="source")),
+    "s18_table_4_3": _figure("Table 4.3", "Attack success by target", partial(marginals, of="target")),
+    **{
+        f"s18_table_5_{number}": _figure(
+            f"Table 5.{number}", f"Attack success by pair: {model}", partial(matrices, model=model)
+        )
+        for number, model in enumerate(_MODELS, 1)
+    },
+}
