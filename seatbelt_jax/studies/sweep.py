@@ -36,17 +36,20 @@ def sweep(asked: Sweep, folder: pathlib.Path, shard: str | None = None, cells: S
         for cell in chosen.cells:
             if reason := certification.why_not(cell.config):
                 print(f"{cell.name}: not certified: {reason}")
+    architecture: dict | None = None
     progress = Progress(asked, chosen.cells, folder, file)
     with progress.bar, _above(progress.bar):
         for group in chosen.groups:
             if all(map(progress.is_finished, group)):
                 continue
+            if architecture not in (None, group[0].config["model"]):
+                # Programs of another architecture are of no more use.
+                jax.clear_caches()
+            architecture = group[0].config["model"]
             for name, error in stages.train_cells(group, folder).items():
                 progress.fail(name, "train", error)
             for cell in group:
                 _finish(cell, progress)
-            # Programs of other models are of no more use.
-            jax.clear_caches()
     if failed := {name: reason for name, reason in progress.failures.items() if reason}:
         first = "; ".join(f"{name}: {failed[name]}" for name in list(failed)[:1])
         raise ValueError(f"{len(failed)} of {len(chosen.cells)} cells failed, {file} says why; the first is {first}")
