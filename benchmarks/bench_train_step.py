@@ -34,8 +34,8 @@ import numpy as np
 import optax
 
 from benchmarks import hardware
-from seatbelt_jax.cli import freed_memory
 from seatbelt_jax import models, sections, training, vae
+from seatbelt_jax.cli import freed_memory
 from seatbelt_jax.models import ModelConfig
 from seatbelt_jax.training.recipe import Recipe, make_recipe
 from seatbelt_jax.training.state import TrainState, create

@@ -41,7 +41,7 @@ def find(given: str, folder: pathlib.Path = FOLDER) -> str:
     if path.name == name and own.is_file() and not name.startswith("_"):
         return f"{own}{colon}{variant}"
     near_files = sorted(map(str, path.parent.glob("[!_]*.py"))) if path.suffix == ".py" else []
-    known = {pathlib.Path(file).stem: file for file in near_files} | {file.stem: file.stem for file in _known(folder)}
+    known = {file.stem: file.stem for file in _known(folder)} | {pathlib.Path(file).stem: file for file in near_files}
     near = [known[stem] for stem in difflib.get_close_matches(path.stem, known, n=1)]
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(known.values()))}"
     raise FileNotFoundError(f"there is no configuration {given or 'of that name'}; {hint}")

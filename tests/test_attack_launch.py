@@ -17,6 +17,7 @@ from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
 from seatbelt_jax.data import sprites
 from seatbelt_jax.jobs import attack as attack_job
 from seatbelt_jax.jobs import train
+from tests import launchers
 
 
 @pytest.fixture(scope="module")

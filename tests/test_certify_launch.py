@@ -20,6 +20,7 @@ from seatbelt_jax.jobs import certification as certification_job
 from seatbelt_jax.jobs import certify as certify_job
 from seatbelt_jax.plots.certificates import main_certificate
 from seatbelt_jax.report import results as results_report
+from tests import launchers
 from tests.compilations import counted
 
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std")

@@ -16,6 +16,7 @@ import pytest
 
 from seatbelt_jax import data, run, training
 from seatbelt_jax.data import preparing
+from seatbelt_jax.jobs import prepare_data, train
 from tests import launchers, prepared
 
 SHARED = pathlib.Path(__file__).parents[1] / ".." / "shared" / "data"

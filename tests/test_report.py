@@ -476,7 +476,7 @@ def test_what_is_absent_is_named_with_its_command(
     run = make_run("a", *(set(ALL) - {kind}))
     _, page = read(launcher.report([run]))
     for name in sections:
-        assert f"python {launched}{run}" in page.text[name]
+        assert f"{launched}{run}" in page.text[name]
     assert all(name in page.ids for name in SECTIONS)
 
 

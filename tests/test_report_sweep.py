@@ -16,7 +16,7 @@ from seatbelt_jax.cli import start
 from seatbelt_jax.plots import cell_curves, cell_table, gallery
 from seatbelt_jax.report import build
 from seatbelt_jax.report import sweep as sweep_report
-from tests import made_up_runs, made_up_sweep
+from tests import launchers, made_up_runs, made_up_sweep
 from tests.html_page import Page, read, section
 from tests.made_up_sweep import ALARM
 
@@ -230,13 +230,10 @@ def test_what_is_no_sweep(tmp_path):
         report.report_of_sweep(tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize(("run", "sweep"), [([], None), (["a"], "b")])
-def test_the_launcher_takes_runs_or_one_sweep(monkeypatch, run, sweep):
-    report = build
-    given = types.SimpleNamespace(run=run, sweep=sweep, output=None)
-    monkeypatch.setattr(report, "flags", types.SimpleNamespace(FLAGS=given))
-    with pytest.raises(ValueError, match="give runs, as --run=runs/NAME, or one sweep, as --sweep=runs/sweeps/NAME"):
-        report.main()
+@pytest.mark.parametrize("arguments", [(), ("--run=a", "--sweep=b")])
+def test_the_command_takes_runs_or_one_sweep(arguments):
+    message = "give runs, as --run=runs/NAME, or one sweep, as --sweep=runs/sweeps/NAME"
+    assert message in launchers.refusal("report", *arguments)
 
 
 def test_a_folder_of_a_sweep_is_no_configuration_that_is_missing(monkeypatch):

@@ -90,7 +90,7 @@ def test_one_layer_is_not_attacked_by_its_top_and_bottom_again(cells):
             "section attacks.latent, attack.pairs must be a whole number, got '3'",
         ),
         ({"certify": {"radius": "4"}}, "section certify, certify.radius must be a finite number, got '4'"),
-        ({"evaluate": {"measures": ("elb",)}}, "evaluate.measures: there is no elb, but weight_norms"),
+        ({"evaluate": {"measures": ("elb",)}}, "measures: unknown measure elb; there are weight_norms"),
         ({"together": -1}, "together must be how many cells at most are trained together, 0 for all, got -1"),
     ],
 )

@@ -106,7 +106,7 @@ def launcher():
 
 
 def test_the_launcher_s_models_are_those_of_the_paper(launcher):
-    found = launcher.configurations(launcher.BETAS)
+    found = launcher.experiments(launcher.BETAS)
     objectives = {name: (c["objective"]["penalty"], c["objective"]["beta"]) for name, c in found.items()}
     assert objectives.pop("vae")[1] == 1.0
     assert objectives == {
@@ -118,7 +118,7 @@ def test_the_launcher_s_models_are_those_of_the_paper(launcher):
 def test_smoke_models_are_trained_measured_and_drawn(launcher, tmp_path):
     smoke = config.get_config("smoke").to_dict()
     experiments = {
-        name: {**smoke, "objective": full["objective"]} for name, full in launcher.configurations([8.0]).items()
+        name: {**smoke, "objective": full["objective"]} for name, full in launcher.experiments([8.0]).items()
     }
     rows = launcher.reproduce(experiments, tmp_path)
     assert [(row["model"], row["beta"]) for row in rows] == [

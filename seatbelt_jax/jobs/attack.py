@@ -55,7 +55,7 @@ class Options:
     )
     through: str = option("both", "What maximum_damage changes in the posterior.", choices=get_args(attacks.Through))
     draws: int = option(0, "Number of noise draws to average over; 0 decodes the posterior means.", least=0, most=_MOST)
-    threat: str = option("", "Threat model. Default: penalty; l2_ball for maximum_damage.", choices=("", *_THREATS))
+    threat: str = option("", "Threat model. Default: penalty; l2_ball for maximum_damage.", choices=(*_THREATS, ""))
     penalties: int = option(
         50, "Number of penalty weights, spaced geometrically from 2^-20 to 2^20.", least=1, most=_MOST
     )
@@ -63,7 +63,7 @@ class Options:
         (), "List of penalty weights, or of radii in pixel units, that replaces the default."
     )
     pixel_limit: float | None = option(None, "Largest change of a single pixel under a penalty.")
-    solver: str = option("", "Solver. Default: lbfgsb; projected_gradient for l2_ball.", choices=("", *_SOLVERS))
+    solver: str = option("", "Solver. Default: lbfgsb; projected_gradient for l2_ball.", choices=(*_SOLVERS, ""))
     iterations: int | None = option(None, "Iteration limit for each start. Default: 200; 1000 for adam.", least=1)
     learning_rate: float = option(1e-3, "Learning rate of adam, in pixel units.", least=0.0)
     keep_best: bool = option(True, "Return the best iterate of adam instead of the last.")
@@ -85,7 +85,7 @@ class Options:
         "of labels; factor:NAME: sprites that differ only in shape, scale, orientation, x or y; or image numbers "
         "SOURCE-TARGET, such as 3-7,8-9.",
     )
-    seed: int = option(0, "Seed of the pairs and of all noise.", least=0)
+    seed: int = option(0, "Seed of the pairs and of all noise.")
     lanes_at_once: int | None = option(None, "Number of attacks that run at once on each device.", least=1)
     name: str = option("", "Suffix of the result files' names, which keeps earlier results.")
 

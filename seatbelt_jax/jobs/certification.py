@@ -46,7 +46,7 @@ class Options:
     alpha: float = option(1e-3, "Probability that the confidence bound of an image is wrong.")
     risk: float = option(0.5, "m: the reconstruction must stay within r with a probability above this.")
     norm: str = option("l2", "Norm of the perturbation.", choices=get_args(checks.Norm))
-    seed: int = option(0, "Seed of the draws.", least=0)
+    seed: int = option(0, "Seed of the draws.")
     empirical: int = option(0, "Number of images to attack for upper bounds; 0 computes none.", least=0)
     frozen_std: bool = option(
         False,

@@ -34,7 +34,7 @@ class Options:
     pairs: int = option(50, "Downstream task: number of image pairs with different labels to attack.", least=1)
     training_images: int = option(10_000, "Classifiers: number of training images.", least=1)
     epochs: int = option(10, "Classifiers: number of epochs.", least=1)
-    seed: int = option(0, "Seed of the samples, the pairs and the classifiers.", least=0)
+    seed: int = option(0, "Seed of the samples, the pairs and the classifiers.")
 
     def __post_init__(self) -> None:
         check("evaluate", self)
