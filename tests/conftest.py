@@ -80,10 +80,12 @@ def share_contexts() -> None:
 
 
 def _shared(make: Callable[[], Any], uses: int = 10) -> Callable[[], Any]:
-    """Gives each context that `make` makes so often, to one thread."""
+    """Gives each context that `make` makes so often, to one thread, and a fresh one while another is being used."""
     kept = threading.local()
 
     def shared() -> Any:
+        if _within_a_context():
+            return make()
         context, left = getattr(kept, "context", (None, 0))
         if not left:
             context, left = make(), uses
@@ -91,6 +93,15 @@ def _shared(make: Callable[[], Any], uses: int = 10) -> Callable[[], Any]:
         return context
 
     return shared
+
+
+def _within_a_context() -> bool:
+    from jax._src.lib.mlir import ir
+
+    try:
+        return ir.Context.current is not None
+    except ValueError:
+        return False
 
 
 @pytest.fixture(scope="module", autouse=True)
