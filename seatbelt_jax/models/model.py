@@ -96,4 +96,10 @@ class _Apply:
     method: str
 
     def __call__(self, variables: Variables, *arguments: Any) -> Any:
-        return self.module.apply(variables, *arguments, method=self.method)
+        return _apply(self, variables, *arguments)
+
+
+# Flax takes long to run a module: traced once for arguments of the same shapes, whatever calls it.
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(function: _Apply, variables: Variables, *arguments: Any) -> Any:
+    return function.module.apply(variables, *arguments, method=function.method)
