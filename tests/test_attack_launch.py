@@ -112,10 +112,19 @@ def test_pairs_of_different_labels_are_recorded(launcher, run_path):
     assert rows[0]["objective_squared_pixel_units"] == str(result.objective[0, 0])
 
 
+# At 0.4 the second attack goes part of the way.
+BY_LOCATION = {
+    "divergence": "l2",
+    "pairs": 2,
+    "budgets": (0.001, 0.02, 0.4, 1.0),
+    "iterations": 30,
+    "lanes_at_once": 2,
+}
+
+
 def test_the_tables_hold_the_measures_of_attacks_pairs_and_sweep(launcher, run_path):
-    # At 0.4 the second attack goes part of the way.
-    budgets = (0.001, 0.02, 0.4, 1.0)
-    launcher.attack(run_path, launcher.Options(divergence="l2", pairs=2, budgets=budgets, iterations=30))
+    launcher.attack(run_path, launcher.Options(**BY_LOCATION))
+    budgets = BY_LOCATION["budgets"]
     result, _, rows = results(run_path, "latent_l2_all")
     degradation = metrics.relative_likelihood_degradation(result)
     shown = metrics.shown_budget(result)
@@ -270,9 +279,9 @@ def test_options_that_go_together_are_taken(command):
 
 
 def test_an_interrupted_attack_goes_on(launcher, run_path, monkeypatch):
-    options = launcher.Options(divergence="w2", pairs=3, penalties=4, iterations=30, lanes_at_once=2)
+    options = launcher.Options(**BY_LOCATION)
     launcher.attack(run_path, options)
-    file = run_path / "attacks" / "latent_w2_all.npz"
+    file = run_path / "attacks" / "latent_l2_all.npz"
     expected = storage.read_npz(file)
     file.unlink()
 
@@ -289,7 +298,7 @@ def test_an_interrupted_attack_goes_on(launcher, run_path, monkeypatch):
     monkeypatch.setattr(storage.Folder, "write", interrupted_write)
     with pytest.raises(KeyboardInterrupt):
         launcher.attack(run_path, options)
-    unfinished = run_path / "attacks" / ".latent_w2_all"
+    unfinished = run_path / "attacks" / ".latent_l2_all"
     assert not file.exists() and len(list(unfinished.iterdir())) >= 1
     launcher.attack(run_path, options)
     assert not unfinished.exists()

@@ -14,6 +14,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood
 from seatbelt_jax.norm import l2_norm
 from seatbelt_jax.vae import VAE, Encoding
+from tests import drawn
 from tests.reference import concrete as concrete_reference
 from tests.reference import divergences, linear_vae
 from tests.reference import gaussian as gaussian_reference
@@ -32,10 +33,7 @@ DISTANCES = {
 def random_vae(config):
     """A model with every parameter random: fresh ones start with constant standard deviations."""
     model = models.build({**config, **NETWORK}, SHAPE)
-    values, structure = jax.tree.flatten(model.init(jax.random.key(0)))
-    rng = np.random.default_rng(0)
-    moved = [value + 0.3 * rng.normal(size=value.shape).astype(np.float32) for value in values]
-    return model.bind(jax.tree.unflatten(structure, moved))
+    return model.bind(drawn.variables(model))
 
 
 @pytest.fixture(scope="module")
@@ -335,15 +333,19 @@ def test_lanes_have_the_values_of_single_attacks_and_finite_gradients_where_they
     sources, targets = random_images(3, seed=1), random_images(3, seed=2)
     moved = np.clip(sources + 0.1 * random_images(3, seed=3), 0.0, 1.0)
     for objective in every_objective(any_vae):
-        goals = jax.jit(objective.prepare)(sources, targets)
-        assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(goals)), objective.name
-        lanes = jax.jit(jax.vmap(jax.value_and_grad(objective.distance)))
-        values, gradients = lanes(moved, goals)
+
+        @jax.jit
+        def lanes(images, *pairs, objective=objective):
+            goals = objective.prepare(*pairs)
+            assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(goals)), objective.name
+            return jax.vmap(jax.value_and_grad(objective.distance))(images, goals)
+
+        values, gradients = lanes(moved, sources, targets)
         singles = list(map(compiled(objective), moved, sources, targets))
         np.testing.assert_allclose(values, singles, rtol=1e-4, err_msg=objective.name)
         assert np.all(np.linalg.norm(gradients.reshape(3, -1), axis=-1) > 0.0), objective.name
         for images in (sources, targets):
-            values, gradients = lanes(images, goals)
+            values, gradients = lanes(images, sources, targets)
             assert np.all(np.isfinite(values)) and np.all(np.isfinite(gradients)), objective.name
 
 

@@ -17,7 +17,7 @@ from seatbelt_jax.attacks import lanes, search
 from seatbelt_jax.attacks.threat import scores_of_all
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.vae import VAE
-from tests import attack_devices_worker
+from tests import attack_devices_worker, drawn
 from tests.reference import linear_vae
 
 NOISE = (np.random.default_rng(5).standard_normal((5, 1)).astype(np.float32),)
@@ -314,7 +314,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(eager_snapshots):
         {"latent_sizes": (4, 3), "network": "mlp", "widths": (16,), "hidden_sizes": (8,), "batch_norm": False},
         (8, 8, 1),
     )
-    vae = model.bind(model.init(jax.random.key(0)))
+    vae = model.bind(drawn.variables(model))
     sources, targets = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 3, 8, 8, 1)).astype(np.float32)
 
     def sweep(store=None):
@@ -322,8 +322,8 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(eager_snapshots):
             vae,
             sources,
             targets,
-            threat=attacks.Penalty(2.0 ** np.linspace(-8.0, 6.0, 8)),
-            solver=attacks.BoxLBFGS(maxiter=12),
+            threat=attacks.Penalty(2.0 ** np.linspace(-8.0, 6.0, 6)),
+            solver=attacks.BoxLBFGS(maxiter=8),
             restarts=1,
             lanes_at_once=8,
             store=store,
@@ -512,7 +512,7 @@ def test_chosen_layers_are_what_a_sweep_attacks():
     model = models.build(
         {"latent_sizes": (3, 2, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4, 4)}, (8, 8, 1)
     )
-    vae = model.bind(model.init(jax.random.key(1)))
+    vae = model.bind(drawn.variables(model, 1))
     sources, targets = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 2, 8, 8, 1)).astype(np.float32)
     result = attacks.sweep(
         vae,

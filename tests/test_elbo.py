@@ -11,6 +11,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.training import recipe, state, step
 from seatbelt_jax.vae import Encoding
+from tests import drawn
 from tests.reference import beta_tcvae
 from tests.reference import gaussian as reference
 from tests.reference import linear_hierarchy as linear
@@ -24,15 +25,18 @@ def outputs_of_a_model(latent_sizes, batch=12, seed=0):
         {"latent_sizes": latent_sizes, "network": "mlp", "widths": (16,), "hidden_sizes": (8,) * 4}, (8, 8, 1)
     )
 
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(-1.0, 1.0, (batch, 8, 8, 1)).astype(np.float32)
+    noise = tuple(rng.normal(size=(batch, size)).astype(np.float32) for size in latent_sizes)
+
     @jax.jit
-    def outputs(keys):
-        vae = model.bind(model.init(keys[0]))
-        images = jax.random.uniform(keys[1], (batch, 8, 8, 1), minval=-1.0)
-        encoding = vae.encode(images, vae.sample_noise(keys[2], batch))
+    def outputs(variables):
+        vae = model.bind(variables)
+        encoding = vae.encode(images, noise)
         log_likelihood = vae.likelihood.log_prob(vae.decode(encoding.latents), images)
         return log_likelihood, encoding, vae.prior(encoding.latents)
 
-    return outputs([jax.random.key(seed + number) for number in range(3)])
+    return outputs(drawn.variables(model, seed))
 
 
 decompose = jax.jit(elbo.decompose, static_argnames=("dataset_size", "estimator"))

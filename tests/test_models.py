@@ -23,22 +23,26 @@ def small_model(latent_sizes=(4, 3), image_shape=(32, 32, 1), **config):
 @pytest.mark.parametrize("image_shape", [(32, 32, 1), (64, 64, 3)])
 def test_every_function_of_the_record_has_its_shape(depth, image_shape):
     sizes = tuple(range(depth + 1, 1, -1))
-    model, variables = small_model(sizes, image_shape)
-    vae = model.bind(variables)
-    images = jnp.zeros((2, *image_shape))
-    encoding = vae.encode(images, vae.mean_path(2))
+    model = models.build({"latent_sizes": sizes, **SMALL}, image_shape)
+
+    def call(key):
+        vae = model.bind(model.init(key))
+        images = jnp.zeros((2, *image_shape))
+        encoding = vae.encode(images, vae.mean_path(2))
+        generated = vae.generate(vae.sample_noise(key, 3))
+        return encoding, vae.prior(encoding.latents), vae.decode(encoding.latents), vae.reconstruct(images), generated
+
+    encoding, priors, decoded, reconstructed, generated = jax.eval_shape(call, jax.random.key(0))
     assert len(encoding.posteriors) == len(encoding.latents) == depth
-    for size, posterior, latent, prior in zip(
-        sizes, encoding.posteriors, encoding.latents, vae.prior(encoding.latents), strict=True
-    ):
+    for size, posterior, latent, prior in zip(sizes, encoding.posteriors, encoding.latents, priors, strict=True):
         chex.assert_shape([posterior.mean, posterior.log_std, latent, prior.mean, prior.log_std], (2, size))
-    chex.assert_shape([vae.decode(encoding.latents), vae.reconstruct(images)], (2, *image_shape))
-    chex.assert_shape(vae.generate(vae.sample_noise(jax.random.key(0), 3)), (3, *image_shape))
+    chex.assert_shape([decoded, reconstructed], (2, *image_shape))
+    chex.assert_shape(generated, (3, *image_shape))
 
 
 def test_paper_networks_have_the_paper_widths():
     model = models.build({"latent_sizes": (6,)}, (64, 64, 1))
-    parameters = model.init(jax.random.key(0))["params"]
+    parameters = jax.eval_shape(model.init, jax.random.key(0))["params"]
     kernels = [parameters["encoder"][f"Conv_{i}"]["kernel"].shape for i in range(4)]
     assert kernels == [(4, 4, 1, 32), (4, 4, 32, 32), (4, 4, 32, 64), (4, 4, 64, 64)]
     assert parameters["encoder"]["Dense_0"]["kernel"].shape == (4 * 4 * 64, 512)
@@ -96,7 +100,7 @@ def test_batch_norm_uses_the_batch_in_training_and_averages_in_evaluation():
     model, variables = small_model()
     images = jax.random.normal(jax.random.key(4), (8, 32, 32, 1))
     noise = model.bind(variables).sample_noise(jax.random.key(5), 8)
-    _, updated = model.forward_train(variables, images, noise)
+    _, updated = jax.jit(model.forward_train)(variables, images, noise)
     chex.assert_trees_all_equal_shapes(updated["batch_stats"], variables["batch_stats"])
     moved = {**variables, **updated}
     one = model.bind(moved).encode(images[:1], tuple(z[:1] for z in noise)).posteriors[0].mean
@@ -105,8 +109,8 @@ def test_batch_norm_uses_the_batch_in_training_and_averages_in_evaluation():
 
 
 def test_without_batch_norm_there_are_no_running_averages():
-    _, variables = small_model(batch_norm=False)
-    assert "batch_stats" not in variables
+    model = models.build({"latent_sizes": (4, 3), **SMALL, "batch_norm": False}, (32, 32, 1))
+    assert "batch_stats" not in jax.eval_shape(model.init, jax.random.key(0))
 
 
 def test_jit_and_vmap_agree_with_eager():
@@ -282,11 +286,12 @@ def test_a_bfloat16_step_is_close_to_the_one_in_float32():
         {"seed": 0, "objective": {"beta": 4.0}, "optimizer": {}, "train": {"steps": 1, "batch_size": 16}}
     )
     images = jnp.asarray(np.random.default_rng(3).uniform(-1.0, 1.0, size=(16, 16, 16, 1)), jnp.float32)
-    losses, gradients = [], []
+    start, losses, gradients = None, [], []
     for dtype in ("float32", "bfloat16"):
         model = models.build({**BRAIN, "network": "mlp", "compute_dtype": dtype}, (16, 16, 1))
         made = recipe.make_recipe(model, settings, 100)
-        start = jax.jit(functools.partial(state.create, made))(jax.random.key(0))
+        # Their parameters are of one type.
+        start = start or jax.jit(functools.partial(state.create, made))(jax.random.key(0))
         after, metrics = jax.jit(
             lambda start, made=made: step.train_step(start, images, jax.random.key(1), recipe=made)
         )(start)

@@ -114,12 +114,16 @@ def parse_settings(config: Mapping[str, Any]) -> Settings:
     )
 
 
-@functools.cache
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015) under the configured schedule: the same object for the same settings."""
+    return _optimizer(config, steps if config.schedule == "cosine" else None)
+
+
+@functools.cache
+def _optimizer(config: OptimizerConfig, decay_steps: int | None) -> optax.GradientTransformation:
     schedule: optax.ScalarOrSchedule = config.learning_rate
-    if config.schedule == "cosine":
-        schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
+    if decay_steps is not None:
+        schedule = optax.cosine_decay_schedule(config.learning_rate, decay_steps)
     clip = optax.clip_by_global_norm(config.max_gradient_norm) if config.max_gradient_norm else optax.identity()
     decay = optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity()
     return optax.chain(clip, decay, optax.adam(schedule))
