@@ -142,29 +142,32 @@ def test_transforms_agree_with_the_plain_call(name):
     assert np.isfinite(plain).all()
     close = {"rtol": 2e-4, "atol": 1e-5}
     np.testing.assert_allclose(jax.jit(function)(x, y), plain, **close)
-    xs, ys = jnp.stack([x, 0.9 * x]), jnp.stack([y, 0.95 * y])
-    each = np.stack([np.asarray(function(a, b)) for a, b in zip(xs, ys, strict=True)])
+    # Made by NumPy: operations of JAX would be compiled for the shapes of each case.
+    xs, ys = (np.stack([values, values]) for values in map(np.asarray, (x, y)))
+    xs[1], ys[1] = 0.9 * xs[1], 0.95 * ys[1]
+    each = np.stack([np.asarray(function(jnp.asarray(a), jnp.asarray(b))) for a, b in zip(xs, ys, strict=True)])
     for form in (jax.vmap(function), jax.jit(jax.vmap(function)), jax.vmap(jax.jit(function))):
-        np.testing.assert_allclose(form(xs, ys), each, **close)
+        np.testing.assert_allclose(form(jnp.asarray(xs), jnp.asarray(ys)), each, **close)
 
     def total(x, y):
         return jnp.sum(function(x, y))
 
-    by_x, by_y = jax.jit(jax.grad(total, (0, 1)))(x, y)
-    along_x, along_y = jax.random.normal(jax.random.key(8), x.shape), jax.random.normal(jax.random.key(9), y.shape)
+    by_x, by_y = map(np.asarray, jax.jit(jax.grad(total, (0, 1)))(x, y))
+    rng = np.random.default_rng(8)
+    along_x, along_y = (rng.normal(size=values.shape).astype(np.float32) for values in (x, y))
     for gradient, move in (
-        (by_x, lambda t: (x + t * along_x, y)),
-        (by_y, lambda t: (x, y + t * along_y)),
+        (by_x, lambda t: (jnp.asarray(np.asarray(x) + t * along_x), y)),
+        (by_y, lambda t: (x, jnp.asarray(np.asarray(y) + t * along_y))),
     ):
-        step = 3e-3
+        step = np.float32(3e-3)
         slope = (float(total(*move(step))) - float(total(*move(-step)))) / (2.0 * step)
         along = along_x if gradient is by_x else along_y
-        np.testing.assert_allclose(jnp.sum(gradient * along), slope, rtol=2e-2, atol=2e-2)
+        np.testing.assert_allclose(np.sum(gradient * along), slope, rtol=2e-2, atol=2e-2)
     if name in REVERSE_ONLY:
         with pytest.raises(TypeError, match="custom_vjp"):
             jax.jacfwd(total)(x, y)
     else:
-        np.testing.assert_allclose(jax.jacfwd(total)(x, y), by_x, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(jax.jit(jax.jacfwd(total))(x, y), by_x, rtol=1e-3, atol=1e-4)
 
 
 @annotations.unchecked()
