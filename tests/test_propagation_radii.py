@@ -60,15 +60,16 @@ def attacked(function, x, noise, centre, radius, norm, steps=60):
     return np.asarray(found).max(axis=1)
 
 
+@pytest.mark.parametrize("relaxation", ["chords", "crown"])
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-@pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jax.nn.leaky_relu, jax.nn.silu])
-def test_no_attack_beats_a_bound(activation, norm):
+@pytest.mark.parametrize("activation", [jax.nn.relu, jax.nn.gelu])
+def test_no_attack_beats_a_bound(activation, norm, relaxation):
     function = autoencoder(activation=activation)
     x, noise = drawn()
     centre = function(x, jnp.zeros(LATENT))
     for radius in (0.05, 0.5, 3.0):
         size = radius / (np.sqrt(x.size) if norm == "linf" else 1.0)
-        bounds = propagation.deviation_bound(function, x, noise, centre, size, norm=norm)
+        bounds = propagation.deviation_bound(function, x, noise, centre, size, norm=norm, relaxation=relaxation)
         assert (attacked(function, x, noise, centre, size, norm) <= bounds).all()
 
 

@@ -15,6 +15,7 @@ bounds themselves are computed in float64: their roundings are those sums with 2
 `reach`, so that 2^-20 of the float32 slack, by which it is raised, covers them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,12 +23,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from seatbelt_jax.bounds.propagation.graph import Activated, Level, Node, Operation
+from seatbelt_jax.bounds.propagation.composed import function_of
+from seatbelt_jax.bounds.propagation.graph import (
+    Activated,
+    Composed,
+    Level,
+    LogSumExp,
+    Node,
+    Operation,
+    Piecewise,
+    Product,
+)
 from seatbelt_jax.bounds.propagation.linear import Mode, apply, roundings
 from seatbelt_jax.bounds.propagation.reading import Graph, Ground
 from seatbelt_jax.bounds.propagation.spectral import factor, farthest, joined, norm_above
 from seatbelt_jax.bounds.propagation.start import Start, first
-from seatbelt_jax.bounds.propagation.unary import Range, Unary, resolve
+from seatbelt_jax.bounds.propagation.unary import Range, Unary
 
 Group = int
 Values = Float[Array, "*shape"]
@@ -35,7 +46,9 @@ Number = Float[Array, ""]
 
 _HALF_ULP = 2.0**-24 * (1.0 + 2.0**-20)
 # Roundings of float64 in what costs float32 none, relative to `reach`.
-_SLACK = 1e-13
+SLACK = 1e-13
+# Roundings granted to constants that the program computes from parameters, such as a normalisation's scale.
+_COMPUTED = 16
 _RESHAPING = ("reshape", "copy", "squeeze", "expand_dims")
 
 # The longest value whose columns are replaced by a triangular factor: each row of it takes a step of a loop.
@@ -74,18 +87,24 @@ class Deviations:
     def __init__(self, graph: Graph, ground: Ground, start: Start, x: Values, radius: Number):
         self._graph = graph
         self._ground = ground
+        self._start = start
         self._forms: dict[Node, Form] = {}
         self._balls: dict[Group, Ball] = {0: Ball(radius, None)}
         at_x = Form(x, x - radius, x + radius, None, jnp.zeros_like(x), jnp.abs(x) + radius)
-        beginning, _ = first(graph)
+        self._slacks: dict[Node, Values] = {}
         for node in graph.nodes:
-            form = at_x if node is graph.x else self._step(node)
-            if node is beginning:
-                width = radius * start.reach * (1.0 + _SLACK)
-                form = self._bounded(form, {0: jnp.asarray(start.columns)}, form.value - width, form.value + width)
-            elif node in graph.cuts and form.columns is not None:
-                form = self._compressed(form)
-            self._forms[node] = form
+            self._forms[node] = self._kept(node, at_x if node is graph.x else self._step(node))
+
+    def _kept(self, node: Node, form: Form) -> Form:
+        """The form as later nodes read it."""
+        if node is first(self._graph)[0]:
+            radius = self._balls[0].radius
+            width = radius * self._start.reach * (1.0 + SLACK) + form.error
+            columns = {0: jnp.asarray(self._start.columns)}
+            return self._bounded(form, columns, form.value - width, form.value + width)
+        if node in self._graph.cuts and form.columns is not None:
+            return self._compressed(form)
+        return form
 
     def farthest(self, centre: Values) -> Number:
         """An upper bound of ||output - centre||_2 over the ball, of outputs as float32 evaluates them."""
@@ -94,9 +113,9 @@ class Deviations:
             node = node.operands[0]
         out = self._forms[self._graph.output]
         offset = (out.value - centre).reshape(-1)
-        if isinstance(node, Activated):
+        if isinstance(node, Activated | Composed | Piecewise):
             # The last activation scales each coordinate: its slopes need no unknowns.
-            form = self._forms[node.operand]
+            form = self._forms[node.operands[0]]
             function = self._function(node)
             slopes = function.chords(form.low, form.high, form.value)
             middle, half = (value.reshape(-1) for value in _middle(slopes))
@@ -107,18 +126,22 @@ class Deviations:
             rounded = form.error.reshape(-1)
         matrix = joined(*self._groups(form))
         # b . t D over slopes t within half of the middle.
-        turned = 2.0 * jnp.sum(jnp.abs(offset) * half * (_moved(form) + form.error).reshape(-1))
-        squared = farthest(offset, middle, steepest * (1.0 + _SLACK), matrix, turned)
+        turned = 2.0 * jnp.sum(jnp.abs(offset) * half * (moved(form) + form.error).reshape(-1))
+        squared = farthest(offset, middle, steepest * (1.0 + SLACK), matrix, turned)
         by_columns = jnp.sqrt(squared) + jnp.linalg.norm(rounded)
         by_box = jnp.linalg.norm(jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre)))
         found = jnp.minimum(by_columns, by_box) * (1.0 + 1e-9)
         return jnp.where(jnp.isnan(found), jnp.inf, found)
 
     def _step(self, node: Node) -> Form:
-        if isinstance(node, Activated):
-            return self._activate(node)
-        assert isinstance(node, Operation)
-        return self._linear(node)
+        match node:
+            case Operation():
+                return self._linear(node)
+            case Product():
+                return self._product(node)
+            case LogSumExp():
+                return self._logsumexp(node)
+        return self._activate(node)
 
     def _linear(self, node: Operation) -> Form:
         depends = [operand.level is Level.INPUT for operand in node.operands]
@@ -135,9 +158,11 @@ class Deviations:
         middle = push("value", lambda form: 0.5 * (form.low + form.high))
         width = push("spread", lambda form: 0.5 * (form.high - form.low))
         magnitude = push("magnitude", lambda form: form.reach)
-        terms = roundings(node)
+        # Constants that the program computes are rounded themselves, more than once.
+        computed = any(isinstance(operand, Operation) and operand.level is Level.GIVEN for operand in node.operands)
+        terms = roundings(node) + (_COMPUTED if computed else 0)
         gamma = terms * _HALF_ULP / (1.0 - terms * _HALF_ULP)
-        slack = (gamma + _SLACK) * magnitude
+        slack = self._slacks[node] = (gamma + SLACK) * magnitude
         error = push("spread", lambda form: form.error) + slack
         low, high = middle - width - slack, middle + width + slack
         moving = [form for form in forms if form is not None]
@@ -172,7 +197,7 @@ class Deviations:
     def _bounded(self, form: Form, columns: dict[Group, Array], low: Values, high: Values) -> Form:
         """The form with columns, and its range cut to what they allow."""
         deviation = sum(self._deviation(group, column) for group, column in columns.items()) + form.error
-        slack = _SLACK * (jnp.abs(form.value) + deviation)
+        slack = SLACK * (jnp.abs(form.value) + deviation)
         low = jnp.maximum(jnp.maximum(form.low, low), form.value - deviation - slack)
         high = jnp.minimum(jnp.minimum(form.high, high), form.value + deviation + slack)
         # Rounding may have parted bounds that meet.
@@ -203,39 +228,110 @@ class Deviations:
             columns[group] = column
         return form._replace(columns=columns)
 
-    def _function(self, node: Activated) -> Unary:
-        return resolve(node.kind, [self._ground[parameter] for parameter in node.parameters])
+    def _function(self, node: Node) -> Unary:
+        return function_of(node, self._ground.__getitem__)
 
-    def _activate(self, node: Activated) -> Form:
+    def _activate(self, node: Node) -> Form:
         function = self._function(node)
-        form = self._forms[node.operand]
-        value = function.value(form.value)
+        form = self._forms[node.operands[0]]
         least, most = function.values(form.low, form.high)
-        magnitude = jnp.maximum(jnp.abs(least), jnp.abs(most))
-        slack = function.rounding(form.low, form.high) + _SLACK * magnitude
-        low, high = least - slack, most + slack
-        magnitude = magnitude + slack
+        result = _result(function.value(form.value), least, most, function.rounding(form.low, form.high))
         if form.columns is None:
-            return Form(value, low, high, None, high - low, magnitude)
-        middle, half = _middle(function.chords(form.low, form.high, form.value))
-        columns = {group: columns * middle for group, columns in form.columns.items()}
-        off = (jnp.abs(middle) + half) * (form.error + _SLACK * form.reach) + slack
-        columns |= self._unknown(node, form, half, off)
-        return self._bounded(Form(value, low, high, None, jnp.zeros_like(value), magnitude), columns, low, high)
+            return result
+        return self._unfolded(node, result, [(form, function.chords(form.low, form.high, form.value))])
 
-    def _unknown(self, node: Node, form: Form, half: Values, off: Values) -> dict[Group, Array]:
-        """The group of |w q| <= half |a - a_0| + off, for the columns' share of a - a_0."""
-        box = (half * _moved(form) + off).reshape(-1)
+    def _product(self, node: Product) -> Form:
+        """a b - a_0 b_0 = (b + b_0) / 2 (a - a_0) + (a + a_0) / 2 (b - b_0)."""
+        first, second = self._forms[node.first], self._forms[node.second]
+        corners = [a * b for a in (first.low, first.high) for b in (second.low, second.high)]
+        least, most = jnp.min(jnp.stack(corners), axis=0), jnp.max(jnp.stack(corners), axis=0)
+        largest = jnp.maximum(jnp.abs(least), jnp.abs(most))
+        result = _result(first.value * second.value, least, most, _HALF_ULP * largest)
+        if first.columns is None or second.columns is None:
+            return result
+
+        def slopes(other: Form) -> Range:
+            return Range(0.5 * (other.value + other.low), 0.5 * (other.value + other.high))
+
+        return self._unfolded(node, result, [(first, slopes(second)), (second, slopes(first))])
+
+    def _logsumexp(self, node: LogSumExp) -> Form:
+        """Convex, with a gradient in the simplex: its chord is a mean of softmax over the segment.
+
+        As `expand` has it in the place of a softmax's shift and sum, its rounding is theirs: of the exponent, the sum
+        and the quotient.
+        """
+        form = self._forms[node.operand]
+        axes, count = node.axes, math.prod(node.operand.shape[axis] for axis in node.axes)
+
+        def total(values: Values) -> Values:
+            return jax.nn.logsumexp(values, axis=axes, keepdims=True)
+
+        exponent = jnp.max(jnp.maximum(jnp.abs(form.low), jnp.abs(form.high)), axis=axes, keepdims=True)
+        rounding = _HALF_ULP * (4.0 * exponent + count + 24.0)
+        result = _result(total(form.value), total(form.low), total(form.high), rounding)
+        if form.columns is None:
+            return result
+        weights = softmax_range(form, axes)
+        return self._unfolded(node, result, [(form, weights)], axes)
+
+    def _unfolded(
+        self, node: Node, result: Form, moves: Sequence[tuple[Form, Range]], axes: tuple[int, ...] | None = None
+    ) -> Form:
+        """The form of a value that moves by the sum of t (a - a_0), the slopes t in ranges, summed over axes or not.
+
+        Args:
+          node: whose number its unknowns get.
+          result: the form of its value, without columns; its error is its rounding.
+          moves: the forms of what it reads, of one shape, and the slopes.
+        """
+        columns: dict[Group, Array] = {}
+        box, radius, off = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
+        middles = [(form, *_middle(slopes)) for form, slopes in moves]
+        for form, middle, half in middles:
+            for group, column in (form.columns or {}).items():
+                columns[group] = columns[group] + column * middle if group in columns else column * middle
+            off = off + (jnp.abs(middle) + half) * (form.error + SLACK * form.reach)
+            box = box + half * moved(form)
+        # What is summed rounds once, after the sum.
+        off = off + (result.error if axes is None else 0.0)
+        box = (box + off).reshape(-1)
         weights = jnp.sqrt(box)
         scale = jnp.where(box > 0.0, 1.0 / jnp.where(box > 0.0, weights, 1.0), 0.0)
-        matrices, radii = self._groups(form)
-        ratio = half.reshape(-1) * scale
-        radius = norm_above([matrix * ratio for matrix in matrices], radii)
+        for form, _, half in middles:
+            matrices, radii = self._groups(form)
+            ratio = half.reshape(-1) * scale
+            radius = radius + norm_above([matrix * ratio for matrix in matrices], radii)
         radius = radius + jnp.linalg.norm(off.reshape(-1) * scale)
         # In units of its weights, each unknown is at most sqrt(box).
         radius = jnp.minimum(radius, jnp.linalg.norm(weights)) * (1.0 + 1e-9)
         self._balls[node.order] = Ball(radius, weights * (1.0 + 1e-9))
-        return {node.order: jnp.diag(weights).reshape(len(weights), *form.value.shape)}
+        columns[node.order] = jnp.diag(weights).reshape(len(weights), *moves[0][0].value.shape)
+        error = jnp.zeros_like(result.value)
+        if axes is not None:
+            columns = {
+                group: jnp.sum(column, axis=tuple(axis + 1 for axis in axes), keepdims=True)
+                for group, column in columns.items()
+            }
+            error = result.error
+        return self._bounded(result._replace(error=error), columns, result.low, result.high)
+
+
+def _result(value: Values, least: Values, most: Values, rounding: Values) -> Form:
+    """A value of a known range, before its columns; its error is what it rounds off."""
+    largest = jnp.maximum(jnp.abs(least), jnp.abs(most))
+    rounding = rounding + SLACK * largest
+    return Form(value, least - rounding, most + rounding, None, rounding, largest + rounding)
+
+
+def softmax_range(form: Form, axes: tuple[int, ...]) -> Range:
+    """The range of a value's softmax: it grows with its own coordinate and falls with every other."""
+    top = jnp.max(form.high, axis=axes, keepdims=True)
+    low, high = jnp.exp(form.low - top), jnp.exp(form.high - top)
+    slack = 1e-12 * math.prod(form.value.shape[axis] for axis in axes) * jnp.sum(high, axis=axes, keepdims=True)
+    others_low = jnp.maximum(jnp.sum(low, axis=axes, keepdims=True) - low - slack, 0.0)
+    others_high = jnp.sum(high, axis=axes, keepdims=True) - high + slack
+    return Range(low / (low + others_high), jnp.minimum(high / (high + others_low + 1e-300), 1.0))
 
 
 def _middle(found: Range) -> tuple[Values, Values]:
@@ -243,5 +339,5 @@ def _middle(found: Range) -> tuple[Values, Values]:
     return middle, jnp.maximum(found.upper - middle, middle - found.lower)
 
 
-def _moved(form: Form) -> Values:
+def moved(form: Form) -> Values:
     return jnp.maximum(form.high - form.value, form.value - form.low)

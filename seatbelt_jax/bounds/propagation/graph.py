@@ -89,6 +89,56 @@ class Activated(Node):
         return (self.operand, *self.parameters)
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Composed(Node):
+    """An elementwise function of one node, `root`: what the nodes between it and `body` compute."""
+
+    root: Node
+    body: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.root,)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Piecewise(Node):
+    """A continuous elementwise function of one node: `below` where it is less than the threshold, else `above`."""
+
+    root: Node
+    threshold: float
+    below: Node
+    above: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.root,)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Product(Node):
+    """The elementwise product of two nodes that both depend on x."""
+
+    first: Node
+    second: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.first, self.second)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class LogSumExp(Node):
+    """log sum exp over axes, which are kept with size 1."""
+
+    operand: Node
+    axes: tuple[int, ...]
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+
 def bind(operation: Operation, values: Sequence[Any]) -> Any:
     """The operation's result on arrays."""
     results = operation.primitive.bind(*values, **operation.params)

@@ -78,7 +78,7 @@ def recognise(operation: Operation) -> Node:
         or (name in STRUCTURAL and dependent == [operands[0]] and not _loses(operation))
     ):
         return operation
-    return _unsupported(operation)
+    return unsupported(operation)
 
 
 def _product(operation: Operation) -> Node:
@@ -89,7 +89,7 @@ def _product(operation: Operation) -> Node:
     for v, gate in ((first, second), (second, first)):
         if _operand(gate, "logistic") is v:
             return _activated(operation, "silu", v)
-    return _unsupported(operation)
+    return unsupported(operation)
 
 
 def _softplus(operation: Operation) -> Node | None:
@@ -117,9 +117,9 @@ def _selection(operation: Operation) -> Node:
         first = int(mask.flat[0])
         return cases[first] if (mask == first).all() else operation
     if not isinstance(predicate, Operation) or len(cases) != 2:
-        return _unsupported(operation)
+        return unsupported(operation)
     if len(predicate.operands) != 2 or predicate.name not in ("gt", "ge", "lt", "le"):
-        return _unsupported(operation)
+        return unsupported(operation)
     v, zero = predicate.operands
     positive = {"gt": True, "ge": True, "lt": False, "le": False}.get(predicate.name)
     if v.level is not Level.INPUT:
@@ -127,9 +127,9 @@ def _selection(operation: Operation) -> Node:
     threshold = fixed_value(zero)
     below, above = (_multiple(case, v) for case in (cases if positive else cases[::-1]))
     if positive is None or threshold is None or threshold.any() or v.shape != operation.shape:
-        return _unsupported(operation)
+        return unsupported(operation)
     if below is None or above is None:
-        return _unsupported(operation)
+        return unsupported(operation)
     return _activated(operation, "leaky", v, below, above)
 
 
@@ -168,7 +168,7 @@ def _constant(like: Node, value: float) -> Constant:
     return Constant(shape=like.shape, dtype=like.dtype, level=Level.FIXED, value=np.full(like.shape, value, like.dtype))
 
 
-def _unsupported(operation: Operation) -> Unsupported:
+def unsupported(operation: Operation) -> Unsupported:
     return Unsupported(
         shape=operation.shape,
         dtype=operation.dtype,

@@ -12,12 +12,13 @@ from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import Norm, check_norm
 from seatbelt_jax.bounds.propagation.chords import Deviations
+from seatbelt_jax.bounds.propagation.crown import Backward
 from seatbelt_jax.bounds.propagation.reading import Ground, read
 from seatbelt_jax.bounds.propagation.start import Start, begin
 from seatbelt_jax.program import Code, trace
 from seatbelt_jax.sections import check_choice
 
-Relaxation = Literal["chords"]
+Relaxation = Literal["chords", "crown"]
 
 # Evaluations of the bound in the search for a radius.
 _STEPS = 8
@@ -63,7 +64,8 @@ def radii(
       centre: what reconstructions are compared with.
       radius: r, in L2.
       norm: of d, "l2" or "linf".
-      relaxation: "chords", telescoped chord intervals.
+      relaxation: "chords", telescoped chord intervals, or "crown", backward linear relaxation with dual norms: cheaper
+        where layers are narrow, and without columns for what convolutions read.
       upper: no larger radius is tried; else the search ends where none fails within its steps.
       draw_batch: draws that are bounded at once; bounds the memory, not the result.
 
@@ -133,16 +135,19 @@ def _prepared(
     settings = _Settings(norm, relaxation, min(draw_batch, len(leaves[0])))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         arrays = jax.tree.map(_wide, program.arrays)
-        return (program.code, settings), (begin(program.code, arrays, norm), arrays, image, leaves, target)
+        start = begin(program.code, arrays, norm, ellipsoid=relaxation == "chords")
+        return (program.code, settings), (start, arrays, image, leaves, target)
 
 
-def _of_draws(code: Code, start: Start, arrays: list[Array], x: Array, centre: Array) -> Callable:
+def _of_draws(code: Code, settings: _Settings, start: Start, arrays: list[Array], x: Array, centre: Array) -> Callable:
     """(noise of one draw, R) -> the bound."""
     graph = read(code)
     x, centre = _wide(x), _wide(centre)
 
     def bound(noise: list[Array], radius: Array) -> Array:
         ground = Ground(graph.arguments, [*arrays, x, *map(_wide, noise)])
+        if settings.relaxation == "crown":
+            return Backward(graph, ground, start, x, radius, settings.norm).farthest(centre)
         return Deviations(graph, ground, start, x, radius).farthest(centre)
 
     return bound
@@ -159,7 +164,7 @@ def _deviations(
     centre: Array,
     radius: Array,
 ) -> Float[Array, "draw"]:
-    bound = _of_draws(code, start, arrays, x, centre)
+    bound = _of_draws(code, settings, start, arrays, x, centre)
     return jax.lax.map(lambda draw: bound(draw, radius), noise, batch_size=settings.draw_batch)
 
 
@@ -175,7 +180,7 @@ def _radii(
     radius: Array,
     most: Array,
 ) -> Float[Array, "draw"]:
-    bound = _of_draws(code, start, arrays, x, centre)
+    bound = _of_draws(code, settings, start, arrays, x, centre)
 
     def search(draw: list[Array]) -> Array:
         return _largest(lambda tried: bound(draw, tried), radius, most)

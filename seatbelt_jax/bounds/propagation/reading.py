@@ -11,7 +11,9 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
 from seatbelt_jax.bounds.double import in_float64, wide
+from seatbelt_jax.bounds.propagation.expand import expanded
 from seatbelt_jax.bounds.propagation.graph import Argument, Constant, Level, Node, Operation, bind, needed
+from seatbelt_jax.bounds.propagation.recognising import recognise
 from seatbelt_jax.bounds.propagation.trace import nodes_of
 from seatbelt_jax.program import Code
 
@@ -55,7 +57,7 @@ def read(code: Code) -> Graph:
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         wider = [jax.ShapeDtypeStruct(aval.shape, wide(aval.dtype, False)) for aval in given]
         closed = jax.make_jaxpr(in_float64(ClosedJaxpr(code.jaxpr, ()), half=False))(*wider)
-        arguments, (output,) = nodes_of(closed, place)
+        arguments, (output,) = nodes_of(expanded(closed, place), place, recognise)
     nodes = tuple(needed([output]))
     if output.level is not Level.INPUT:
         raise ValueError("the function does not depend on x")

@@ -33,16 +33,23 @@ class Start(NamedTuple):
     reach: Float[Array | ndarray, "*shape"]
 
 
-def begin(code: Code, arrays: Sequence[Array], norm: Norm) -> Start:
+def begin(code: Code, arrays: Sequence[Array], norm: Norm, *, ellipsoid: bool = True) -> Start:
     """The map to the smallest of the nodes that all reads x through, before any activation and any noise.
 
     Under "l2" with fewer coordinates than pixels, W = L Q with orthonormal rows of Q: the ball of d is that of Q d,
     whose map L has as many columns as coordinates. Under "linf" the ball |d_i| <= 1 lies in the ellipsoid sum_i w_i
-    d_i^2 <= 1 for any weights w of sum 1, here in proportion to the columns' norms.
+    d_i^2 <= 1 for any weights w of sum 1, here in proportion to the columns' norms; without `ellipsoid`
+    the columns are of |q_i| <= 1.
     """
     columns, reach = map(np.asarray, _unit_ball(code, norm, arrays))
     shape = columns.shape[1:]
     flat = columns.reshape(len(columns), -1)
+    if norm == "linf":
+        if not ellipsoid:
+            return Start(columns, reach)
+        weights = np.linalg.norm(flat, axis=1)
+        weights = weights / max(weights.sum(), np.finfo(np.float64).tiny) + _LEAST_WEIGHT / len(flat)
+        flat = flat / np.sqrt(weights / weights.sum())[:, None]
     # On the host: LAPACK's, compiled into a larger program, has been seen to hang.
     if flat.shape[1] < flat.shape[0]:
         flat = np.asarray(np.linalg.qr(flat, mode="r"))
@@ -92,11 +99,5 @@ def _unit_ball(
         rows = jax.vmap(lambda row: pull(row)[0].reshape(-1))(jnp.eye(size).reshape(size, *node.shape)).T
     else:
         rows = jax.vmap(moved)(jnp.eye(pixels).reshape(pixels, *graph.x.shape)).reshape(pixels, size)
-    if norm == "l2":
-        reach = jnp.sqrt(jnp.sum(jnp.square(rows), axis=0))
-    else:
-        reach = jnp.sum(jnp.abs(rows), axis=0)
-        weights = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1))
-        weights = weights / jnp.sum(weights) + _LEAST_WEIGHT / pixels
-        rows = rows / jnp.sqrt(weights / jnp.sum(weights))[:, None]
+    reach = jnp.linalg.norm(rows, ord=2 if norm == "l2" else 1, axis=0)
     return rows.reshape(pixels, *node.shape), reach.reshape(node.shape)

@@ -47,8 +47,12 @@ def trace(function: Callable, x: Any, constants: Sequence[Any]) -> tuple[list[No
         return nodes_of(closed, 0)[1], jax.tree.structure(shape)
 
 
-def nodes_of(closed: ClosedJaxpr, x: int) -> tuple[list[Argument], list[Node]]:
+def nodes_of(
+    closed: ClosedJaxpr, x: int, recognise: Callable[[Operation], Node] = recognise
+) -> tuple[list[Argument], list[Node]]:
     """The nodes of a program's inputs, of which number x is the one to be bounded over, and of its outputs.
+
+    `recognise` says what an operation stands for.
 
     Raises:
       ValueError: an output depends on x by an operation that is not supported.
@@ -59,7 +63,7 @@ def nodes_of(closed: ClosedJaxpr, x: int) -> tuple[list[Argument], list[Node]]:
         Argument(shape=aval.shape, dtype=aval.dtype, level=level, index=index)
         for index, (aval, level) in enumerate(zip(inputs, levels, strict=True))
     ]
-    outputs = _read(closed.jaxpr, closed.consts, arguments)
+    outputs = _read(closed.jaxpr, closed.consts, arguments, recognise)
     unsupported = [node for node in needed(outputs) if isinstance(node, Unsupported)]
     if unsupported:
         # A comparison is named only where it is more than the condition of a selection.
@@ -68,7 +72,9 @@ def nodes_of(closed: ClosedJaxpr, x: int) -> tuple[list[Argument], list[Node]]:
     return arguments, outputs
 
 
-def _read(jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node]) -> list[Node]:
+def _read(
+    jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node], recognise: Callable[[Operation], Node]
+) -> list[Node]:
     nodes: dict[Any, Node] = dict(zip(jaxpr.constvars, map(_constant, consts), strict=True))
     nodes |= dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -89,9 +95,9 @@ def _read(jaxpr: Jaxpr, consts: Iterable[Any], inputs: Sequence[Node]) -> list[N
         if name in CALLS:
             called = equation.params[CALLS[name]]
             results = (
-                _read(called.jaxpr, called.consts, operands)
+                _read(called.jaxpr, called.consts, operands, recognise)
                 if isinstance(called, ClosedJaxpr)
-                else _read(called, (), operands)
+                else _read(called, (), operands, recognise)
             )
         else:
             level = max((operand.level for operand in operands), default=Level.FIXED)

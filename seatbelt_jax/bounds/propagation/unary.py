@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 
 # Cells on each side of the anchor in which a function without a curvature of one sign is bounded by its slopes.
 _CELLS = 8
+# Pieces that an interval is cut into where a function's range over it is sought.
+_PIECES = 8
 # Rounding errors of a function's float64 value, relative.
 _ULPS = 2.0**-48
 
@@ -48,9 +50,9 @@ class Unary(Protocol):
 
 
 # Half the distance of neighbouring float32 numbers, relative.
-_HALF_ULP = 2.0**-24
+HALF_ULP = 2.0**-24
 # What elementary functions of float32 are granted: 8 such roundings of their value, or of 1 where they saturate there.
-_ELEMENTARY = 8.0 * _HALF_ULP
+_ELEMENTARY = 8.0 * HALF_ULP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Kinked:
 
     def rounding(self, lower: Values, upper: Values) -> Values:
         steepest = 0.0 if self.exact else jnp.maximum(jnp.abs(self.below), jnp.abs(self.above))
-        return _HALF_ULP * steepest * jnp.maximum(jnp.abs(lower), jnp.abs(upper))
+        return HALF_ULP * steepest * jnp.maximum(jnp.abs(lower), jnp.abs(upper))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +170,12 @@ def celled_chords(function: Any, lower: Values, upper: Values, anchor: Values) -
     is monotone in t. What this gives away is of second order in the cells' width.
     """
     right, left = (_cells(function, anchor, end) for end in (upper, lower))
-    return Range(jnp.minimum(right.lower, left.lower), jnp.maximum(right.upper, left.upper))
+    # Over a short interval differences cancel, and the slopes are the better bounds.
+    slopes = function.slopes(lower, upper)
+    return Range(
+        jnp.maximum(slopes.lower, jnp.minimum(right.lower, left.lower)),
+        jnp.minimum(slopes.upper, jnp.maximum(right.upper, left.upper)),
+    )
 
 
 def _cells(function: Any, anchor: Values, end: Values) -> Range:
@@ -197,6 +204,13 @@ def _cells(function: Any, anchor: Values, end: Values) -> Range:
     return Range(lower, upper)
 
 
+def pieces(lower: Values, upper: Values) -> tuple[Values, Values]:
+    """The ends of the pieces of each interval, along a new first axis."""
+    shares = jnp.arange(_PIECES + 1).reshape(-1, *[1] * jnp.ndim(lower)) / _PIECES
+    points = (lower + shares * (upper - lower)).at[-1].set(upper)
+    return points[:-1], points[1:]
+
+
 def _extremes(values: Sequence[Values]) -> Range:
     least = most = values[0]
     for value in values[1:]:
@@ -213,11 +227,86 @@ def _silu_derivative(v: Values) -> Values:
     return jax.nn.sigmoid(v) * (1.0 + v * jax.nn.sigmoid(-v))
 
 
+@dataclasses.dataclass(frozen=True)
+class Reciprocal:
+    """1 / v, on either side of 0."""
+
+    def value(self, v: Values) -> Values:
+        return 1.0 / v
+
+    def values(self, lower: Values, upper: Values) -> Range:
+        return self._apart(lower, upper, 1.0 / upper, 1.0 / lower)
+
+    def slopes(self, lower: Values, upper: Values) -> Range:
+        ends = _extremes([-1.0 / jnp.square(lower), -1.0 / jnp.square(upper)])
+        return self._apart(lower, upper, *ends)
+
+    def chords(self, lower: Values, upper: Values, anchor: Values) -> Range:
+        ends = _extremes([-1.0 / (anchor * lower), -1.0 / (anchor * upper)])
+        return self._apart(lower, upper, *ends)
+
+    def rounding(self, lower: Values, upper: Values) -> Values:
+        return _ELEMENTARY / jnp.minimum(jnp.abs(lower), jnp.abs(upper))
+
+    def _apart(self, lower: Values, upper: Values, least: Values, most: Values) -> Range:
+        apart = (lower > 0.0) | (upper < 0.0)
+        return Range(jnp.where(apart, least, -jnp.inf), jnp.where(apart, most, jnp.inf))
+
+
+@dataclasses.dataclass(frozen=True)
+class Wave:
+    """sin(v + phase)."""
+
+    phase: float
+
+    def value(self, v: Values) -> Values:
+        return jnp.sin(v + self.phase)
+
+    def values(self, lower: Values, upper: Values) -> Range:
+        low, high = lower + self.phase, upper + self.phase
+        ends = _extremes([jnp.sin(low), jnp.sin(high)])
+        # A peak lies in the interval where the number of those passed changes, a hair is granted for rounding.
+        slack = 1e-12 * (1.0 + jnp.abs(low) + jnp.abs(high))
+
+        def passes(peak: float) -> Array:
+            turns = [jnp.floor((v - peak) / (2.0 * np.pi)) for v in (low - slack, high + slack)]
+            return turns[0] < turns[1]
+
+        return Range(
+            jnp.where(passes(-0.5 * np.pi), -1.0, ends.lower - slack),
+            jnp.where(passes(0.5 * np.pi), 1.0, ends.upper + slack),
+        )
+
+    def slopes(self, lower: Values, upper: Values) -> Range:
+        return Wave(self.phase + 0.5 * np.pi).values(lower, upper)
+
+    def chords(self, lower: Values, upper: Values, anchor: Values) -> Range:
+        return celled_chords(self, lower, upper, anchor)
+
+    def rounding(self, lower: Values, upper: Values) -> Values:
+        return jnp.full_like(lower, 2.0 * _ELEMENTARY)
+
+
+_ROOT_OF_PI = np.sqrt(np.pi)
+_POSITIVE = (0.0, np.inf)
+
+
 # The numbers are the zeros of silu'' and silu'.
-_SMOOTH = {
+_FIXED: dict[str, Unary] = {
     "tanh": Smooth(jnp.tanh, lambda v: 4.0 * _logistic_derivative(2.0 * v), steepest=(0.0,)),
     "logistic": Smooth(jax.nn.sigmoid, _logistic_derivative, steepest=(0.0,)),
     "exp": Smooth(jnp.exp, jnp.exp, curvature=1, relative=True),
+    "exp2": Smooth(jnp.exp2, lambda v: np.log(2.0) * jnp.exp2(v), curvature=1, relative=True),
+    "expm1": Smooth(jnp.expm1, jnp.exp, curvature=1),
+    "log": Smooth(jnp.log, lambda v: 1.0 / v, curvature=-1, domain=_POSITIVE),
+    "sqrt": Smooth(jnp.sqrt, lambda v: 0.5 / jnp.sqrt(v), curvature=-1, domain=_POSITIVE, relative=True),
+    "rsqrt": Smooth(jax.lax.rsqrt, lambda v: -0.5 * v**-1.5, curvature=1, domain=_POSITIVE, relative=True),
+    "erf": Smooth(jax.lax.erf, lambda v: 2.0 / _ROOT_OF_PI * jnp.exp(-jnp.square(v)), steepest=(0.0,)),
+    "erfc": Smooth(jax.lax.erfc, lambda v: -2.0 / _ROOT_OF_PI * jnp.exp(-jnp.square(v)), steepest=(0.0,)),
+    "atan": Smooth(jnp.arctan, lambda v: 1.0 / (1.0 + jnp.square(v)), steepest=(0.0,)),
+    "reciprocal": Reciprocal(),
+    "sin": Wave(0.0),
+    "cos": Wave(0.5 * np.pi),
     "softplus": Smooth(lambda v: jnp.logaddexp(0.0, v), jax.nn.sigmoid, curvature=1),
     "log1p": Smooth(jnp.log1p, lambda v: 1.0 / (1.0 + v), curvature=-1, domain=(-1.0, np.inf)),
     "square": Smooth(jnp.square, lambda v: 2.0 * v, turning=(0.0,), curvature=1, relative=True),
@@ -243,4 +332,24 @@ def resolve(kind: str, parameters: Sequence[Any]) -> Unary:
             return Kinked(zero, -one, one, exact=True)
         case "leaky", [below, above]:
             return Kinked(zero, below, above)
-    return _SMOOTH[kind]
+        case "integer_pow", [_]:
+            return _integer_power(parameters[0])
+        case "pow", [power]:
+            return Smooth(
+                lambda v: jnp.power(v, power), lambda v: power * jnp.power(v, power - 1.0), domain=_POSITIVE,
+            )  # fmt: skip
+    return _FIXED[kind]
+
+
+def _integer_power(parameter: Any) -> Unary:
+    """v^n for a whole number n > 0, given as an array of it."""
+    power = int(np.asarray(parameter).flat[0])
+    even = power % 2 == 0
+    return Smooth(
+        lambda v: jax.lax.integer_pow(v, power),
+        lambda v: power * jax.lax.integer_pow(v, power - 1),
+        steepest=() if even else (0.0,),
+        turning=(0.0,) if even else (),
+        curvature=1 if even else 0,
+        relative=True,
+    )
