@@ -1,4 +1,4 @@
-"""The whole story in two minutes: seatbelt demo (or: make demo)
+"""The whole story in a few minutes: seatbelt demo (or: make demo)
 
 Trains a Seatbelt-VAE and a plain VAE on large upright sprites, attacks and certifies both, and leaves
 runs/demo/report.html. Interrupted and started again, it goes on where it was.
