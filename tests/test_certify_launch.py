@@ -9,6 +9,7 @@ import shutil
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,7 +25,7 @@ from tests import launchers
 from tests.compilations import counted
 
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std")
-QUICK: dict[str, Any] = {"images": 3, "samples": 30, "radius": 40.0}
+QUICK: dict[str, Any] = {"images": 3, "samples": 30, "radius": 40.0, "sound": False}
 
 
 @pytest.fixture(scope="module")
@@ -322,11 +323,37 @@ def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
 
 
 @pytest.mark.parametrize("kind", ["one", "two"])
+def test_by_default_the_sound_margin_comes_first(launcher, request, capsys, kind):
+    path = request.getfixturevalue(kind)
+    options = launcher.Options(**QUICK | {"images": 1, "sound": True, "radius": 60.0}, paths=16, minimal_radius=False)
+    launcher.certify(path, options)
+    assert certificate(path, "best_sound").radius[0] > 0.0 and certificate(path, "best_sound").soundness == "sound"
+    assert next(row["method"] for row in table(path, "margins")) == "best_sound"
+    results = launchers.load("report_results").of_run(run.open(path), kind)
+    assert main_certificate(results).method == "best_sound"
+    assert "best_sound margin (sound) of 1 validation images at r = 60" in capsys.readouterr().out
+
+
+def test_code_that_is_not_understood_leaves_first_order_and_says_why(launcher, one, monkeypatch, capsys):
+    certification = launchers.load("certification")
+    monkeypatch.setattr(certification, "_encode", lambda vae, x: jax.tree.map(jnp.sort, _encode_of(vae, x)))
+    launcher.certify(one, launcher.Options(**QUICK | {"sound": True}, minimal_radius=False))
+    assert "no sound margin, only those of first order: no bounds for 'sort'" in capsys.readouterr().out
+    assert not (one / "certificates" / "best_sound.npz").exists()
+    with pytest.raises(ValueError, match="no bounds for 'sort'"):
+        launcher.certify(one, launcher.Options(**QUICK, methods=("best_sound",), paths=16, minimal_radius=False))
+
+
+def _encode_of(vae, x):
+    return jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], ()))
+
+
+@pytest.mark.parametrize("kind", ["one", "two"])
 def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, capsys, kind):
     path = request.getfixturevalue(kind)
     certification = certification_job
     monkeypatch.setattr(certification, "_PIECE", 2)
-    options = launcher.Options(images=3, samples=20, radius=40.0, minimal_radius=False)
+    options = launcher.Options(images=3, samples=20, radius=40.0, minimal_radius=False, sound=False)
     launcher.certify(path, options)
     name = "hierarchical" if kind == "two" else "spectral"
     expected = certificate(path, name).radius

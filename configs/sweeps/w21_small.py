@@ -91,7 +91,7 @@ def get_config() -> ConfigDict:
                 "top_layer": {**attack, "layers": "top"},
                 "bottom_layer": {**attack, "layers": "bottom"},
             },
-            "certify": {"images": 50, "radius": 4.0, "samples": 1000},
+            "certify": {"images": 50, "radius": 4.0, "samples": 1000, "sound": False},
             "evaluate": {
                 "measures": (
                     "weight_norms",

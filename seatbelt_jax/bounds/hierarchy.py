@@ -117,7 +117,8 @@ def hierarchical_margin(
     kappa is chosen, for each image, among the norms of `num_pilot_samples` separate draws: the one that promises
     the largest margin. The proof, and why neither averaged Jacobians nor those of the mean path would do, is at the
     top of this file. First order: the means are linearised in the perturbation, at each path. For one layer this is
-    `certify`'s "spectral" margin, on the same draws.
+    `certify`'s "spectral" margin, on the same draws. It is for comparing models, at the price of a Jacobian a draw; a
+    margin to rely on is `certify(None, decode, images, levels=levels, method="pathwise")`, sound and for any depth.
 
     Each draw costs one backward pass for every latent coordinate above layer 1 (layer 1's Jacobian is the same for
     all draws). Those passes run for `draw_batch` draws and `chunk_size` coordinates at once, which bounds the

@@ -1,14 +1,19 @@
 """Proven bounds of how far the draws of an image are moved, from the code of the model."""
 
+from collections.abc import Sequence
+
+import jax
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
 from seatbelt_jax.bounds import propagation
-from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.checks import Decode, DecodePath, Encode, Features, Level, Norm, is_refusal
 from seatbelt_jax.bounds.draw_radii import DrawRadii
-from seatbelt_jax.bounds.draws import Model
+from seatbelt_jax.bounds.draws import Model, described_model
+from seatbelt_jax.bounds.propagation.reading import read
+from seatbelt_jax.program import trace
 
 # Few draws are filled up to so many, more to all: two shapes, so that two programs serve however many are left.
 _FEW = 16
@@ -40,3 +45,24 @@ def draw_radii(
 
 def _reconstruct(model: Model, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Float[Array, "*image"]:
     return model.reconstruct(x, noise)
+
+
+def refusal(
+    encode: Encode | None,
+    decode: Decode | DecodePath,
+    image: Float[ndarray, "*image"],
+    *,
+    levels: Sequence[Level] | None = None,
+    features: Features | None = None,
+) -> str:
+    """Why no draw of the model can be bounded: the operation of its code that has no bounds; empty if all have."""
+    model, _ = described_model(encode, levels, decode, image[None], features)
+    noise = jax.ShapeDtypeStruct((sum(model.sizes),), image.dtype)
+    code = trace(Partial(_reconstruct, model), jax.ShapeDtypeStruct(image.shape, image.dtype), noise).code
+    try:
+        read(code)
+    except ValueError as error:
+        if not is_refusal(error):
+            raise
+        return str(error)
+    return ""

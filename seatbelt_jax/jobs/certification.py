@@ -10,14 +10,14 @@ import numpy as np
 from jax.tree_util import Partial
 
 from seatbelt_jax import bounds, sections, storage
-from seatbelt_jax.bounds import checks
+from seatbelt_jax.bounds import checks, pathwise_bounds
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.jobs import run_data
 from seatbelt_jax.options import check, option
 from seatbelt_jax.unfinished import Labelled
 from seatbelt_jax.vae import VAE, Inference
 
-# The margins of several latent layers; for one there are those of `bounds.METHODS`.
+# Margins of several latent layers by `hierarchical_margin`; all others are those of `bounds.METHODS`.
 MODES: dict[str, Any] = {"hierarchical": "path", "hierarchical_sup": "sup"}
 KNOWN = (*bounds.METHODS, *MODES)
 # Images between two saves of what is done.
@@ -37,12 +37,14 @@ class Options:
 
     methods: tuple[str, ...] = option(
         (),
-        f"Margins to compute, from: {', '.join(KNOWN)}. Default: the first-order methods, or the path of a hierarchy.",
+        f"Margins to compute, from: {', '.join(KNOWN)}. Default: best_sound and the first-order "
+        "methods, or the path of a hierarchy.",
     )
     split: str = option("validation", run_data.SPLIT_HELP, choices=run_data.UNSEEN)
     images: int | None = option(None, "Number of images to certify, from the first on. Default: 50.", least=1)
     radius: float = option(4.0, "r: largest change of a reconstruction that counts as robust, L2 in pixel units.")
     samples: int = option(2000, "Number of posterior draws per image.", least=1, most=_MOST_SAMPLES)
+    paths: int = option(64, "Number of these draws that the pathwise methods bound one by one.", least=1)
     alpha: float = option(1e-3, "Probability that the confidence bound of an image is wrong.")
     risk: float = option(0.5, "m: the reconstruction must stay within r with a probability above this.")
     norm: str = option("l2", "Norm of the perturbation.", choices=get_args(checks.Norm))
@@ -53,6 +55,9 @@ class Options:
         "With --empirical: freeze sigma at the unperturbed image (Camuto et al. 2021, Eq. 3); by default it moves.",
     )
     minimal_radius: bool = option(True, "Also find the smallest r for which each image has a margin.")
+    sound: bool = option(
+        True, "Without --methods: also find the largest sound margin; seconds an image, more for wide networks."
+    )
 
     def __post_init__(self) -> None:
         check("certify", self)
@@ -115,6 +120,11 @@ class Functions:
     def of_depth(self) -> tuple[Any, Any]:
         """encode and decode of one layer; of several no encode, and a decoder of all their latents."""
         return (self.encode, self.decode) if self.depth == 1 else (None, self.decode_path)
+
+    @property
+    def levels_of_features(self) -> list[Callable] | None:
+        """One function for each of several layers, which reads the features."""
+        return None if self.depth == 1 else [self.level] * self.depth
 
     @property
     def levels(self) -> list[Callable] | None:
@@ -183,16 +193,22 @@ def certificates(
 ) -> dict[str, bounds.Certificate]:
     """A certificate by each method; methods are those of the model's depth."""
     key, pilot = jax.random.key(options.seed), max(1, options.samples // 5)
-    if functions.depth == 1:
-        return bounds.certify_dataset(
-            functions.encode,
-            functions.decode,
+    of_draws = tuple(name for name in methods if name in bounds.METHODS)
+    made: dict[str, bounds.Certificate] = {}
+    if of_draws:
+        encode, decode = functions.of_depth
+        made = bounds.certify_dataset(
+            encode,
+            decode,
             images,
             key=key,
-            methods=methods,
+            levels=functions.levels_of_features,
+            features=functions.features if functions.depth > 1 else None,
+            methods=of_draws,
+            num_paths=options.paths,
             num_pilot_samples=pilot,
             # Bounds from the code take seconds an image: each is saved, and seen in the bar.
-            batch_size=_PIECE if all(bounds.METHODS[name].soundness == "first_order" for name in methods) else 1,
+            batch_size=_PIECE if all(bounds.METHODS[name].soundness == "first_order" for name in of_draws) else 1,
             store=store,
             progress=True,
             **options.question,
@@ -201,7 +217,7 @@ def certificates(
     def by(method: str) -> bounds.Certificate:
         def certify(images: np.ndarray, key: jax.Array) -> Mapping[str, np.ndarray]:
             return bounds.hierarchical_margin(
-                [functions.level] * functions.depth,
+                functions.levels_of_features or (),
                 functions.decode_path,
                 images,
                 key=key,
@@ -215,7 +231,13 @@ def certificates(
         arrays = _in_pieces(certify, functions, images, key, f"{method} {pilot} {options.question}", store)
         return bounds.Certificate.from_arrays(arrays)
 
-    return {method: by(method) for method in methods}
+    return {method: made[method] if method in made else by(method) for method in methods}
+
+
+def refusal(functions: Functions, image: np.ndarray) -> str:
+    """The operation of the model's code of which no bound is known; empty where all are known."""
+    encode, decode = functions.of_depth
+    return pathwise_bounds.refusal(encode, decode, image, levels=functions.levels)
 
 
 def empirical_margin(

@@ -18,6 +18,8 @@ from seatbelt_jax.report.results import certificate_data, empirical_data
 _IMAGES = 50
 # What is done so far, beside the results.
 _UNFINISHED = ".unfinished"
+# The default beside methods of first order, of any depth.
+_SOUND = "best_sound"
 
 
 def certify(
@@ -105,6 +107,10 @@ def _task(opened: run.Run, options: Options) -> Task:
     if options.empirical > count:
         raise ValueError(f"--empirical={options.empirical} is more than the {count} images that are certified")
     images = np.asarray(part.images(np.arange(count, dtype=np.int32)))
+    # A method that was asked for says itself what it does not know.
+    if not options.methods and options.sound and (reason := certification.refusal(functions, images[0])):
+        print(f"{opened.path} has no sound margin, only those of first order: {reason}")
+        methods = tuple(name for name in methods if name != _SOUND)
     names = [_file_name(method, options.norm) for method in methods]
     earlier = _earlier_certificates(opened.path / _of_split("certificates", options.split), step, names, count, options)
     return Task(opened, step, options.split, functions, methods, images, earlier)
@@ -113,15 +119,16 @@ def _task(opened: run.Run, options: Options) -> Task:
 def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
     if unknown := [name for name in options.methods if name not in KNOWN]:
         raise ValueError(f"--methods: unknown method {', '.join(unknown)}; there are {', '.join(KNOWN)}")
-    of_depth = tuple(bounds.METHODS) if depth == 1 else tuple(MODES)
+    any_depth = tuple(name for name, method in bounds.METHODS.items() if method.any_depth)
+    of_depth = tuple(bounds.METHODS) if depth == 1 else (*any_depth, *MODES)
     if not options.methods:
         first_order = [
             name
             for name, method in bounds.METHODS.items()
             if method.soundness == "first_order" and method.draws == "samples" and options.norm in method.norms
         ]
-        # Without one for the norm, the library says which norms there are.
-        return tuple(first_order or bounds.METHODS) if depth == 1 else ("hierarchical",)
+        of_own_accord = tuple(first_order) if depth == 1 else ("hierarchical",)
+        return (_SOUND, *of_own_accord) if options.sound or not of_own_accord else of_own_accord
     chosen = tuple(dict.fromkeys(name for name in options.methods if name in of_depth))
     if not chosen:
         raise ValueError(
@@ -134,10 +141,17 @@ def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
 def results(opened: run.Run, options: Options) -> list[pathlib.Path]:
     """The files that say how `certify` ended, with these options, on a run."""
     methods = _methods(opened, len(opened.config["model"]["latent_sizes"]), options)
+    folder = opened.path / _of_split("certificates", options.split)
     names = [_file_name(method, options.norm) for method in methods]
+    # Without --methods there is no sound margin where the code of the model is not understood.
+    names = [
+        name
+        for name, method in zip(names, methods, strict=True)
+        if options.methods or method != _SOUND or (folder / f"{name}.npz").exists()
+    ]
     names += ["minimal_radius"] * options.minimal_radius
     names += [_file_name("empirical_margin", options.norm)] * (options.empirical > 0)
-    return [opened.path / _of_split("certificates", options.split) / f"{name}.npz" for name in names]
+    return [folder / f"{name}.npz" for name in names]
 
 
 def is_unfinished(opened: run.Run, options: Options) -> bool:

@@ -31,8 +31,8 @@ Certified = Sequence[tuple[int, str, CertificateData]]
 
 Model = ModelResults | CertifiedModel
 
-# The methods of one model, the strongest first.
-PREFERRED = ("hierarchical", "spectral", "camuto")
+# The methods of one model, the first to be shown first: what is sound before what is of first order.
+PREFERRED = ("best_sound", "pathwise", "hybrid", "lipschitz", "linear_region", "hierarchical", "spectral", "camuto")
 NORMS = {"l2": "L2", "linf": "L-infinity"}
 _BINS = 24
 _POINTS = 400

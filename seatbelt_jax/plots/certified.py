@@ -15,7 +15,7 @@ _SOUNDNESS = {
     "first_order": "of first order: exact where the encoder's means are affine and its standard deviations do as "
     "assumed, elsewhere an approximation that an attack inside the margin can break",
     "locally_exact": "locally exact: they end where the encoder ceases to be affine, so nothing is approximated",
-    "sound": "sound: they bound the encoder over the whole ball, without linearising it",
+    "sound": "sound: they bound the model over the whole ball, without linearising it",
 }
 
 _NEVER_CERTIFIED = (
@@ -45,7 +45,8 @@ def certificate_rows(
     rows = [
         [escape(c.method), escape(c.soundness.replace("_", " ")), *_asked(c, len(c.radius)),
          text.shown(float(np.mean(c.abstained)), text.percent), *_margins(c.radius), *_effort(c)]
-        for c in certificates
+        # What is sound stands first.
+        for c in sorted(certificates, key=lambda one: one.soundness != "sound")
     ]  # fmt: skip
     rows += [
         ["attacks show: at most", "upper bound", *_asked(e, len(e.upper)),
