@@ -9,7 +9,9 @@ so it works on any JAX model:
 or, for a hierarchy of latent layers, one function per layer, `levels[i](x, latents below)`, and a
 decoder of all latents:
 
-    certificate = bounds.hierarchical_margin(levels, decode, images, radius=4.0, key=key)
+    certificate = bounds.certify(
+        None, decode, images, levels=levels, radius=4.0, key=key, method="pathwise"
+    )
 
 How far a margin is to be trusted stands in `Certificate.soundness`: of "first_order" are those that linearise the
 encoder at the image, "locally_exact" those that end where it ceases to be affine, and "sound" those that bound it over
