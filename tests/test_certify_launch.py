@@ -329,14 +329,13 @@ def test_by_default_the_sound_margin_comes_first(launcher, request, capsys, kind
     launcher.certify(path, options)
     assert certificate(path, "best_sound").radius[0] > 0.0 and certificate(path, "best_sound").soundness == "sound"
     assert next(row["method"] for row in table(path, "margins")) == "best_sound"
-    results = launchers.load("report_results").of_run(run.open(path), kind)
+    results = results_report.of_run(run.open(path), kind)
     assert main_certificate(results).method == "best_sound"
     assert "best_sound margin (sound) of 1 validation images at r = 60" in capsys.readouterr().out
 
 
 def test_code_that_is_not_understood_leaves_first_order_and_says_why(launcher, one, monkeypatch, capsys):
-    certification = launchers.load("certification")
-    monkeypatch.setattr(certification, "_encode", lambda vae, x: jax.tree.map(jnp.sort, _encode_of(vae, x)))
+    monkeypatch.setattr(certification_job, "_encode", lambda vae, x: jax.tree.map(jnp.sort, _encode_of(vae, x)))
     launcher.certify(one, launcher.Options(**QUICK | {"sound": True}, minimal_radius=False))
     assert "no sound margin, only those of first order: no bounds for 'sort'" in capsys.readouterr().out
     assert not (one / "certificates" / "best_sound.npz").exists()

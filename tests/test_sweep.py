@@ -394,13 +394,8 @@ def test_some_cells_alone_are_done_and_the_table_has_the_others(sweep, whole, tm
 def test_models_with_concrete_latents_are_not_certified_and_do_not_fail(cells, sweep, tmp_path, capsys):
     models = {"joint": {"objective": {"penalty": "kl"}, "model": {"latent_sizes": (2,), "discrete_sizes": (3,)}}}
     grids = {"all": {"model": ("joint",), "beta": (1.0,)}}
-<<<<<<< HEAD
-    asked = small(models=models, grids=grids, certify={"images": 2})
-    stages = stages_study
-=======
     asked = small(models=models, grids=grids, certify={"images": 2, "sound": False})
-    stages = launchers.load("sweep_stages")
->>>>>>> 4d909f5 (launch/certify.py leads with the largest sound margin)
+    stages = stages_study
     found = cells.parse(asked)
     assert [stage.name for stage in stages.stages_of(found, found.cells[0])] == ["evaluate"]
     sweep(asked, tmp_path)

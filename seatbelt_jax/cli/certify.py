@@ -1,9 +1,10 @@
 """Certifies trained runs: seatbelt certify --run=runs/A [--run=runs/B ...] [--methods=spectral,lipschitz] ...
 
-By default by every method of first order that the depth of the model has. Writes certificates/METHOD.npz and
-minimal_radius.npz into each run, with --empirical also empirical_margin.npz, and tables beside them; and figures/ into
-the run or, for several runs, beside them. Results on test images (--split=test) go to certificates_test/ and
-figures_test/. Interrupted and started again, it goes on where it was.
+By default by the largest sound margin, where the code of the model is understood (else it names the operation), and by
+methods of first order. Writes certificates/METHOD.npz and minimal_radius.npz into each run, with --empirical also
+empirical_margin.npz, and tables beside them; and figures/ into the run or, for several runs, beside them. Results on
+test images (--split=test) go to certificates_test/ and figures_test/. Interrupted and started again, it goes on where
+it was.
 """
 
 from absl import flags as absl_flags
