@@ -15,8 +15,8 @@ Of each run, at alpha = 1e-3:
   images; medians, the median of the images' ratios, images with a margin above 0, seconds an image;
 - attack: the same order statistic of radii at which gradient ascent takes each of these draws out of the ball: what no
   bound of the draws can exceed. And the margin by attack of the model itself (`bounds.empirical_margin`);
-- draws: on few images, the margin and the bounds computed for it by this search, by a bisection of every draw, by four
-  times as many draws, and by pilot draws that choose R for draws that are tested once each.
+- draws (`--variants`): on few images, the bounds that the search computes, and the margins by fewer and by more draws,
+  and by pilot draws that choose R for fresh ones, which are tested once each.
 
 Compilation is left out: everything runs once first. Certificates are kept in the runs; results of another run's case
 stay in the results file.
@@ -41,7 +41,7 @@ from benchmarks.bench_soundness import Subject, of_run  # noqa: E402
 from benchmarks.hardware import RESULTS, describe, write_results  # noqa: E402
 from seatbelt_jax import bounds, storage  # noqa: E402
 from seatbelt_jax.bounds import propagation  # noqa: E402
-from seatbelt_jax.bounds.confidence import lower_confidence_bound, sufficient_hits  # noqa: E402
+from seatbelt_jax.bounds.confidence import sufficient_hits  # noqa: E402
 from seatbelt_jax.bounds.draw_radii import DrawRadii  # noqa: E402
 from seatbelt_jax.bounds.draws import Model, described_model  # noqa: E402
 from seatbelt_jax.bounds.pathwise_bounds import draw_radii  # noqa: E402
@@ -137,35 +137,45 @@ def _reconstruct(model: Model, x: jax.Array, noise: jax.Array) -> jax.Array:
     return model.reconstruct(x, noise)
 
 
-def variants(subject: Subject, radius: float, images: int) -> list[dict[str, Any]]:
-    """Ways to spend bounds on draws: the margin that each gives, and the bounds computed for an image."""
-    model, rows = model_of(subject), []
-    fresh = 3 * PATHS
-    hits = sufficient_hits(fresh, ALPHA, RISK)
+def variants(subject: Subject, radius: float, images: int) -> dict[str, Any]:
+    """Ways to spend bounds on draws: the margin that each gives, over that of 64 draws, and how often it gives none."""
+    model, ratios, tests = model_of(subject), dict[str, list[np.ndarray]](), []
+    rng = np.random.default_rng(0)
     for index, image in enumerate(subject.images[:images]):
         noise = noise_of(model, index, 0, 4 * PATHS)
         centre = np.asarray(model.reconstruct(image, jnp.zeros(noise.shape[1])))
-        each = propagation.radii(Partial(_reconstruct, model), image, noise[:PATHS], centre, radius)
-        # Two to begin with and ten to search, of each draw.
-        row: dict[str, Any] = {
-            "each_draw": float(np.sort(each)[-sufficient_hits(PATHS, ALPHA, RISK)]),
-            "bounds_each_draw": 12 * PATHS,
-        }
-        for count in (PATHS, 2 * PATHS, 4 * PATHS):
-            draws = draws_of(model, image, noise[:count])
-            row[f"search_{count}"] = draws.largest(radius, sufficient_hits(count, ALPHA, RISK))
-            row[f"bounds_{count}"] = draws.tests
+        reconstruct = Partial(_reconstruct, model)
+        radii = np.concatenate(
+            [
+                propagation.radii(reconstruct, image, noise[first : first + PATHS], centre, radius)
+                for first in range(0, len(noise), PATHS)
+            ]
+        )
+        draws = draws_of(model, image, noise[:PATHS])
+        found = draws.largest(radius, sufficient_hits(PATHS, ALPHA, RISK))
+        tests.append(draws.tests)
+        of_64 = np.sort(radii[:PATHS])[-sufficient_hits(PATHS, ALPHA, RISK)]
+        given = {"search": np.array([found])}
+        for count in (32, 128, 256):
+            given[f"draws_{count}"] = np.sort(radii[:count])[-sufficient_hits(count, ALPHA, RISK)][None]
         # Pilot draws choose R so that a share of them survives; fresh ones pass at that R or nothing is certified.
-        pilot = draws_of(model, image, noise[:PATHS])
-        tested = draws_of(model, image, noise[PATHS:])
-        for share in (0.65, 0.7):
-            chosen = pilot.largest(radius, int(np.ceil(share * PATHS)))
-            passed = np.count_nonzero(tested.deviations_at(chosen) <= radius) if chosen > 0.0 else 0
-            row[f"pilot_{share}"] = chosen if passed >= hits else 0.0
-            row[f"bounds_pilot_{share}"] = pilot.tests + fresh
-        assert lower_confidence_bound(hits, fresh, ALPHA) > RISK
-        rows.append(row)
-    return rows
+        for pilot, share in ((32, 0.7), (32, 0.8), (64, 0.7), (64, 0.8)):
+            hits = sufficient_hits(3 * pilot, ALPHA, RISK)
+            outcomes = []
+            for _ in range(1000):
+                order = radii[rng.permutation(len(radii))]
+                chosen = np.sort(order[:pilot])[-int(np.ceil(share * pilot))]
+                passed = np.count_nonzero(order[pilot : 4 * pilot] >= chosen)
+                outcomes.append(chosen if passed >= hits else 0.0)
+            given[f"pilot_{pilot}_share_{share}_fresh_{3 * pilot}"] = np.array(outcomes)
+        for name, margins in given.items():
+            ratios.setdefault(name, []).append(margins / of_64)
+    joined = {name: np.concatenate(each) for name, each in ratios.items()}
+    return {
+        "bounds_of_the_search": float(np.median(tests)),
+        "mean_over_64_draws": {name: float(np.mean(each)) for name, each in joined.items()},
+        "share_without_a_claim": {name: float(np.mean(each == 0.0)) for name, each in joined.items()},
+    }
 
 
 def case(name: str, subject: Subject, radius: float, args: argparse.Namespace) -> dict[str, Any]:
@@ -220,12 +230,8 @@ def case(name: str, subject: Subject, radius: float, args: argparse.Namespace) -
     }
     print(row, flush=True)
     if args.variants:
-        each = variants(subject, radius, args.variants)
-        row["variants"] = {key: float(np.median([one[key] for one in each])) for key in each[0]}
-        row["variants_abstained"] = {
-            key: int(sum(one[key] == 0.0 for one in each)) for key in each[0] if key.startswith("pilot")
-        }
-        print(row["variants"], row["variants_abstained"], flush=True)
+        row["variants"] = variants(subject, radius, args.variants)
+        print(row["variants"], flush=True)
     return row
 
 
@@ -243,6 +249,7 @@ def main() -> None:
     parser.add_argument("--small")
     parser.add_argument("--dense")
     parser.add_argument("--seatbelt")
+    parser.add_argument("--bernoulli", help="as the first, of Bernoulli pixels")
     parser.add_argument("--images", type=int, default=50, help="of the models of one layer")
     parser.add_argument("--images-seatbelt", type=int, default=100)
     parser.add_argument("--attacked", type=int, default=50)
@@ -253,6 +260,7 @@ def main() -> None:
     print(describe(), flush=True)
     for name, path, images in (
         ("small", args.small, args.images),
+        ("bernoulli", args.bernoulli, args.images),
         ("dense", args.dense, args.images),
         ("seatbelt", args.seatbelt, args.images_seatbelt),
     ):
