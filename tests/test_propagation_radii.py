@@ -152,3 +152,18 @@ def test_bad_input():
         propagation.radii(function, x, noise, centre, 0.0)
     with pytest.raises(ValueError, match=r"no bounds for 'sort'.*test_propagation_radii"):
         propagation.radii(lambda x, e: function(jnp.sort(x), e), x, noise, centre, 1.0)
+
+
+def test_one_radius_for_all_draws_is_below_the_radius_of_its_rank():
+    function = autoencoder()
+    x, noise = drawn(draws=12)
+    centre = function(x, jnp.zeros(LATENT))
+    clean = np.array([float(jnp.linalg.norm(function(x, e) - centre)) for e in noise])
+    radius = float(1.5 * np.sort(clean)[7])
+    alone = np.sort(propagation.radii(function, x, noise, centre, radius))[::-1]
+    found = propagation.common_radius(function, x, noise, centre, radius, 8)
+    assert 0.8 * alone[7] <= found <= 1.01 * alone[7]
+    assert np.sum(propagation.deviation_bound(function, x, noise, centre, found) <= radius) >= 8
+    assert propagation.common_radius(function, x, noise, centre, float(0.9 * clean.min()), 1) == 0.0
+    with pytest.raises(ValueError, match="count must be from 1 to the number of draws, 12, got 13"):
+        propagation.common_radius(function, x, noise, centre, radius, 13)

@@ -7,6 +7,6 @@ Lipschitz constants are bounded on the host: `program` cuts the graph at its act
 columns through the stages: `values` bounds what the activations read, `jacobians` the derivative over a ball.
 """
 
-from seatbelt_jax.bounds.propagation.radii import deviation_bound, radii
+from seatbelt_jax.bounds.propagation.radii import common_radius, deviation_bound, radii
 
-__all__ = ["deviation_bound", "radii"]
+__all__ = ["common_radius", "deviation_bound", "radii"]

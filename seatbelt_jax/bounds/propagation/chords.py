@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from seatbelt_jax.bounds.propagation.composed import function_of
+from seatbelt_jax.bounds.propagation.end import End, last
 from seatbelt_jax.bounds.propagation.graph import (
     Activated,
     Composed,
@@ -36,7 +37,7 @@ from seatbelt_jax.bounds.propagation.graph import (
 )
 from seatbelt_jax.bounds.propagation.linear import Mode, apply, roundings
 from seatbelt_jax.bounds.propagation.reading import Graph, Ground
-from seatbelt_jax.bounds.propagation.spectral import factor, farthest, joined, norm_above
+from seatbelt_jax.bounds.propagation.spectral import factor, farthest, farthest_of, joined, norm_above
 from seatbelt_jax.bounds.propagation.start import Start, first
 from seatbelt_jax.bounds.propagation.unary import Range, Unary
 
@@ -51,6 +52,8 @@ SLACK = 1e-13
 _COMPUTED = 16
 _RESHAPING = ("reshape", "copy", "squeeze", "expand_dims")
 
+# A longer value's unknowns are kept as intervals alone: columns would take too much memory.
+_MOST_COLUMNS = 2048
 # The longest value whose columns are replaced by a triangular factor: each row of it takes a step of a loop.
 _FACTORED = 256
 
@@ -106,32 +109,49 @@ class Deviations:
             return self._compressed(form)
         return form
 
-    def farthest(self, centre: Values) -> Number:
-        """An upper bound of ||output - centre||_2 over the ball, of outputs as float32 evaluates them."""
+    def farthest(self, centre: Values, end: End | None) -> Number:
+        """An upper bound of ||output - centre||_2 over the ball, of outputs as float32 evaluates them.
+
+        Args:
+          centre: of the output's shape.
+          end: the last linear map, where the output has one from a shorter node.
+        """
         node = self._graph.output
         while isinstance(node, Operation) and node.name in _RESHAPING:
             node = node.operands[0]
         out = self._forms[self._graph.output]
         offset = (out.value - centre).reshape(-1)
         if isinstance(node, Activated | Composed | Piecewise):
-            # The last activation scales each coordinate: its slopes need no unknowns.
-            form = self._forms[node.operands[0]]
-            function = self._function(node)
-            slopes = function.chords(form.low, form.high, form.value)
-            middle, half = (value.reshape(-1) for value in _middle(slopes))
-            steepest = jnp.abs(middle) + half
-            rounded = steepest * form.error.reshape(-1) + function.rounding(form.low, form.high).reshape(-1)
+            found = self._activated(node, offset)
         else:
-            form, middle, half, steepest = out, jnp.ones_like(offset), jnp.zeros_like(offset), jnp.ones_like(offset)
-            rounded = form.error.reshape(-1)
-        matrix = joined(*self._groups(form))
+            form, rest = out, jnp.zeros(())
+            matrices, radii = self._groups(form)
+            if end is not None:
+                # ||b + Q R y||^2 = ||Q^T b + R y||^2 + what of b is orthogonal to Q.
+                basis, factor_of = jnp.asarray(end.basis), jnp.asarray(end.factor)
+                matrices, radii = self._groups(self._forms[last(self._graph)[0]])
+                matrices = [matrix @ factor_of.T for matrix in matrices]
+                inner = offset @ basis
+                rest = jnp.sum(jnp.square(offset - basis @ inner))
+                offset = inner
+            squared = farthest_of(offset, joined(matrices, radii), rest)
+            found = jnp.sqrt(squared) + jnp.linalg.norm(out.error)
+        if end is None:
+            by_box = jnp.linalg.norm(jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre)))
+            found = jnp.minimum(found, by_box)
+        return jnp.where(jnp.isnan(found), jnp.inf, found * (1.0 + 1e-9))
+
+    def _activated(self, node: Node, offset: Float[Array, "m"]) -> Number:
+        """The same where the output is a function of each coordinate of its argument: slopes need no unknowns."""
+        form = self._forms[node.operands[0]]
+        function = self._function(node)
+        middle, half = (v.reshape(-1) for v in _middle(function.chords(form.low, form.high, form.value)))
+        steepest = jnp.abs(middle) + half
+        rounded = steepest * form.error.reshape(-1) + function.rounding(form.low, form.high).reshape(-1)
         # b . t D over slopes t within half of the middle.
         turned = 2.0 * jnp.sum(jnp.abs(offset) * half * (moved(form) + form.error).reshape(-1))
-        squared = farthest(offset, middle, steepest * (1.0 + SLACK), matrix, turned)
-        by_columns = jnp.sqrt(squared) + jnp.linalg.norm(rounded)
-        by_box = jnp.linalg.norm(jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre)))
-        found = jnp.minimum(by_columns, by_box) * (1.0 + 1e-9)
-        return jnp.where(jnp.isnan(found), jnp.inf, found)
+        squared = farthest(offset, middle, steepest * (1.0 + SLACK), joined(*self._groups(form)), turned)
+        return jnp.sqrt(squared) + jnp.linalg.norm(rounded)
 
     def _step(self, node: Node) -> Form:
         match node:
@@ -303,17 +323,19 @@ class Deviations:
             ratio = half.reshape(-1) * scale
             radius = radius + norm_above([matrix * ratio for matrix in matrices], radii)
         radius = radius + jnp.linalg.norm(off.reshape(-1) * scale)
+        shape = moves[0][0].value.shape
+        if len(box) > _MOST_COLUMNS:
+            boxes = box.reshape(shape)
+            error = boxes if axes is None else result.error + jnp.sum(boxes, axis=axes, keepdims=True)
+            columns = columns if axes is None else _summed(columns, axes)
+            return self._bounded(result._replace(error=error), columns, result.low, result.high)
         # In units of its weights, each unknown is at most sqrt(box).
         radius = jnp.minimum(radius, jnp.linalg.norm(weights)) * (1.0 + 1e-9)
         self._balls[node.order] = Ball(radius, weights * (1.0 + 1e-9))
-        columns[node.order] = jnp.diag(weights).reshape(len(weights), *moves[0][0].value.shape)
+        columns[node.order] = jnp.diag(weights).reshape(len(weights), *shape)
         error = jnp.zeros_like(result.value)
         if axes is not None:
-            columns = {
-                group: jnp.sum(column, axis=tuple(axis + 1 for axis in axes), keepdims=True)
-                for group, column in columns.items()
-            }
-            error = result.error
+            columns, error = _summed(columns, axes), result.error
         return self._bounded(result._replace(error=error), columns, result.low, result.high)
 
 
@@ -322,6 +344,11 @@ def _result(value: Values, least: Values, most: Values, rounding: Values) -> For
     largest = jnp.maximum(jnp.abs(least), jnp.abs(most))
     rounding = rounding + SLACK * largest
     return Form(value, least - rounding, most + rounding, None, rounding, largest + rounding)
+
+
+def _summed(columns: Mapping[Group, Array], axes: tuple[int, ...]) -> dict[Group, Array]:
+    behind = tuple(axis + 1 for axis in axes)
+    return {group: jnp.sum(column, axis=behind, keepdims=True) for group, column in columns.items()}
 
 
 def softmax_range(form: Form, axes: tuple[int, ...]) -> Range:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.propagation.chords import SLACK, Deviations, Form, Number, Values, moved, softmax_range
 from seatbelt_jax.bounds.propagation.enclosing import enclosure
+from seatbelt_jax.bounds.propagation.end import End
 from seatbelt_jax.bounds.propagation.graph import Level, LogSumExp, Node, Operation, Product
 from seatbelt_jax.bounds.propagation.linear import apply
 from seatbelt_jax.bounds.propagation.reading import Graph, Ground
@@ -63,7 +64,7 @@ class Backward(Deviations):
             form = self._refine(node, form)
         return form
 
-    def farthest(self, centre: Values) -> Number:
+    def farthest(self, centre: Values, end: End | None) -> Number:
         """An upper bound of ||output - centre||_2 over the ball, of outputs as float32 evaluates them."""
         out = self._forms[self._graph.output]
         worst = jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre))

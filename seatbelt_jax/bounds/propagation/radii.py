@@ -1,43 +1,18 @@
 """How far an image can be moved before a function of it leaves a ball: proven radii, draw by draw."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import Norm, check_norm
-from seatbelt_jax.bounds.propagation.chords import Deviations
-from seatbelt_jax.bounds.propagation.crown import Backward
-from seatbelt_jax.bounds.propagation.reading import Ground, read
-from seatbelt_jax.bounds.propagation.start import Start, begin
-from seatbelt_jax.program import Code, trace
-from seatbelt_jax.sections import check_choice
+from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.propagation.compiled import FIRST, Relaxation, deviations, largest_radii, prepared
 
-Relaxation = Literal["chords", "crown"]
-
-# Evaluations of the bound in the search for a radius.
-_STEPS = 8
-# The first radius tried, in units of x, after 0.
-_FIRST = 1e-3
-
-
-class _Settings(NamedTuple):
-    """What is compiled for, besides the code.
-
-    Attributes:
-      norm: of the ball of perturbations.
-      relaxation: how activations are bounded.
-      draw_batch: draws that are bounded at once.
-    """
-
-    norm: Norm
-    relaxation: Relaxation
-    draw_batch: int
+# Of one radius for all draws: pilot draws, evaluations for these, tests of all draws, and the step back in between.
+_PILOTS, _PILOT_STEPS, _TESTS, _BACK = 4, 8, 6, 0.97
 
 
 def radii(
@@ -76,14 +51,14 @@ def radii(
       TypeError: x is not floating point, or fun does not return one array of float32 or float64.
       ValueError: shapes that do not fit, NaN, an unknown norm or relaxation, or an operation on x that has no bounds.
     """
-    call, arguments = _prepared(fun, x, noise, centre, norm, relaxation, draw_batch)
+    call, arguments = prepared(fun, x, noise, centre, norm, relaxation, draw_batch)
     if not radius > 0.0:
         raise ValueError(f"radius must be positive, got {radius}")
     if upper is not None and not upper > 0.0:
         raise ValueError(f"upper must be positive, got {upper}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         most = np.float64(np.inf if upper is None else upper)
-        return np.asarray(_radii(*call, *arguments, np.float64(radius), most))
+        return np.asarray(largest_radii(*call, *arguments, np.float64(radius), most))
 
 
 def deviation_bound(
@@ -102,125 +77,80 @@ def deviation_bound(
     Sound for fun as float32 evaluates it (`chords`). What does not read the noise is bounded once for all draws, so a
     test at one R is cheaper than `radii`. Other arguments and errors as for `radii`.
     """
-    call, arguments = _prepared(fun, x, noise, centre, norm, relaxation, draw_batch)
+    call, arguments = prepared(fun, x, noise, centre, norm, relaxation, draw_batch)
     if not 0.0 <= R < np.inf:
         raise ValueError(f"R must be at least 0 and finite, got {R}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        return np.asarray(_deviations(*call, *arguments, np.float64(R)))
+        return np.asarray(deviations(*call, *arguments, np.float64(R)))
 
 
-def _prepared(
-    fun: Callable, x: Any, noise: Any, centre: Any, norm: Norm, relaxation: Relaxation, draw_batch: int
-) -> tuple[tuple[Code, _Settings], tuple[Start, list[Any], Any, list[Any], Any]]:
-    check_norm(norm)
-    check_choice("relaxation", relaxation, get_args(Relaxation))
-    image = np.asarray(x)
-    if not np.issubdtype(image.dtype, np.floating):
-        raise TypeError(f"x must be floating point, got dtype {image.dtype}")
-    leaves, structure = jax.tree.flatten(noise)
-    leaves = [np.asarray(leaf) for leaf in leaves]
-    counts = {leaf.shape[:1] for leaf in leaves}
-    if len(counts) != 1 or counts <= {(), (0,)}:
-        raise ValueError(f"noise must hold arrays of one number of draws, got {[leaf.shape for leaf in leaves]}")
-    one = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in leaves])
-    program = trace(fun, jax.ShapeDtypeStruct(image.shape, image.dtype), one)
-    with jax.ensure_compile_time_eval():
-        graph = read(program.code)
-    target = np.asarray(centre)
-    if target.shape != graph.output.shape:
-        raise ValueError(f"centre must have the output's shape {graph.output.shape}, got {target.shape}")
-    for name, array in [("x", image), ("centre", target), *(("noise", leaf) for leaf in leaves)]:
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinite entries")
-    settings = _Settings(norm, relaxation, min(draw_batch, len(leaves[0])))
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        arrays = jax.tree.map(_wide, program.arrays)
-        start = begin(program.code, arrays, norm, ellipsoid=relaxation == "chords")
-        return (program.code, settings), (start, arrays, image, leaves, target)
+def common_radius(
+    fun: Callable[..., Float[Array, "*output"]],
+    x: Float[Array | ndarray, "*image"],
+    noise: Any,
+    centre: Float[Array | ndarray, "*output"],
+    radius: float,
+    count: int,
+    *,
+    norm: Norm = "l2",
+    relaxation: Relaxation = "chords",
+    draw_batch: int = 16,
+) -> float:
+    """A lower bound of the count-th largest R_e of the draws: one R at which `count` of them are proven.
 
+    What margins by order statistic need, for less than all `radii`: a few pilot draws, those whose clean distances are
+    next to the count-th, choose R, and all draws are tested at it; where too few pass, at less. At each R, what does
+    not read the noise is bounded once. Arguments and errors as for `radii`.
 
-def _of_draws(code: Code, settings: _Settings, start: Start, arrays: list[Array], x: Array, centre: Array) -> Callable:
-    """(noise of one draw, R) -> the bound."""
-    graph = read(code)
-    x, centre = _wide(x), _wide(centre)
+    Args:
+      count: from 1 to the number of draws.
 
-    def bound(noise: list[Array], radius: Array) -> Array:
-        ground = Ground(graph.arguments, [*arrays, x, *map(_wide, noise)])
-        if settings.relaxation == "crown":
-            return Backward(graph, ground, start, x, radius, settings.norm).farthest(centre)
-        return Deviations(graph, ground, start, x, radius).farthest(centre)
-
-    return bound
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _deviations(
-    code: Code,
-    settings: _Settings,
-    start: Start,
-    arrays: list[Array],
-    x: Array,
-    noise: list[Array],
-    centre: Array,
-    radius: Array,
-) -> Float[Array, "draw"]:
-    bound = _of_draws(code, settings, start, arrays, x, centre)
-    return jax.lax.map(lambda draw: bound(draw, radius), noise, batch_size=settings.draw_batch)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _radii(
-    code: Code,
-    settings: _Settings,
-    start: Start,
-    arrays: list[Array],
-    x: Array,
-    noise: list[Array],
-    centre: Array,
-    radius: Array,
-    most: Array,
-) -> Float[Array, "draw"]:
-    bound = _of_draws(code, settings, start, arrays, x, centre)
-
-    def search(draw: list[Array]) -> Array:
-        return _largest(lambda tried: bound(draw, tried), radius, most)
-
-    return jax.lax.map(search, noise, batch_size=settings.draw_batch)
-
-
-def _largest(bound: Callable[[Array], Array], radius: Array, most: Array) -> Array:
-    """The largest of the tried R with bound(R) <= radius.
-
-    The bound is near a convex function of R. While none has failed the line through the two largest that passed says
-    where to go, then the line between the largest that passed and the least that failed, kept off both.
+    Returns:
+      0 where fewer clean draws than `count` are inside.
     """
+    call, (ends, arrays, image, leaves, target) = prepared(fun, x, noise, centre, norm, relaxation, draw_batch)
+    draws = len(leaves[0])
+    if not radius > 0.0:
+        raise ValueError(f"radius must be positive, got {radius}")
+    if not 1 <= count <= draws:
+        raise ValueError(f"count must be from 1 to the number of draws, {draws}, got {count}")
+    code, settings = call
 
-    def step(count: Array, state: tuple) -> tuple:
-        low, at_low, before, at_before, high, at_high = state
-        slope = (at_low - at_before) / jnp.maximum(low - before, 1e-300)
-        ahead = low + 0.8 * (radius - at_low) / jnp.maximum(slope, 1e-300)
-        outward = jnp.clip(ahead, 1.05 * low, 1e3 * low)
-        share = (radius - at_low) / jnp.maximum(at_high - at_low, 1e-300)
-        share = jnp.where(jnp.isfinite(at_high), 1.05 * share, 0.5)
-        inward = low + (high - low) * jnp.clip(share, 0.05, 0.95)
-        later = jnp.where(jnp.isfinite(high), inward, outward)
-        tried = jnp.minimum(jnp.where(count == 0, 0.0, jnp.where(count == 1, _FIRST, later)), most)
+    def bounds(chosen: ndarray, tried: float) -> Float[ndarray, "chosen"]:
+        batch = settings._replace(draw_batch=min(settings.draw_batch, len(chosen)))
+        given = [leaf[chosen] for leaf in leaves]
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            return np.asarray(deviations(code, batch, ends, arrays, image, given, target, np.float64(tried)))
+
+    every = np.arange(draws)
+    clean = bounds(every, 0.0)
+    order = np.argsort(clean)
+    if clean[order[count - 1]] > radius:
+        return 0.0
+    pilots = order[max(0, min(count - 1 - _PILOTS // 2, draws - _PILOTS)) :][:_PILOTS]
+    tried = _solved(lambda size: float(np.median(bounds(pilots, size))), radius, _PILOT_STEPS)
+    for _ in range(_TESTS):
+        if tried == 0.0 or np.sum(bounds(every, tried) <= radius) >= count:
+            return tried
+        tried *= _BACK
+    return 0.0
+
+
+def _solved(bound: Callable[[float], float], radius: float, steps: int) -> float:
+    """About the largest R with bound(R) <= radius: of those tried, the largest that passed."""
+    low, high, at_low, at_high = 0.0, np.inf, bound(0.0), np.inf
+    tried = FIRST
+    for _ in range(steps):
         found = bound(tried)
-        # The first is at 0: where that fails, all that follow are in vain.
-        passed = found <= radius
-        return (
-            jnp.where(passed, tried, low),
-            jnp.where(passed, found, at_low),
-            jnp.where(passed, low, before),
-            jnp.where(passed, at_low, at_before),
-            jnp.where(passed, high, tried),
-            jnp.where(passed, at_high, found),
-        )
-
-    zero, infinite = jnp.zeros(()), jnp.full((), jnp.inf)
-    state = (zero, zero, zero, zero, infinite, infinite)
-    return jax.lax.fori_loop(0, _STEPS + 2, step, state)[0]
-
-
-def _wide(array: Array) -> Array:
-    return jnp.asarray(array, jnp.float64) if jnp.issubdtype(array.dtype, jnp.floating) else jnp.asarray(array)
+        if found <= radius:
+            before, at_before, low, at_low = low, at_low, tried, found
+            # Onward along the line through the last two that passed.
+            ahead = low + 0.8 * (radius - at_low) * (low - before) / max(at_low - at_before, 1e-300)
+        else:
+            high, at_high = tried, found
+        if np.isfinite(high):
+            share = 1.05 * (radius - at_low) / (at_high - at_low) if np.isfinite(at_high) else 0.5
+            tried = low + (high - low) * min(max(share, 0.05), 0.95)
+        else:
+            tried = min(max(ahead, 1.05 * low), 1e3 * low)
+    return low

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 Number = Float[Array, ""]
 
 _SHARE_STEPS = 4
-# G is raised to the power 2^7.
-_SQUARINGS = 7
+# G is raised to the power 2^7, or 2^5 where it has more rows than _SMALL.
+_SQUARINGS, _FEW_SQUARINGS, _SMALL = 7, 5, 256
 # Steps of conjugate gradients, and values of t, in the S-procedure.
 _GRADIENTS = 24
 _SHIFTS = 5
@@ -72,7 +72,8 @@ def largest_eigenvalue(gram: Float[Array, "k k"]) -> Number:
         return power / jnp.where(size > 0.0, size, 1.0), bound
 
     first = (gram / jnp.where(trace > 0.0, trace, 1.0), trace)
-    return (1.0 + _ROUNDING * len(gram)) * jax.lax.fori_loop(0, _SQUARINGS, square, first)[1]
+    squarings = _SQUARINGS if len(gram) <= _SMALL else _FEW_SQUARINGS
+    return (1.0 + _ROUNDING * len(gram)) * jax.lax.fori_loop(0, squarings, square, first)[1]
 
 
 def norm_above(matrices: Sequence[Float[Array, "n m"]], radii: Sequence[Number]) -> Number:
@@ -129,6 +130,36 @@ def farthest(
     first = (jnp.zeros(()), far, jnp.asarray(jnp.inf))
     best = jax.lax.fori_loop(0, _SHIFTS, halve, first)[2] + turned
     return jnp.minimum(best, jnp.square(jnp.sqrt(squared) + jnp.sqrt(top))) * (1.0 + 1e-9)
+
+
+def farthest_of(offset: Float[Array, "m"], matrix: Float[Array, "N m"], rest: Number) -> Number:
+    """An upper bound of sup ||b + A^T p||^2 + rest over ||p||_2 <= 1, for b and A.
+
+    As in `farthest`: ||b||^2 + t + g^T (t I - A A^T)^{-1} g with g = A b is t (1 + b^T (t I - A^T A)^{-1} b), in which
+    the inner product is bounded by conjugate gradients too, on the shorter side.
+    """
+    gram = matrix.T @ matrix
+    top = largest_eigenvalue(gram_of(matrix))
+    squared = jnp.sum(jnp.square(offset))
+    far = jnp.linalg.norm(matrix @ offset)
+
+    def halve(_: int, state: tuple) -> tuple:
+        low, high, best = state
+        above = jnp.sqrt(jnp.maximum(low, 1e-3 * high) * high)
+        above = jnp.maximum(above, 1e-9 * top + 1e-20 * squared + 1e-100)
+        t = top + above
+        solved = _conjugate_gradients(lambda vector: t * vector - gram @ vector, offset)
+        image = t * solved - gram @ solved
+        inner = 2.0 * offset @ solved - solved @ image + jnp.sum(jnp.square(offset - image)) / above
+        value = t * (1.0 + jnp.maximum(inner, 0.0))
+        best = jnp.where(jnp.isfinite(value), jnp.minimum(best, value), best)
+        # ||(t I - A A^T)^{-1} g||^2.
+        long = t * jnp.sum(jnp.square(solved)) - solved @ image > 1.0
+        return jnp.where(long, above, low), jnp.where(long, high, above), best
+
+    first = (jnp.zeros(()), far, jnp.asarray(jnp.inf))
+    best = jax.lax.fori_loop(0, _SHIFTS, halve, first)[2]
+    return (jnp.minimum(best, jnp.square(jnp.sqrt(squared) + jnp.sqrt(top))) + rest) * (1.0 + 1e-9)
 
 
 def _conjugate_gradients(

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -61,17 +61,36 @@ def first(graph: Graph) -> tuple[Node, tuple[Operation, ...]]:
     """The node that the propagation starts at, and the operations that lead to it."""
     node, prefix = graph.x, 0
     for place, other in enumerate(graph.nodes[1:], start=1):
-        if not isinstance(other, Operation) or any(_reads_noise(graph, operand) for operand in other.operands):
+        if not isinstance(other, Operation) or any(reads_noise(graph, operand) for operand in other.operands):
             break
         if other in graph.cuts and math.prod(other.shape) <= math.prod(node.shape):
             node, prefix = other, place
     return node, tuple(step for step in graph.nodes[1 : prefix + 1] if isinstance(step, Operation))
 
 
-def _reads_noise(graph: Graph, node: Node) -> bool:
+def reads_noise(graph: Graph, node: Node) -> bool:
     if isinstance(node, Argument):
         return node.index > graph.arguments.index(graph.x)
-    return node.level is Level.GIVEN and any(_reads_noise(graph, operand) for operand in node.operands)
+    return node.level is Level.GIVEN and any(reads_noise(graph, operand) for operand in node.operands)
+
+
+def linear_part(
+    graph: Graph, ground: Ground, source: Node, steps: Sequence[Operation]
+) -> Callable[[Float[Array, "*source"]], Float[Array, "*target"]]:
+    """The linear part of operations in order, from a node to the last of them."""
+
+    def moved(value: Array) -> Array:
+        values = {source: value}
+        for step in steps:
+            depends = [operand.level is Level.INPUT for operand in step.operands]
+            operands = [
+                values[operand] if moves else ground[operand]
+                for operand, moves in zip(step.operands, depends, strict=True)
+            ]
+            values[step] = apply(step, operands, depends, "linear")
+        return values[steps[-1]] if steps else value
+
+    return moved
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -82,17 +101,7 @@ def _unit_ball(
     ground = Ground(graph.arguments[: len(arrays)], arrays)
     node, prefix = first(graph)
 
-    def moved(pixels: Array) -> Array:
-        values = {graph.x: pixels}
-        for step in prefix:
-            depends = [operand.level is Level.INPUT for operand in step.operands]
-            operands = [
-                values[operand] if moves else ground[operand]
-                for operand, moves in zip(step.operands, depends, strict=True)
-            ]
-            values[step] = apply(step, operands, depends, "linear")
-        return values[node]
-
+    moved = linear_part(graph, ground, graph.x, prefix)
     pixels, size = math.prod(graph.x.shape), math.prod(node.shape)
     if size <= pixels:
         _, pull = jax.vjp(moved, jnp.zeros(graph.x.shape))
