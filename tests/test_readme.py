@@ -40,13 +40,14 @@ def test_the_python_of_the_guide_to_attacks_runs(capsys):
 
 def test_the_python_of_the_guide_to_certificates_runs(capsys):
     blocks, session = run_blocks(ROOT / "docs" / "certify_your_vae.md")
-    assert blocks == 11
+    assert blocks == 13
     made, least, paths = (session[name] for name in ("of_methods", "least", "paths"))
     medians = [np.median(made[name].radius) for name in ("camuto", "spectral", "antithetic")]
     assert 0.0 < medians[0] < medians[1] < medians[2]
     assert np.all(made["lipschitz"].radius <= made["moving_std"].radius * (1.0 + 1e-5))
     assert np.all(made["linear_region"].radius > 0.0)
     assert np.all(least.lower < least.upper) and np.all(paths.radius > 0.0)
+    assert np.all(session["sound_paths"].radius > 0.0)
     assert session["certificate"].n == 60 and session["report"].violations == 0 < session["report"].trials
     assert np.all(session["upper"].upper[np.isfinite(session["upper"].upper)] > made["spectral"].radius[0])
     # Training for the margin of first order raises the sound one.
