@@ -7,6 +7,7 @@ import pytest
 
 from seatbelt_jax.bounds import propagation
 from seatbelt_jax.bounds.propagation.composed import Composition, function_of
+from seatbelt_jax.bounds.propagation.graph import Activated, Composed, Level, Piecewise
 from seatbelt_jax.bounds.propagation.reading import Ground, read
 from seatbelt_jax.program import trace
 
@@ -58,7 +59,9 @@ def unary(program):
     """What a traced function is read as, of one variable."""
     graph = read(program.code)
     ground = Ground(graph.arguments, [*program.arrays, None, None]).__getitem__
-    if graph.output.operands == (graph.x,):
+    if [operand for operand in graph.output.operands if operand.level is Level.INPUT] == [graph.x] and isinstance(
+        graph.output, Activated | Composed | Piecewise
+    ):
         return function_of(graph.output, ground)
     return Composition(graph.output, graph.x, ground)
 

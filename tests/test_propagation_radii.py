@@ -167,3 +167,22 @@ def test_one_radius_for_all_draws_is_below_the_radius_of_its_rank():
     assert propagation.common_radius(function, x, noise, centre, float(0.9 * clean.min()), 1) == 0.0
     with pytest.raises(ValueError, match="count must be from 1 to the number of draws, 12, got 13"):
         propagation.common_radius(function, x, noise, centre, radius, 13)
+
+
+@pytest.mark.parametrize("relaxation", ["chords", "crown"])
+def test_bounds_cover_what_float32_rounds_off(relaxation):
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(5000, 4)).astype(np.float32)
+    # In real arithmetic the sums cancel, all but the rounding of their last terms.
+    weight[-1] = -weight[:-1].sum(axis=0, dtype=np.float64)
+    x = np.full(5000, 3.7, np.float32)
+    exact = x.astype(np.float64) @ weight
+    rounded = np.asarray(jax.jit(lambda x: x @ weight)(x), np.float64)
+
+    def function(x, e):
+        return jnp.tanh(x @ weight) + e
+
+    noise, centre = np.zeros((1, 4), np.float32), np.zeros(4, np.float32)
+    found = propagation.deviation_bound(function, x, noise, centre, 0.0, relaxation=relaxation)[0]
+    reached = float(np.linalg.norm(np.tanh(rounded)))
+    assert np.linalg.norm(np.tanh(exact)) < 0.9 * reached <= found
