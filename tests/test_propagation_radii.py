@@ -7,6 +7,7 @@ import pytest
 
 from seatbelt_jax.bounds import propagation
 from tests.compilations import counted
+from tests.reference import crown
 
 LATENT = 3
 
@@ -186,3 +187,25 @@ def test_bounds_cover_what_float32_rounds_off(relaxation):
     found = propagation.deviation_bound(function, x, noise, centre, 0.0, relaxation=relaxation)[0]
     reached = float(np.linalg.norm(np.tanh(rounded)))
     assert np.linalg.norm(np.tanh(exact)) < 0.9 * reached <= found
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_backward_relaxation_against_the_paper(norm):
+    rng = np.random.default_rng(3)
+    layers = [dense(rng, rows, columns) for rows, columns in ((6, 8), (8, 7), (7, 5))]
+    x = rng.normal(size=6).astype(np.float32)
+
+    def function(x, e):
+        for weight, bias in layers[:-1]:
+            x = jax.nn.relu(x @ weight + bias)
+        return x @ layers[-1][0] + layers[-1][1] + e
+
+    weights, biases = ([np.asarray(part, np.float64) for part in parts] for parts in zip(*layers, strict=True))
+    for radius in (0.05, 0.3, 1.0):
+        dual = 2 if norm == "l2" else 1
+        low, high = crown.ranges([weight.T for weight in weights], biases, x.astype(np.float64), radius, dual)
+        wanted = np.linalg.norm(np.maximum(np.abs(low), np.abs(high)))
+        found = propagation.deviation_bound(
+            function, x, np.zeros((1, 5), np.float32), np.zeros(5), radius, norm=norm, relaxation="crown"
+        )[0]
+        assert found <= 1.001 * wanted
