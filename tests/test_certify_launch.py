@@ -16,6 +16,7 @@ from PIL import Image
 
 from configs import sprites_seatbelt, sprites_vae
 from seatbelt_jax import bounds, data, models, plots, program, run, storage
+from seatbelt_jax.bounds import pathwise_bounds
 from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.jobs import certification as certification_job
 from seatbelt_jax.jobs import certify as certify_job
@@ -341,6 +342,14 @@ def test_code_that_is_not_understood_leaves_first_order_and_says_why(launcher, o
     assert not (one / "certificates" / "best_sound.npz").exists()
     with pytest.raises(ValueError, match="no bounds for 'sort'"):
         launcher.certify(one, launcher.Options(**QUICK, methods=("best_sound",), paths=16, minimal_radius=False))
+
+
+def test_a_network_whose_bounds_take_minutes_has_them_only_where_they_are_asked_for(launcher, one, monkeypatch, capsys):
+    monkeypatch.setattr(pathwise_bounds, "_MANY", 2)
+    launcher.certify(one, launcher.Options(**QUICK | {"sound": True}, minimal_radius=False))
+    out = capsys.readouterr().out
+    assert "no sound margin, only those of first order: bounds of networks so deep or wide take minutes" in out
+    assert "best_sound margin" not in out
 
 
 def _encode_of(vae, x):

@@ -234,10 +234,14 @@ def certificates(
     return {method: made[method] if method in made else by(method) for method in methods}
 
 
-def refusal(functions: Functions, image: np.ndarray) -> str:
-    """The operation of the model's code of which no bound is known; empty where all are known."""
+def no_sound_margin(functions: Functions, image: np.ndarray) -> str:
+    """Why no sound margin is made unasked: an operation without bounds, or the time that bounds take; else empty."""
     encode, decode = functions.of_depth
-    return pathwise_bounds.refusal(encode, decode, image, levels=functions.levels)
+    if reason := pathwise_bounds.refusal(encode, decode, image, levels=functions.levels):
+        return reason
+    if pathwise_bounds.is_costly(encode, decode, image, levels=functions.levels):
+        return "bounds of networks so deep or wide take minutes; --methods=best_sound makes them"
+    return ""
 
 
 def empirical_margin(

@@ -108,7 +108,7 @@ def _task(opened: run.Run, options: Options) -> Task:
         raise ValueError(f"--empirical={options.empirical} is more than the {count} images that are certified")
     images = np.asarray(part.images(np.arange(count, dtype=np.int32)))
     # A method that was asked for says itself what it does not know.
-    if not options.methods and options.sound and (reason := certification.refusal(functions, images[0])):
+    if not options.methods and options.sound and (reason := certification.no_sound_margin(functions, images[0])):
         print(f"{opened.path} has no sound margin, only those of first order: {reason}")
         methods = tuple(name for name in methods if name != _SOUND)
     names = [_file_name(method, options.norm) for method in methods]

@@ -139,7 +139,13 @@ class Deviations:
         if end is None:
             by_box = jnp.linalg.norm(jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre)))
             found = jnp.minimum(found, by_box)
-        return jnp.where(jnp.isnan(found), jnp.inf, found * (1.0 + 1e-9))
+        return self._proven(found * (1.0 + 1e-9))
+
+    def _proven(self, found: Number) -> Number:
+        """The bound; infinite where it is none, or where a value that must be finite may not be."""
+        ranges = [value for node in self._graph.assumed for value in (self._forms[node].low, self._forms[node].high)]
+        finite = jnp.array([jnp.isfinite(value).all() for value in ranges] or [True]).all()
+        return jnp.where(finite & ~jnp.isnan(found), found, jnp.inf)
 
     def _activated(self, node: Node, offset: Float[Array, "m"]) -> Number:
         """The same where the output is a function of each coordinate of its argument: slopes need no unknowns."""

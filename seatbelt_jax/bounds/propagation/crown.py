@@ -69,7 +69,7 @@ class Backward(Deviations):
         out = self._forms[self._graph.output]
         worst = jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre))
         found = jnp.linalg.norm(worst) * (1.0 + 1e-9)
-        return jnp.where(jnp.isnan(found), jnp.inf, found)
+        return self._proven(found)
 
     def _step(self, node: Node) -> Form:
         form = super()._step(node)

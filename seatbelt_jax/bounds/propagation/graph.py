@@ -26,11 +26,16 @@ _created = itertools.count()
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Node:
-    """One array of the graph; `order` grows from operands to results."""
+    """One array of the graph; `order` grows from operands to results.
+
+    Attributes:
+      assumed: nodes that must be finite all over the ball for this node to be what the code computes.
+    """
 
     shape: tuple[int, ...]
     dtype: Any
     level: Level
+    assumed: tuple["Node", ...] = ()
     order: int = dataclasses.field(default_factory=lambda: next(_created), init=False)
 
     @property
@@ -125,6 +130,17 @@ class Product(Node):
     @property
     def operands(self) -> tuple[Node, ...]:
         return (self.first, self.second)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class IsNaN(Node):
+    """Whether a value is NaN, as jnp.logaddexp asks: a selection by it takes the other case, and assumes it finite."""
+
+    operand: Node
+
+    @property
+    def operands(self) -> tuple[Node, ...]:
+        return (self.operand,)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -12,7 +12,17 @@ from jaxtyping import Array
 
 from seatbelt_jax.bounds.double import in_float64, wide
 from seatbelt_jax.bounds.propagation.expand import expanded
-from seatbelt_jax.bounds.propagation.graph import Argument, Constant, Level, Node, Operation, bind, needed
+from seatbelt_jax.bounds.propagation.graph import (
+    Argument,
+    Composed,
+    Constant,
+    Level,
+    Node,
+    Operation,
+    Piecewise,
+    bind,
+    needed,
+)
 from seatbelt_jax.bounds.propagation.recognising import recognise
 from seatbelt_jax.bounds.propagation.trace import nodes_of
 from seatbelt_jax.program import Code
@@ -27,12 +37,14 @@ class Graph:
       nodes: what depends on x, operands before results; x is the first.
       output: what the function returns.
       cuts: nodes that everything behind them reads x through alone.
+      assumed: nodes that must be finite all over the ball, else the graph is not what the code computes.
     """
 
     arguments: tuple[Argument, ...]
     nodes: tuple[Node, ...]
     output: Node
     cuts: frozenset[Node]
+    assumed: frozenset[Node]
 
     @property
     def x(self) -> Node:
@@ -58,10 +70,24 @@ def read(code: Code) -> Graph:
         wider = [jax.ShapeDtypeStruct(aval.shape, wide(aval.dtype, False)) for aval in given]
         closed = jax.make_jaxpr(in_float64(ClosedJaxpr(code.jaxpr, ()), half=False))(*wider)
         arguments, (output,) = nodes_of(expanded(closed, place), place, recognise)
-    nodes = tuple(needed([output]))
+    nodes, assumed = tuple(needed([output])), frozenset[Node]()
+    while missing := {other for node in _with_inner(nodes) for other in node.assumed} - assumed:
+        assumed |= missing
+        nodes = tuple(needed([output, *assumed]))
     if output.level is not Level.INPUT:
         raise ValueError("the function does not depend on x")
-    return Graph(tuple(arguments), nodes, output, _cuts(nodes))
+    return Graph(tuple(arguments), nodes, output, _cuts(nodes), assumed)
+
+
+def _with_inner(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes, and those that composed functions among them are made of."""
+    bodies: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Composed):
+            bodies.append(node.body)
+        elif isinstance(node, Piecewise):
+            bodies += [node.below, node.above]
+    return [*nodes, *(needed(bodies) if bodies else [])]
 
 
 def _cuts(nodes: Sequence[Node]) -> frozenset[Node]:

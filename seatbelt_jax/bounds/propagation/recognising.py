@@ -14,6 +14,7 @@ from seatbelt_jax.bounds.propagation.graph import (
     Activated,
     Composed,
     Constant,
+    IsNaN,
     Level,
     LogSumExp,
     Node,
@@ -51,8 +52,9 @@ def recognise(operation: Operation) -> Node:
             axes=operation.params["axes"],
         )  # fmt: skip
     if name == "ne" and operands[0] is operands[1]:
-        # The test for NaN in jnp.logaddexp: no bound is found where a value may be one.
-        return _number(operation, False)
+        return IsNaN(shape=operation.shape, dtype=operation.dtype, level=Level.INPUT, operand=operands[0])
+    if any(isinstance(operand, IsNaN) for operand in operands):
+        return _where_finite(operation) or _refused(operation)
     found = patterns.recognise(operation)
     if not isinstance(found, Unsupported):
         return found
@@ -114,6 +116,20 @@ def _root(nodes: Sequence[Node]) -> Node | None:
             return None
         frontier = (frontier - {latest}) | set(read)
     return frontier.pop() if frontier else None
+
+
+def _where_finite(operation: Operation) -> Node | None:
+    """The case of a selection that is taken where a value is no NaN, which it assumes to be finite."""
+    predicate, *cases = operation.operands
+    if operation.name != "select_n" or not isinstance(predicate, IsNaN) or cases[0].level is not Level.INPUT:
+        return None
+    chosen, tested = cases[0], predicate.operand
+    if isinstance(tested, Operation) and tested.name in ("add", "sub"):
+        # A sum is finite where its terms are.
+        chosen.assumed += tuple(operand for operand in tested.operands if operand.level is Level.INPUT)
+    else:
+        chosen.assumed += (tested,)
+    return chosen
 
 
 def _piecewise(operation: Operation) -> Node | None:
