@@ -1,5 +1,5 @@
 # make demo   sets up, trains, attacks, certifies, and leaves runs/demo/report.html
-# make test   sets up and runs lint, types and the tests that are not marked slow
+# make test   sets up and runs lint, types and the tests that take a few seconds each at most
 # make test-all  the same with all tests: those that start processes, kill them, count trials, need a browser
 # make quick  sets up and runs lint, types, a smoke run of each command and the fastest tests
 # With another Python, in an environment of its own: make quick PYTHON=python3.13 VENV=.venv-newest

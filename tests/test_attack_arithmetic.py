@@ -32,6 +32,7 @@ def off_centre(x, target, unit):
     return unit * jnp.sum(jnp.square(x - target) * jnp.asarray([1.0, 3.0], x.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solvers_compute_in_the_common_type(solver):
     """Fails where a loop's carry has the type of params alone."""
@@ -66,6 +67,7 @@ def test_lbfgsb_takes_trees_of_mixed_types_warm_starts_and_narrow_values():
         assert wide.params.dtype == jnp.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [None, "l2", "linf"])
 def test_a_sweep_on_float32_images_of_a_model_in_float64(norm):
     """Fails where a block of lanes keeps the images' type."""

@@ -60,6 +60,7 @@ def command(launcher, run_path, monkeypatch):
     return parsed
 
 
+@pytest.mark.slow
 def test_sprites_that_differ_in_one_factor(launcher, run_path, capsys):
     options = launcher.Options(pairs=2, budgets=(0.1, 1.0), iterations=5, pairs_by="factor:orientation")
     launcher.attack(run_path, options)
@@ -75,6 +76,7 @@ def test_sprites_that_differ_in_one_factor(launcher, run_path, capsys):
     assert "4 attacks on validation images, median Delta" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_maximum_damage_by_number_in_balls(launcher, run_path, capsys, monkeypatch):
     options = launcher.Options(
         attack="maximum_damage", through="mean", draws=2, pairs_by="3-7,8-9", budgets=(0.5, 1.0), iterations=5
@@ -94,6 +96,7 @@ def test_maximum_damage_by_number_in_balls(launcher, run_path, capsys, monkeypat
     assert (run_path / "attacks" / "maximum_damage_mean_2_draws_l2_ball_again_summary.csv").exists()
 
 
+@pytest.mark.slow
 def test_pairs_of_different_labels_are_recorded(launcher, run_path):
     options = launcher.Options(
         attack="output_l2", pairs_by="label", pairs=3, budgets=(1.0,), iterations=3, threat="squared_penalty"
@@ -122,6 +125,7 @@ BY_LOCATION = {
 }
 
 
+@pytest.mark.slow
 def test_the_tables_hold_the_measures_of_attacks_pairs_and_sweep(launcher, run_path):
     launcher.attack(run_path, launcher.Options(**BY_LOCATION))
     budgets = BY_LOCATION["budgets"]
@@ -158,6 +162,7 @@ def test_attacks_without_targets_have_no_measures_of_the_way_to_them(launcher, r
     assert row["shown"] == "True" and float(row["relative_likelihood_degradation"]) >= 0.0
 
 
+@pytest.mark.slow
 def test_results_say_how_they_were_made_and_another_attack_leaves_them(launcher, run_path):
     plain = {"divergence": "symmetric_kl", "pairs": 1, "budgets": (1.0,), "iterations": 2}
     limited = {"solver": "adam", "learning_rate": 0.01, "pixel_limit": 0.1, "pairs_by": "all_labels"}

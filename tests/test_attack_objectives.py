@@ -151,6 +151,7 @@ def test_no_divergence_between_kinds(name):
         DISTANCES[name](q, p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("divergence", DISTANCES)
 def test_the_latent_attack_sums_the_chosen_layers(any_vae, divergence):
     image, source, target = random_images(3)
@@ -181,6 +182,7 @@ def test_one_norm_over_all_layers(any_vae):
     np.testing.assert_allclose(*(value(objective, image, source, target) for objective in top), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("divergence", [*DISTANCES, "joint_l2"])
 def test_source_and_target_share_every_draw_and_draws_are_averaged(any_vae, divergence):
     image, source, target = random_images(3)
@@ -277,6 +279,7 @@ def plain_vae(latent_sizes):
     return vae, layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("through", "latent_sizes", "draws"),
     [
@@ -329,6 +332,7 @@ def every_objective(vae):
     return made
 
 
+@pytest.mark.slow
 def test_lanes_have_the_values_of_single_attacks_and_finite_gradients_where_they_start_and_end(any_vae):
     sources, targets = random_images(3, seed=1), random_images(3, seed=2)
     moved = np.clip(sources + 0.1 * random_images(3, seed=3), 0.0, 1.0)

@@ -401,6 +401,7 @@ ALL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("solver", "where", "settings"), ALL)
 def test_every_update_is_one_evaluation_in_the_region(solver, where, settings):
     seen = []
@@ -433,6 +434,7 @@ def test_every_update_is_one_evaluation_in_the_region(solver, where, settings):
     np.testing.assert_allclose(whole.state.value, state.value, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("solver", "where", "settings"), ALL)
 def test_finished_lanes_are_frozen_beside_running_ones(solver, where, settings):
     tol = 0.3 if solver is Adam else 1e-2

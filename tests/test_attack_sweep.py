@@ -69,6 +69,7 @@ def test_penalised_attacks_reach_the_closed_form_optimum(objective, squared):
     check_optimum(result, closed_forms(sources, targets, threat, objective))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "norm"),
     [
@@ -90,6 +91,7 @@ def test_attacks_in_balls_reach_the_closed_form_optimum_and_stay_inside(objectiv
     np.testing.assert_array_equal(result.adversarial[:, 0], sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["output_elbo", "maximum_damage"])
 def test_attacks_on_shared_draws_reach_the_closed_form_optimum(objective):
     sources, targets = pairs()
@@ -101,6 +103,7 @@ def test_attacks_on_shared_draws_reach_the_closed_form_optimum(objective):
     check_optimum(result, closed_forms(sources, targets, threat, objective, NOISE[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "rtol"),
     [
@@ -141,6 +144,7 @@ def test_an_attack_whose_optimum_lies_on_the_bounds():
             assert np.sum(np.abs(best.x) == 1.0) > 3
 
 
+@pytest.mark.slow
 def test_a_pixel_limit_holds_under_a_penalty():
     sources, targets = pairs()
     threat = attacks.Penalty([1e-3], pixel_limit=0.05)
@@ -307,6 +311,7 @@ def eager_snapshots(monkeypatch):
     monkeypatch.setattr(lanes, "_LANES_PER_PART", 16)
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(eager_snapshots):
     # Two layers of random parameters: attacks that would part for good where one bit is not the same.
     model = models.build(
@@ -355,6 +360,7 @@ def other_objective(scale):
     return attacks.Objective(lambda sources, targets: sources, distance, "mine", "nats")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -456,6 +462,7 @@ def test_a_model_that_fails_at_the_source_alone_is_attacked_from_elsewhere():
     assert np.isfinite(helped.objective.item()) and helped.exchanged.item()
 
 
+@pytest.mark.slow
 def test_the_search_without_gradients_is_right_and_respects_the_ball():
     sources, targets = pairs(3)
     vae = linear_vae.vae()
@@ -507,6 +514,7 @@ def test_what_a_user_wants_small_can_be_any_function():
     np.testing.assert_allclose(result.distance[0, 0], distance(jnp.asarray(result.adversarial[0, 0]), None), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_chosen_layers_are_what_a_sweep_attacks():
     model = models.build(
         {"latent_sizes": (3, 2, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4, 4)}, (8, 8, 1)
@@ -599,6 +607,7 @@ def test_budgets_are_a_copy_that_stays():
         threat.budgets[0] = -5.0
 
 
+@pytest.mark.slow
 def test_damage_through_a_constant_sigma_has_no_gradient_and_the_diagnosis_says_so():
     sources, _ = pairs()
     vae = linear_vae.vae()
@@ -615,6 +624,7 @@ def test_damage_through_a_constant_sigma_has_no_gradient_and_the_diagnosis_says_
     check_optimum(through_mean, closed_forms(sources, sources, attacks.Ball([0.1]), "maximum_damage", NOISE[0]))
 
 
+@pytest.mark.slow
 def test_randomness_left_in_an_objective_is_found_out():
     rng = np.random.default_rng(0)
 

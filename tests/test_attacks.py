@@ -68,6 +68,7 @@ def scipy_objectives(vae, sources, targets, penalties):
     return np.array([[least(pair, penalty) for penalty in penalties] for pair in range(len(sources))])
 
 
+@pytest.mark.slow
 def test_objectives_are_as_good_as_scipys_on_a_trained_model(trained, result):
     vae, images = trained
     ratio = result.objective[:, :6] / scipy_objectives(vae, images[:4], images[4:], PENALTIES[:6])
@@ -153,6 +154,7 @@ def test_more_pairs_than_are_measured_at_once_keep_their_order():
     np.testing.assert_allclose(np.stack([result.objective, result.distortion_norm], -1)[:, 0], expected, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_how_many_lanes_run_at_once(trained, result):
     rng = np.random.default_rng(3)
     sources, targets = rng.uniform(-0.2, 0.2, size=(2, 5, *linear_vae.SHAPE)).astype(np.float32)

@@ -106,6 +106,7 @@ def test_minimal_robust_radius():
     assert not second(bounds.minimal_robust_radius, images=IMAGES, **QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norms", [None, (0.1, 0.5)])
 def test_empirical_margin(norms):
     settings = {"search_samples": 16, "steps": 2, "restarts": 1, "norms": norms}
@@ -128,6 +129,7 @@ def test_checks_of_soundness():
     assert min(counts) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "norm", "through_features"),
     [("path", "l2", True), ("sup", "l2", False), ("path", "linf", False), ("path", "linf", True)],
@@ -144,6 +146,7 @@ def test_hierarchical_margin(mode, norm, through_features):
     assert not second(margin, hierarchy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", ["minimal_robust_radius", "empirical_margin"])
 def test_levels(driver):
     settings = {"radius": 8.0, "search_samples": 16, "steps": 2, "restarts": 1} if driver == "empirical_margin" else {}

@@ -67,6 +67,7 @@ def half_space():
     return images, threshold, found
 
 
+@pytest.mark.slow
 def test_half_space_is_bounded_to_within_some_percent(half_space):
     images, threshold, found = half_space
     true = (threshold - images.reshape(len(images), -1) @ SLOPE) / np.linalg.norm(SLOPE)
@@ -84,6 +85,7 @@ def test_half_space_is_bounded_to_within_some_percent(half_space):
     np.testing.assert_allclose(found.p_clean, probability_at(images, 0.0, threshold), atol=4 * 0.5 / 10_000**0.5)
 
 
+@pytest.mark.slow
 def test_a_probability_that_falls_in_a_step_far_beyond_the_first_order():
     """Hardly any noise: what suffices to first order is hundreds of times shorter, and no point of a ray meets the
     fall itself."""
@@ -108,6 +110,7 @@ def test_the_curve_is_the_probability_along_the_direction_found(half_space):
     assert (found.curve_norms[:, 0] == 0.0).all() and (found.curve_norms[:, -1] > found.upper).all()
 
 
+@pytest.mark.slow
 def test_draws_depend_on_key_and_index_alone(half_space):
     images, threshold, found = half_space
     again = empirical_margin(
@@ -135,6 +138,7 @@ def test_it_survives_a_file_that_cannot_run_code(half_space, tmp_path):
         EmpiricalMargin.from_arrays(arrays)
 
 
+@pytest.mark.slow
 def test_sigma_that_moves_and_images_that_are_not_robust_to_begin_with():
     risk, threshold, growth = 0.7, 2.0, 1.5
 
@@ -187,6 +191,7 @@ def test_sigma_that_moves_and_images_that_are_not_robust_to_begin_with():
     assert (found.upper[1:] < 0.95 * frozen).all()
 
 
+@pytest.mark.slow
 def test_a_frozen_sigma_is_bounded_by_its_own_closed_form():
     """mean = x_0, log sigma = growth x_1, a half-space: R = t - Phi^-1(m) sigma(x) - mean(x) where sigma is frozen."""
     risk, threshold, growth = 0.7, 2.0, 1.5
@@ -228,6 +233,7 @@ def test_margins_of_files_without_the_field_are_of_a_moving_sigma(half_space):
     assert EmpiricalMargin.from_arrays(arrays).frozen_std is False
 
 
+@pytest.mark.slow
 def test_only_fresh_draws_confirm():
     """The probability is 0.52 at every d but 0; on draws that chose among the d it looks far lower."""
     count, size, draws, radius = 150, 30, 64, 0.04
@@ -264,6 +270,7 @@ def test_only_fresh_draws_confirm():
     assert (found.curve_norms[:, -1] > 0.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_a_hierarchy_in_a_box_of_pixels(norm):
     """Two linear layers; the shortest d for their decoder is not the one that moves the latents most."""

@@ -57,6 +57,7 @@ def above(value, offset):
     return picture(jax.nn.relu(value - offset))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(4,), (3, 2), (2, 3, 2)])
 def test_linear_hierarchy_is_the_joint_gaussian_and_its_half_space_is_certified_tightly(sizes):
     levels, parameters = linear_hierarchy(sizes)

@@ -132,6 +132,7 @@ def empirical_margin(encode, decode, **changes):
     return bounds.empirical_margin(encode, decode, BATCH, norms=[1.0], **(settings | changes))
 
 
+@pytest.mark.slow
 def test_a_mean_that_is_the_same_for_all_images_is_said():
     def batch_norm_in_training(x):
         batch = x[None].reshape(1, -1)
@@ -222,6 +223,7 @@ def test_an_operation_without_bounds_is_named_with_its_line():
         bounds.local_lipschitz(function, np.ones(3, np.float32), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", ["float32", "float64", "bfloat16"])
 def test_types_mix_under_x64(images):
     weights = np.linspace(-1.0, 1.0, 24 * LATENT).reshape(24, LATENT)

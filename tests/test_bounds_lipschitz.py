@@ -83,6 +83,7 @@ ACTIVATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_networks_between_samples_and_product(name):
     function, _, _ = network((4, 6, 5, 2), ACTIVATIONS[name])
@@ -255,6 +256,7 @@ def test_inputs_of_activations_stay_in_their_intervals(norm, affine):
             np.testing.assert_allclose(upper - lower, np.ptp(seen, axis=0), rtol=0.15)
 
 
+@pytest.mark.slow
 def test_model_with_batch_norm():
     config = {"network": "conv", "widths": (4, 4), "feature_size": 8, "latent_sizes": (3,)}
     model = build(config, (16, 16, 1))

@@ -247,6 +247,7 @@ def test_hybrid_says_what_it_assumes_of_decode():
     assert "decode is what its code says" not in assumed["lipschitz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["linear_region", "lipschitz", "hybrid"])
 @pytest.mark.parametrize("scale", [1.0, 1e-19, 1e-24])
 def test_a_hidden_unit_of_tiny_scale_hides_nothing(method, scale):

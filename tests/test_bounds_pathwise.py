@@ -36,6 +36,7 @@ def bounds_in_closed_form(request, monkeypatch):
         monkeypatch.setattr(pathwise_bounds.propagation, "deviation_bound", jacobian_bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(5,), (3, 2), (2, 1, 2)])
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_margins_are_the_order_statistic_of_the_draws_radii(sizes, norm):
@@ -57,6 +58,7 @@ def test_margins_are_the_order_statistic_of_the_draws_radii(sizes, norm):
     assert first_order.soundness == "first_order"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_bounds_from_the_code_of_a_hierarchy_are_never_above_the_exact_margin(norm):
     model = LinearPaths((3, 2), SHAPE)
@@ -88,6 +90,7 @@ def test_one_layer_is_the_same_by_encode_and_by_levels_and_shares_its_draws():
     assert made["pathwise"].norms is not None
 
 
+@pytest.mark.slow
 def test_the_best_sound_margin_is_the_larger_of_two_at_half_of_alpha():
     """Of linear models "hybrid" has the noise to spend; where a decoder is steep far away, "pathwise" sees that."""
     matrix = np.random.default_rng(0).normal(size=(3, PIXELS)).astype(np.float32)

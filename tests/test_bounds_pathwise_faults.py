@@ -75,6 +75,7 @@ def test_draws_that_are_used_twice_are_caught(exact, monkeypatch):
     assert missed(599) > 1.1 * ALPHA
 
 
+@pytest.mark.slow
 def test_an_r_that_is_chosen_by_the_draws_that_certify_is_caught(monkeypatch):
     """Bounds that at each r depend on another coordinate of the noise: for every r the draws may be lucky anew.
 

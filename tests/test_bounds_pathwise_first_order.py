@@ -21,6 +21,7 @@ def margin_of(radii):
     return np.sort(radii)[::-1][sufficient_hits(len(radii), ALPHA, 0.5) - 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(5,), (3, 2), (2, 1, 2)])
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_linear_models_of_any_depth_and_both_norms(sizes, norm):
@@ -53,6 +54,7 @@ def test_the_exact_box_is_the_largest_corner():
     assert model.norm("linf") == pytest.approx(largest) and largest > model.norm("l2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_it_follows_the_parameters_of_a_hierarchy(norm):
     rng = np.random.default_rng(3)

@@ -70,6 +70,7 @@ def worst(encode, distance):
     return min(probability(encode, distance * direction / np.linalg.norm(direction)) for direction in directions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["linear_region", "lipschitz", "hybrid", "pathwise"])
 @pytest.mark.parametrize(
     ("encode", "breaks_at"),

@@ -168,6 +168,7 @@ def test_a_frozen_sigma_is_that_of_the_image_itself(growth):
     assert (reports[True].violations, reports[False].violations) == ((0, 1) if growth > 0.0 else (1, 0))
 
 
+@pytest.mark.slow
 def test_a_first_order_margin_of_a_linear_mean_holds_for_a_frozen_sigma_alone():
     """`spectral` is exact for a frozen sigma and a linear mean: no attack refutes it; where sigma grows, some do."""
 

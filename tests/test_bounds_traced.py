@@ -33,6 +33,7 @@ def drawn(seed):
     return [np.float32(array) for array in (p, norm, risk, rescaling, free, pair)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["frozen", "absorbed", "moving", "pairs"])
 def test_traced_margins_are_never_above_float64_and_as_close_as_float32_allows(kind):
     p, norm, risk, rescaling, free, pair = drawn(len(kind))
@@ -61,6 +62,7 @@ def test_traced_margins_are_never_above_float64_and_as_close_as_float32_allows(k
         np.testing.assert_allclose(plain, true[index], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_of_margins_are_those_of_the_reference():
     given = np.array([0.97, 3.0, 0.4, 0.2, 0.05, 0.95])
 
@@ -88,6 +90,7 @@ def test_what_is_known_keeps_its_digits_beside_what_is_traced():
     assert found <= margin(p, norm) and found == pytest.approx(float(margin(p, norm)), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trials", [1, 50, 10_000, 200_000])
 @pytest.mark.parametrize("alpha", [1e-3, 0.3, 0.9])
 def test_traced_confidence_bounds_are_outside_of_scipys(trials, alpha):
@@ -192,6 +195,7 @@ def pathwise(weights, x, radius=0.8, risk=0.5):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [norm_sum, whitened, pathwise])
 def test_norms_and_margins_of_a_model_follow_its_parameters(function):
     weights, direction = network(), network(5)
@@ -242,6 +246,7 @@ def test_traced_norms_of_cancelling_layers_are_not_below_the_truth():
     assert true <= norm(first, second) <= (1.0 + 1e-5) * true
 
 
+@pytest.mark.slow
 def test_pathwise_radii_are_the_equation_and_the_margin_is_an_order_statistic():
     weights = network(7)
     model = one_layer_model(encoder(weights), decoder(weights), IMAGES)

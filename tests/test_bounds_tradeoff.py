@@ -34,6 +34,7 @@ def test_no_rescaled_gaussian_is_further_than_the_divergence_says():
     assert tradeoff.rescaling_divergence(np.inf) == np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("risk", [0.5, 0.2, 0.9])
 def test_what_is_said_to_survive_survives_the_worst_set(risk):
     held = checked = 0

@@ -126,6 +126,7 @@ def sizes_of_figures(folder):
     return found
 
 
+@pytest.mark.slow
 def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
     options = launcher.Options(**QUICK, risk=0.4, alpha=1e-2, seed=3)
     launcher.certify(one, options)
@@ -192,6 +193,7 @@ def test_the_least_r_of_several_layers_is_of_draws_of_all_of_them(launcher, two)
     assert found.upper[0] < 1.4 * found.lower[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(4,), (3, 2)])
 def test_a_second_model_of_the_architecture_compiles_nothing(launcher, sizes, tmp_path, monkeypatch):
     certification = certification_job
@@ -247,6 +249,7 @@ def test_margins_by_attack_of_a_frozen_sigma_say_so(launcher, one, quick_attacks
         assert {row["frozen_std"] for row in table(one, "empirical_margin")} == {f"{frozen}"}
 
 
+@pytest.mark.slow
 def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsys):
     chosen = ("spectral", "hierarchical")
     launcher.certify([one, two], launcher.Options(**QUICK, methods=chosen, empirical=3, minimal_radius=False))
@@ -305,6 +308,7 @@ def test_models_that_differ_in_a_setting(launcher, one, tmp_path):
     assert np.all(certificate(other, "spectral").norm_bound < certificate(one, "spectral").norm_bound)
 
 
+@pytest.mark.slow
 def test_sound_methods_beside_those_of_first_order(launcher, one, capsys):
     chosen = ("linear_region", "lipschitz", "hybrid")
     launcher.certify(one, launcher.Options(**QUICK | {"images": 1}, methods=chosen, minimal_radius=False))
@@ -356,6 +360,7 @@ def _encode_of(vae, x):
     return jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], ()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one", "two"])
 def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, capsys, kind):
     path = request.getfixturevalue(kind)

@@ -135,6 +135,7 @@ REVERSE_ONLY = [name for name in CASES if name.startswith("total_correlation.m")
 REVERSE_ONLY += [name for name in CASES if name.startswith("elbo.")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_transforms_agree_with_the_plain_call(name):
     function, x, y = CASES[name]

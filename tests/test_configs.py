@@ -118,6 +118,7 @@ def test_unknown_variants_are_refused_with_those_there_are(name):
             config_of(name, variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_of_the_smoke_variant_has_the_shapes_of_its_state(name):
     config = config_of(name, "smoke")
@@ -335,6 +336,7 @@ def test_fields_are_changed_by_flags(monkeypatch):
     assert settings.optimizer.weight_decay == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant", "layers", "told"),
     [

@@ -38,6 +38,7 @@ def close(found, expected, tolerance=1e-6):
         np.testing.assert_allclose(np.float64(ours), np.float64(theirs), rtol=0.0, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("channels", [1, 4])
@@ -56,6 +57,7 @@ def test_layers_are_those_of_flax(channels, use_bias, dtype):
         close(ours.apply(moved, inputs), theirs.apply(moved, inputs), 1e-6 if dtype == "float32" else 2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("channels", "features"), CHANNELS)
 def test_derivatives_are_those_of_xla(channels, features, transposed):
@@ -90,6 +92,7 @@ def test_derivatives_are_those_of_xla(channels, features, transposed):
         close(jax.jit(derivatives, static_argnums=0)(ours), jax.jit(derivatives, static_argnums=0)(theirs), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 4])
 def test_under_vmap_and_jacobians(channels):
     images, kernel, more_images, more_kernels = operands(channels, 6)

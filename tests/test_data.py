@@ -142,7 +142,7 @@ def test_grey_images_keep_their_channel():
     ("config", "error", "message"),
     [
         ({"name": "sprite"}, ValueError, "did you mean sprites"),
-        ({"name": "celeb_a", "data_dir": "/nonexistent"}, FileNotFoundError, "prepare_data.py --dataset=celeb_a"),
+        ({"name": "celeb_a", "data_dir": "/nonexistent"}, FileNotFoundError, "seatbelt prepare-data --dataset=celeb_a"),
         ({"name": "sprites", "image_size": 100}, ValueError, "100"),
         ({"name": "sprites", "size": 3}, ValueError, "unknown data fields size"),
         ({"name": "mock", "num_images": 3}, ValueError, "at least 10"),

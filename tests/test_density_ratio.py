@@ -183,6 +183,7 @@ def train(model, splits, directory, on_evaluation=None):
     return training.train(model, splits, training.parse_settings(CONFIG), directory, on_evaluation=on_evaluation)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_with_its_discriminator(model, splits, tmp_path):
     whole = train(model, splits, tmp_path / "whole")
 

@@ -193,6 +193,7 @@ def test_bad_input_is_refused():
             diagnose(made_up_result(), by=share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iterations", [1, 200])
 def test_a_real_sweep_is_clean_unless_it_is_cut_short(iterations):
     images = np.random.default_rng(1).uniform(-0.5, 0.5, (4, *linear_vae.SHAPE)).astype(np.float32)

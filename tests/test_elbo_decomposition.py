@@ -101,6 +101,7 @@ def test_every_term_of_one_layer_is_that_of_the_slow_twin(images):
     assert found.terms.kl.shape == (31, 1) and found.dataset_size == 31 and found.brackets is None
 
 
+@pytest.mark.slow
 def test_the_brackets_of_a_hierarchy_are_those_of_the_slow_twin(two_layers, images):
     key, paths = jax.random.key(3), 3
     found = metrics.elbo_decomposition(two_layers, images, key, batch_size=8, paths=paths)
@@ -142,6 +143,7 @@ def test_the_brackets_of_a_hierarchy_are_those_of_the_slow_twin(two_layers, imag
     assert found.terms.kl.shape == plain.kl.shape == (31, 2) and found.brackets.paths == paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "paths", "is_narrow"),
     [

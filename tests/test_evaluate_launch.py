@@ -88,6 +88,7 @@ def opened_images(runs, count=40):
     )
 
 
+@pytest.mark.slow
 def test_every_measure_is_there(launcher, evaluated):
     assert list(evaluated["measures"]) == list(launcher.MEASURES) and not evaluated["skipped"]
     assert evaluated["step"] == 4

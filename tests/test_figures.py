@@ -38,6 +38,7 @@ def read_tables(folders):
     return figure_tables.read(folders)
 
 
+@pytest.mark.slow
 def test_each_figure_has_a_picture_or_a_page_and_its_numbers(drawn):
     written, missing, folder = drawn
     names = {file.stem for file in written}

@@ -67,6 +67,7 @@ def alone(model, splits, tmp_path_factory):
     return path, states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_dispatch", [0, 3])
 def test_each_training_is_what_it_is_alone(model, splits, whole, alone, tmp_path, steps_per_dispatch):
     path, states = whole
@@ -96,6 +97,7 @@ def test_a_grid_of_other_seeds_and_betas_shares_what_is_compiled(model, splits, 
     assert not programs
 
 
+@pytest.mark.slow
 def test_an_interrupted_grid_goes_on_to_the_same_bits(model, splits, whole, tmp_path):
     def interrupt(number, step, found):
         if (number, step) == (1, 4):
@@ -144,6 +146,7 @@ def test_one_that_diverges_stays_where_it_is_and_the_others_go_on(model, splits,
     chex.assert_trees_all_close(states[2], whole[1][2], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_where_all_diverge_it_ends(model, splits, tmp_path):
     ones = [
         settings(seed, 1e38, steps=400, max_skipped_in_a_row=2, log_every=5, steps_per_dispatch=1) for seed in (0, 1)

@@ -273,6 +273,7 @@ def trained(tmp_path_factory):
     return model.bind(state.variables), np.asarray(splits.validation.images(np.arange(4))), rows
 
 
+@pytest.mark.slow
 def test_training_brings_each_divergence_to_its_capacity(trained):
     _, _, rows = trained
     np.testing.assert_allclose([rows[-1]["kl_1"], rows[-1]["kl_2"]], [0.4, 3.0], atol=0.25)
@@ -281,6 +282,7 @@ def test_training_brings_each_divergence_to_its_capacity(trained):
     np.testing.assert_allclose([half_way["kl_1"], half_way["kl_2"]], [0.2, 1.5], atol=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", ["all", "bottom"])
 def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
     vae, images, _ = trained

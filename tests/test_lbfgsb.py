@@ -37,6 +37,7 @@ def _both(name, history_size, dtype):
     return theirs, state, excess
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "history_size"), CASES)
 def test_iterations_and_value_against_scipy_float64(name, history_size):
     with jax.enable_x64(True):
@@ -59,6 +60,7 @@ def test_value_against_scipy_float32(name):
     assert np.mean(state.iter_num) <= 1.15 * np.mean([r.iterations for r in theirs])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("problem", [(12, 1024, 64, 0.2, -8), (4, 784, 16, 0.15, -8)])
 def test_iterations_to_scipys_objective_do_not_depend_on_its_unit(problem, scale):
@@ -78,6 +80,7 @@ def test_iterations_to_scipys_objective_do_not_depend_on_its_unit(problem, scale
     assert state.iter_num <= 1.3 * (1 + np.argmax(theirs.values <= goal))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit_f", "unit_x"), [(4.0**-20, 1.0), (4.0**20, 1.0), (1.0, 4.0**-6), (1.0, 4.0**6)])
 def test_iterates_do_not_depend_on_units(unit_f, unit_x):
     def iterates(f, x):
@@ -203,6 +206,7 @@ def test_finished_lanes_are_frozen_beside_running_ones():
     assert state.status[1] == Status.CONVERGED
 
 
+@pytest.mark.slow
 def test_statuses():
     def run(fun, start=0.5, **settings):
         return LBFGSB(fun, **settings).run(jnp.full(4, start), (-1.0, 1.0))

@@ -19,6 +19,7 @@ def small_model(latent_sizes=(4, 3), image_shape=(32, 32, 1), **config):
     return model, model.init(jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @pytest.mark.parametrize("image_shape", [(32, 32, 1), (64, 64, 3)])
 def test_every_function_of_the_record_has_its_shape(depth, image_shape):
@@ -53,6 +54,7 @@ def test_paper_networks_have_the_paper_widths():
     assert kernels == [(4, 4, 64, 64), (4, 4, 64, 32), (4, 4, 32, 32), (4, 4, 32, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reads", "all_matter"), [("all", True), ("bottom", False)])
 def test_only_a_seatbelt_decoder_reads_the_upper_layers(reads, all_matter):
     model, variables = small_model(decoder_reads=reads)
@@ -281,6 +283,7 @@ def test_bfloat16_is_for_hidden_layers_alone(network, monkeypatch):
     assert found.count((half, half)) == {"conv": 6, "mlp": 4}[network] + 4
 
 
+@pytest.mark.slow
 def test_a_bfloat16_step_is_close_to_the_one_in_float32():
     settings = training.parse_settings(
         {"seed": 0, "objective": {"beta": 4.0}, "optimizer": {}, "train": {"steps": 1, "batch_size": 16}}

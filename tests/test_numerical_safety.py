@@ -35,6 +35,7 @@ def assert_finite(tree):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["mws", "mss"])
 @pytest.mark.parametrize(("batch", "latent"), [(1, 1), (1, 3), (4, 1), (4, 3)])
 def test_extreme_hierarchies(batch, latent, estimator):
@@ -74,6 +75,7 @@ def test_extreme_concrete_latents(scale):
     assert_finite(jax.value_and_grad(value, argnums=(0, 1))(logits, jnp.arange(5.0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 6])
 @pytest.mark.parametrize("estimator", ["mws", "mss", "density_ratio"])
 def test_a_step_on_copies_of_one_image_with_one_latent(batch, estimator):

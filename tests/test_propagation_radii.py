@@ -61,6 +61,7 @@ def attacked(function, x, noise, centre, radius, norm, steps=60):
     return np.asarray(found).max(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relaxation", ["chords", "crown"])
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("activation", [jax.nn.relu, jax.nn.gelu])
@@ -74,6 +75,7 @@ def test_no_attack_beats_a_bound(activation, norm, relaxation):
         assert (attacked(function, x, noise, centre, size, norm) <= bounds).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_radii_are_proven_and_near_to_what_attacks_reach(norm):
     function = autoencoder()
@@ -139,6 +141,7 @@ def test_the_same_architecture_compiles_once():
     assert not compilations
 
 
+@pytest.mark.slow
 def test_bad_input():
     function = autoencoder()
     x, noise = drawn()

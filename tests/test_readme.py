@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -16,6 +17,7 @@ def run_blocks(page):
     return len(blocks), session
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(capsys):
     blocks, session = run_blocks(ROOT / "README.md")
     assert blocks == 2
@@ -25,6 +27,7 @@ def test_the_python_of_the_readme_runs(capsys):
     assert "first_order" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_python_of_the_guide_to_attacks_runs(capsys):
     blocks, session = run_blocks(ROOT / "docs" / "attack_your_model.md")
     assert blocks == 6
@@ -38,6 +41,7 @@ def test_the_python_of_the_guide_to_attacks_runs(capsys):
     assert "(4, 7)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_python_of_the_guide_to_certificates_runs(capsys):
     blocks, session = run_blocks(ROOT / "docs" / "certify_your_vae.md")
     assert blocks == 13

@@ -51,6 +51,7 @@ def test_training_refuses_bad_input_in_one_line_and_writes_nothing(arguments, me
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_runs_of_different_image_sizes_are_not_shown_together(trained, tmp_path):
     other = tmp_path / "celeba"
     run.prepare(other, run.open(trained).config, (16, 16, 3))

@@ -461,6 +461,7 @@ def test_words_from_files_are_escaped(launcher, make_run) -> None:
     assert re.search(r"<text [^>]*>&lt;b&gt;\$x\$&amp;amp;</text>", source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sections", "launched"),
     [

@@ -79,6 +79,7 @@ def test_a_budget_that_is_none_is_refused(resident_mib):
         training.parse_settings(config)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_to_the_bit(tmp_path):
     config = sprites_vae.get_config("smoke").to_dict()
     splits = data.Splits(train=stored(), validation=stored())

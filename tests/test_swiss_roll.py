@@ -115,6 +115,7 @@ def test_the_launcher_s_models_are_those_of_the_paper(launcher):
     }
 
 
+@pytest.mark.slow
 def test_smoke_models_are_trained_measured_and_drawn(launcher, tmp_path):
     smoke = config.get_config("smoke").to_dict()
     experiments = {

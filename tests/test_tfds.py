@@ -167,7 +167,7 @@ def test_names_that_are_no_image_data_set_are_refused(name, message, tmp_path):
 
 
 def test_what_is_not_prepared_says_how(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"prepare_data.py --dataset=cifar10 --data_dir={tmp_path}"):
+    with pytest.raises(FileNotFoundError, match=f"seatbelt prepare-data --dataset=cifar10 --data_dir={tmp_path}"):
         tfds_source.load("cifar10", data_dir=str(tmp_path), image_size=32, image_range=(0.0, 1.0))
 
 

@@ -102,6 +102,7 @@ def test_chunks_end_where_something_is_written_wherever_they_begin():
         assert list(chunks.chunk_ends(end, schedule, 4)) == ends[place:]
 
 
+@pytest.mark.slow
 def test_a_training_with_another_seed_shares_what_is_compiled(tmp_path):
     def train(seed):
         splits = data.load({"name": "mock", "image_size": 8, "num_images": 60}, (-1.0, 1.0))
@@ -159,6 +160,7 @@ def test_metrics_hold_every_term_at_the_configured_steps(model, splits, tmp_path
     assert found.samples.shape == (6, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_a_trace_is_written_where_there_are_steps_enough(model, splits, tmp_path, capsys):
     settings = training.parse_settings(config())
     training.train(model, splits, settings, tmp_path, profile=True)
@@ -187,6 +189,7 @@ def poisoned(splits, bad):
     return dataclasses.replace(splits, train=broken)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_counted_and_changes_nothing(model, splits):
     made = recipe.make_recipe(model, training.parse_settings(config()), 54)
     start = state.create(made, jax.random.key(0))
@@ -205,6 +208,7 @@ def test_a_step_that_is_not_finite_is_counted_and_changes_nothing(model, splits)
         chex.assert_trees_all_equal(third.variables, first.variables)
 
 
+@pytest.mark.slow
 def test_training_goes_on_over_steps_that_are_not_finite(model, splits, tmp_path):
     # One bad image of 54: some of the batches of 16 hold it.
     final = train(model, poisoned(splits, lambda index: index == 7), tmp_path, log_every=1)
@@ -215,6 +219,7 @@ def test_training_goes_on_over_steps_that_are_not_finite(model, splits, tmp_path
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(final.variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_dispatch", [1, 5])
 def test_divergence_stops_and_keeps_what_reproduces_it(model, splits, tmp_path, steps_per_dispatch):
     changes = {
@@ -241,6 +246,7 @@ def test_divergence_stops_and_keeps_what_reproduces_it(model, splits, tmp_path, 
     assert int(after.skipped) == 1 and np.isnan(metrics["loss"])
 
 
+@pytest.mark.slow
 def test_the_first_term_that_is_not_finite_is_named(model, splits):
     made = recipe.make_recipe(model, training.parse_settings(config()), 54)
     start = state.create(made, jax.random.key(0))
@@ -262,6 +268,7 @@ def test_the_first_term_that_is_not_finite_is_named(model, splits):
     assert overflowing == "posterior of layer 2 mean"
 
 
+@pytest.mark.slow
 def test_what_overflows_beside_the_terms_is_named(model, splits):
     images, key = splits.train.images(np.arange(16)), jax.random.key(1)
 
@@ -287,6 +294,7 @@ def test_what_overflows_beside_the_terms_is_named(model, splits):
     assert name == "total_correlation_density_ratio"
 
 
+@pytest.mark.slow
 def test_too_many_in_a_row_end_a_chunk_that_would_go_on(model, splits, tmp_path):
     # Three bad steps within one chunk, and good ones after them.
     order = [data.batch_indices(number, size=54, batch_size=16, seed=0) for number in range(5)]
@@ -379,6 +387,7 @@ def test_weight_decay_is_an_l2_penalty_within_adam(weight_decay, schedule):
         assert without[0] > start[0] + 0.1 > start[0] - 0.1 > expected[-1][0]
 
 
+@pytest.mark.slow
 def test_a_step_moves_by_the_gradient_with_the_decay_in_it(model, splits):
     settings = training.parse_settings({**config(), "optimizer": {"learning_rate": 1e-2, "weight_decay": 0.5}})
     made = recipe.make_recipe(model, settings, 54)

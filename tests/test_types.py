@@ -78,6 +78,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_common_type_is_computed_in_and_each_gradient_is_of_its_own(name, wide):
@@ -174,6 +175,7 @@ TRAININGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_training_and_its_measures_run_under_x64(name):
     options, objective = TRAININGS[name]

@@ -209,6 +209,7 @@ def attack(vae, objective=None, **settings):
     return attacks.sweep(vae, sources, targets, objective=objective, restarts=1, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
     [attacks.latent, attacks.output_elbo, attacks.output_l2, attacks.maximum_damage],
@@ -224,6 +225,7 @@ def test_a_second_sweep_of_an_architecture_compiles_nothing(objective):
     np.testing.assert_array_equal(result.objective, result.repeated_objective)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "threat"),
     [
@@ -240,6 +242,7 @@ def test_every_solver_compiles_once(solver, threat):
     assert programs == []
 
 
+@pytest.mark.slow
 def test_a_sweep_of_closures_compiles_once_and_finds_what_that_of_values_finds():
     expected = attack(hierarchy(0))
     attack(closures_of(hierarchy(1)))
@@ -266,6 +269,7 @@ def test_an_objective_of_plain_functions_compiles_once():
     assert programs == []
 
 
+@pytest.mark.slow
 def test_an_objective_that_draws_at_random_is_seen():
     seeds = itertools.count()
 
@@ -280,6 +284,7 @@ def test_an_objective_that_draws_at_random_is_seen():
     assert np.all(result.objective != result.repeated_objective)
 
 
+@pytest.mark.slow
 def test_what_jax_has_forgotten_is_compiled_again():
     attack(hierarchy(0))
     jax.clear_caches()
