@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # What the fastest tests cover: seconds each.
-FAST := array_files attack_metrics bounds_certify bounds_confidence bounds_dual bounds_input bounds_margin checkpoint \
-  conftest data elbo gaussian import likelihood loop run storage tfds total_correlation
+FAST := array_files attack_metrics bounds_certify bounds_confidence bounds_dual bounds_margin checkpoint \
+  conftest data elbo gaussian import likelihood loop run storage tfds
 
 .PHONY: demo test test-all quick fast setup lint types tests all-tests smoke wheel clean
 

@@ -1,6 +1,6 @@
 """Attacks on certificates of several models: what is called sound must stand, as must what is exact.
 
-Four thousand on pathwise margins, a thousand on the others; benchmarks/bench_soundness.py does the same on models
+Three thousand on pathwise margins, a thousand on the others; benchmarks/bench_soundness.py does the same on models
 trained to the end.
 """
 
@@ -132,9 +132,9 @@ def test_no_attack_beats_a_certificate_of_a_linear_model():
 
 
 # Bounds of a hierarchy of three layers with these activations take too long to compile for a test.
-@pytest.mark.parametrize("name", ["linear", "mlp", "dlgm"])
+@pytest.mark.parametrize("name", ["linear", "dlgm"])
 def test_no_attack_beats_a_pathwise_certificate(name):
-    """4,290 attacks on three models, one of them a hierarchy: no violation."""
+    """2,860 attacks on two models, one of them a hierarchy: no violation."""
     if name == "linear":
         encode, decode_one = linear()
         levels = [lambda x, below: encode(x)]
