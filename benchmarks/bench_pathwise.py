@@ -49,7 +49,7 @@ from seatbelt_jax.bounds.pathwise_bounds import draw_radii  # noqa: E402
 
 ALPHA, RISK, PATHS = 1e-3, 0.5, 64
 KEY = jax.random.key(0)
-# Of the attack on each draw.
+# Settings of the attack on each draw.
 _HALVINGS, _ASCENT, _STARTS = 12, 40, 2
 
 
@@ -239,7 +239,7 @@ def case(name: str, subject: Subject, radius: float, args: argparse.Namespace) -
 
 
 def medians_of_others(subject: Subject, radius: float) -> dict[str, float]:
-    """Of the methods that are not sound, on the same images."""
+    """The margins of the methods that are not sound, on the same images."""
     names = ("camuto", "spectral", "antithetic", "moving_std", "pathwise_first_order", "linear_region")
     return {f"median_{name}": float(np.median(of.radius)) for name, of in certified(subject, radius, names).items()}
 

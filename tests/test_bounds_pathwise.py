@@ -92,7 +92,7 @@ def test_one_layer_is_the_same_by_encode_and_by_levels_and_shares_its_draws():
 
 @pytest.mark.slow
 def test_the_best_sound_margin_is_the_larger_of_two_at_half_of_alpha():
-    """Of linear models "hybrid" has the noise to spend; where a decoder is steep far away, "pathwise" sees that."""
+    """On linear models "hybrid" has the noise to spend; where a decoder is steep far away, "pathwise" sees that."""
     matrix = np.random.default_rng(0).normal(size=(3, PIXELS)).astype(np.float32)
     weights = np.linalg.qr(np.random.default_rng(1).normal(size=(PIXELS, 3)))[0].astype(np.float32)
 

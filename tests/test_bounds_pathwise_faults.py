@@ -71,7 +71,7 @@ def test_draws_that_are_used_twice_are_caught(exact, monkeypatch):
         return jax.random.normal(jax.random.fold_in(key, draw // 2), like.shape, like.dtype)
 
     monkeypatch.setattr("seatbelt_jax.bounds.evidence.noise_of", shared)
-    # Of a number of images that nothing was compiled for.
+    # A number of images that nothing was compiled for.
     assert missed(599) > 1.1 * ALPHA
 
 
@@ -140,7 +140,7 @@ def test_the_wrong_noise_in_one_layer_is_caught(monkeypatch):
         return path
 
     monkeypatch.setattr(draws.Model, "path", lambda self, x, noise: paths(self, x)(noise))
-    # Of numbers of draws that nothing was compiled for.
+    # Numbers of draws that nothing was compiled for.
     monkeypatch.setattr(pathwise_bounds, "_FEW", 15)
     found, exact_margin = linear_margin(num_paths=47)
     assert not 0.99 * exact_margin <= found <= exact_margin

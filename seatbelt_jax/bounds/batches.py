@@ -114,7 +114,7 @@ def certify_batches(
 
 
 def _least_radii(question: Question, evidence: Evidence) -> dict[int, float]:
-    """Of images that too few draws keep within the radius, the radius that would do."""
+    """The radius that would do, for images that have too few draws within the radius asked for."""
     rank = sufficient_hits(question.num_paths, question.alpha, question.risk)
     least = np.sort(evidence.distances[:, : question.num_paths, 0], axis=1)[:, rank - 1]
     return {evidence.first + int(row): float(least[row]) for row in np.flatnonzero(least > question.radius)}

@@ -69,7 +69,7 @@ class DrawRadii:
             stalled = np.isfinite(high) and widths[2] > 0.5 * widths[0]
             if not self._tested:
                 trial = _FIRST * radius
-                # Of draws that are not tested, the slope is guessed from the others'.
+                # The slope of a draw that is not tested is guessed from the others'.
                 undecided = np.isin(np.arange(len(failed)), np.flatnonzero(failed)[:_FEW])
             else:
                 trial = _middle(low, high) if stalled else self._next(radius, rank, low, high)
@@ -120,7 +120,7 @@ class DrawRadii:
             near, of_near = np.where(inner, far, near), np.where(inner, of_far, of_near)
             near, of_near = np.where(first, size, near), np.where(first, slope, of_near)
             far, of_far = np.where(later, size, far), np.where(later, slope, of_far)
-        # Of draws that were not tested yet, the slope is about that of the others.
+        # A draw that was not tested yet has about the slope of the others.
         of_near = np.where(np.isnan(of_near), np.nanmedian(of_near) if np.isfinite(of_near).any() else np.nan, of_near)
         left = radius - self._distances
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -57,12 +57,12 @@ class Evidence:
         return self.jacobian_norms
 
     def hits(self, radius: float | Float[ndarray, "batch"], num_samples: int) -> Int[ndarray, "batch"]:
-        """Of the first draws, those within a radius of reconstructions, the mirror images not counted."""
+        """The number of the first draws within a radius of reconstructions, mirror images not counted."""
         # In float64: a radius rounded to float32 could be the larger of the two.
         return np.count_nonzero(self.distances[:, :num_samples, 0] <= np.reshape(radius, (-1, 1)), axis=1)
 
     def pair_hits(self, radius: float, num_samples: int) -> Int[ndarray, "batch"]:
-        """Of the first draws, those that lie within the radius together with their mirror images."""
+        """The number of the first draws that lie within the radius together with their mirror images."""
         return np.count_nonzero((self.distances[:, :num_samples] <= radius).all(axis=2), axis=1)
 
 

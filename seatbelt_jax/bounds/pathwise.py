@@ -43,7 +43,7 @@ from seatbelt_jax.norm import l2_norm, safe_sqrt
 
 # Added to squared norms, relative: more than the float32 rounding of Jacobians whose layers do not cancel.
 _INFLATION = 1e-5
-# Of the weight of pixels in a box of perturbations: as much goes to all alike, so that none is 0.
+# Share of the pixels' weight in a box of perturbations that is spread evenly, so that no weight is 0.
 _EVEN_SHARE = 1e-6
 
 Number = Float[Array, ""]

@@ -25,7 +25,7 @@ class Enclosure(NamedTuple):
 
 
 def enclosure(function: Unary, lower: Values, upper: Values) -> Enclosure:
-    """Of a convex function the chord above and a tangent below; of others two lines of one slope.
+    """A chord above and a tangent below a convex function; two lines of one slope around any other.
 
     The tangent of a function with a kink in the interval is the longer of its two sides (Zhang et al. 2018).
     """

@@ -11,7 +11,7 @@ from numpy import ndarray
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.propagation.compiled import FIRST, Relaxation, deviations, largest_radii, prepared
 
-# Of one radius for all draws: pilot draws, evaluations for these, tests of all draws, and the step back in between.
+# The search for one radius: pilot draws, evaluations for each, tests of all draws, and the step back between tests.
 _PILOTS, _PILOT_STEPS, _TESTS, _BACK = 4, 8, 6, 0.97
 
 
