@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from seatbelt_jax import storage, untrusted
+from seatbelt_jax.errors import first_line
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -164,8 +165,7 @@ class Checkpoints:
             latest = self.latest_step
             kept = "nothing was saved before" if latest is None else f"the checkpoint of step {latest} is intact"
             raise OSError(
-                f"the checkpoint of step {step} could not be written to {self._directory} ({_first_line(error)}); "
-                f"{kept}"
+                f"the checkpoint of step {step} could not be written to {self._directory} ({_reason(error)}); {kept}"
             ) from error
         if jax.process_index() == 0:
             folder = self._directory / str(step)
@@ -295,14 +295,14 @@ def _damaged(folder: pathlib.Path, error: Exception) -> DamagedCheckpointError:
     older = [step for step in saved_steps(folder.parent) if step < int(folder.name)]
     remedy = f"; training in this run sets it aside and goes on from step {max(older)}" if older else ""
     return DamagedCheckpointError(
-        f"the checkpoint of step {folder.name} in {folder.parent} cannot be read ({_first_line(error)}): it is "
+        f"the checkpoint of step {folder.name} in {folder.parent} cannot be read ({_reason(error)}): it is "
         f"damaged{remedy}"
     )
 
 
 def _unreadable(folder: pathlib.Path, error: Exception) -> OSError:
     return OSError(
-        f"the checkpoint of step {folder.name} in {folder.parent} could not be read ({_first_line(error)}); it stays "
+        f"the checkpoint of step {folder.name} in {folder.parent} could not be read ({_reason(error)}); it stays "
         "where it is: try again once that is mended"
     )
 
@@ -312,10 +312,10 @@ def _is_of_this_machine(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if code := _SYSTEM_ERROR.search(str(error)):
         return os.strerror(int(code[1]))
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return first_line(error)
 
 
 def _digests(folder: pathlib.Path, items: Sequence[Item]) -> dict[str, str]:

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from seatbelt_jax.errors import one_line
+
 Path = pathlib.Path | str
 
 # Bytes. The largest tables that sweeps write have some ten MB.
@@ -154,7 +156,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             raise OSError(f"{path} does not fit into memory ({error})") from error
         except (ValueError, OSError, EOFError, KeyError, RuntimeError, NotImplementedError, OverflowError,
                 TypeError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile) as error:  # fmt: skip
-            reason = " ".join(f"{error}".split())[:200] or type(error).__name__
+            reason = one_line(error)[:200]
             raise ValueError(f"{path} is not a readable npz archive ({reason})") from error
 
 

@@ -11,6 +11,7 @@ from importlib import util
 from typing import Any
 
 from seatbelt_jax.data.tfds_source import check_prepared, open_builder
+from seatbelt_jax.errors import one_line
 
 _REQUIRED = ("tensorflow", "importlib_resources")
 # Names of files that TensorFlow Datasets unpacks first, such as those in gzip.
@@ -131,7 +132,7 @@ def _as_expected(name: str, builder: Any) -> Iterator[None]:
     # TensorFlow, array_record, the downloads and the extraction each have exceptions of their own for a full disk or
     # a lost connection, without a common base.
     except Exception as error:
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = one_line(error)
         raise OSError(f"{name} is not prepared, and nothing of it is left in {builder.data_path}: {message}") from error
 
 

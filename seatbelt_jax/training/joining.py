@@ -17,6 +17,8 @@ from typing import NoReturn
 
 import jax
 
+from seatbelt_jax.errors import first_line
+
 # A process that gives no sign of life for so long is lost, and all others stop. JAX's own limit is 100 s.
 _HEARTBEAT_SECONDS = 20
 # How long the first process that is done waits for the others.
@@ -79,7 +81,7 @@ def joined(
             yield
         except Exception as error:
             if _is_of_others(error):
-                raise LostProcessError(f"{which} lost another one ({_first_line(error)}); {_ADVICE}") from error
+                raise LostProcessError(f"{which} lost another one ({first_line(error)}); {_ADVICE}") from error
             raise
         leave()
     except BaseException:
@@ -140,13 +142,13 @@ def _initialize(
         )
     except ValueError as error:
         raise ValueError(
-            f"nothing here tells the processes of each other ({_first_line(error)}): no Slurm step, Kubernetes job, "
+            f"nothing here tells the processes of each other ({first_line(error)}): no Slurm step, Kubernetes job, "
             "TPU pod or Open MPI; give coordinator_address, num_processes and process_id"
         ) from error
     except (RuntimeError, OSError) as error:
         raise LostProcessError(
             f"this process could not join the others at {coordinator_address or 'their coordinator'}: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -168,10 +170,6 @@ def _is_of_others(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 class _Companion:

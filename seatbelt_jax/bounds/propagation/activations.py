@@ -140,7 +140,8 @@ def _log1p_derivative(v: Values) -> Values:
     return np.where(v > -1.0, 1.0 / np.maximum(1.0 + v, 0.0), np.inf)
 
 
-# The numbers are the zeros of silu'' and silu'.
+# The zeros of silu'' and silu'.
+SILU_STEEPEST, SILU_TURNING = (-2.3993572805154675, 2.3993572805154675), (-1.2784645427610741,)
 _SMOOTH = {
     "tanh": Smooth(np.tanh, lambda v: 4.0 * expit(2.0 * v) * expit(-2.0 * v), steepest=(0.0,)),
     "logistic": Smooth(expit, lambda v: expit(v) * expit(-v), steepest=(0.0,)),
@@ -151,8 +152,8 @@ _SMOOTH = {
     "silu": Smooth(
         lambda v: v * expit(v),
         _silu_derivative,
-        steepest=(-2.3993572805154675, 2.3993572805154675),
-        turning=(-1.2784645427610741,),
+        steepest=SILU_STEEPEST,
+        turning=SILU_TURNING,
     ),
 }
 

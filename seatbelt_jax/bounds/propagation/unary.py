@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from seatbelt_jax.bounds.propagation.activations import SILU_STEEPEST, SILU_TURNING
+
 # Cells on each side of the anchor in which a function without a curvature of one sign is bounded by its slopes.
 _CELLS = 8
 # Pieces that an interval is cut into where a function's range over it is sought.
@@ -291,7 +293,6 @@ _ROOT_OF_PI = np.sqrt(np.pi)
 _POSITIVE = (0.0, np.inf)
 
 
-# The numbers are the zeros of silu'' and silu'.
 _FIXED: dict[str, Unary] = {
     "tanh": Smooth(jnp.tanh, lambda v: 4.0 * _logistic_derivative(2.0 * v), steepest=(0.0,)),
     "logistic": Smooth(jax.nn.sigmoid, _logistic_derivative, steepest=(0.0,)),
@@ -313,8 +314,8 @@ _FIXED: dict[str, Unary] = {
     "silu": Smooth(
         lambda v: v * jax.nn.sigmoid(v),
         _silu_derivative,
-        steepest=(-2.3993572805154675, 2.3993572805154675),
-        turning=(-1.2784645427610741,),
+        steepest=SILU_STEEPEST,
+        turning=SILU_TURNING,
     ),
 }
 
