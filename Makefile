@@ -71,7 +71,7 @@ wheel: setup
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet --no-compile dist/*.whl
 	cd / && $(CURDIR)/.venv-wheel/bin/python -c \
-	  'from seatbelt_jax import attacks, bounds, data, elbo, metrics, models, plots, run, training; print(bounds.__file__)'
+	  'from seatbelt_jax import attacks, bounds, data, elbo, metrics, models, plots, runs, training; print(bounds.__file__)'
 	$(call JOURNEY,cd .venv-wheel && bin/seatbelt,run)
 	rm -rf .venv-wheel
 

@@ -27,7 +27,7 @@ warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
 
 from benchmarks.hardware import describe, write_results  # noqa: E402
 from configs import sprites_vae  # noqa: E402
-from seatbelt_jax import attacks, data, models, run, training, vae  # noqa: E402
+from seatbelt_jax import attacks, data, models, runs, training, vae  # noqa: E402
 from seatbelt_jax.attacks import BoxLBFGS, Status, lanes, measure, problem  # noqa: E402
 from seatbelt_jax.attacks.sweep import default_lanes_at_once  # noqa: E402
 
@@ -114,7 +114,7 @@ def trained(train_steps: int, variant: str = "") -> tuple[vae.VAE, data.Dataset]
 
 
 def opened(path: str) -> tuple[vae.VAE, data.Dataset]:
-    found = run.open(path)
+    found = runs.open(path)
     model = found.load_vae()
     return model, data.load(found.config["data"], model.likelihood.image_range).validation
 

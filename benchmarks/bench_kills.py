@@ -24,8 +24,8 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.hardware import describe, write_results
-from seatbelt_jax import run, storage, training
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax import runs, storage, training
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.training import recipe, state
 
 # Often enough that strikes hit checkpoints and evaluations too.
@@ -74,7 +74,7 @@ def rows(path: pathlib.Path) -> list[dict]:
 
 
 def last_arrays(path: pathlib.Path) -> list[np.ndarray]:
-    opened = run.open(path)
+    opened = runs.open(path)
     with Checkpoints(path / "checkpoints") as checkpoints:
         step = checkpoints.latest_step
         made = recipe.make_recipe(opened.model, training.parse_settings(opened.config), 1)

@@ -31,7 +31,7 @@ warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
 
 from benchmarks.hardware import describe, write_results  # noqa: E402
 from configs import celeba_vae  # noqa: E402
-from seatbelt_jax import bounds, data, models, run  # noqa: E402
+from seatbelt_jax import bounds, data, models, runs  # noqa: E402
 from seatbelt_jax.gaussian import DiagonalGaussian, sample  # noqa: E402
 
 PACKAGES = ("jax", "jaxlib", "jaxopt", "numpy", "scipy")
@@ -42,7 +42,7 @@ RESTARTS, PAIRS = 5, 40
 
 def functions_of(path: str) -> tuple[Callable, Callable, np.ndarray]:
     """encode, decode and the validation images of a run with one latent layer."""
-    opened = run.open(path)
+    opened = runs.open(path)
     vae = opened.load_vae()
     if len(vae.latent_sizes) > 1:
         raise ValueError(f"{path} has {len(vae.latent_sizes)} latent layers; these margins are for one")

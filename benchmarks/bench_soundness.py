@@ -29,7 +29,7 @@ import numpy as np
 warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
 
 from benchmarks.hardware import RESULTS, describe, write_results  # noqa: E402
-from seatbelt_jax import bounds, data, run  # noqa: E402
+from seatbelt_jax import bounds, data, runs  # noqa: E402
 from seatbelt_jax.gaussian import DiagonalGaussian  # noqa: E402
 
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std", "linear_region", "lipschitz", "hybrid")
@@ -52,7 +52,7 @@ class Subject(NamedTuple):
 
 
 def of_run(path: str, number: int) -> Subject:
-    opened = run.open(path)
+    opened = runs.open(path)
     vae = opened.load_vae()
     chosen = data.load(opened.config["data"], vae.likelihood.image_range).validation
     images = np.asarray(chosen.images(np.arange(number, dtype=np.int32)))

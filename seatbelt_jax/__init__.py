@@ -22,7 +22,7 @@ _ROOMS = (
     "models",
     "plots",
     "posterior",
-    "run",
+    "runs",
     "total_correlation",
     "training",
     "vae",

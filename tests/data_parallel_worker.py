@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from seatbelt_jax import data, models, training
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.training import step, trainer
 from seatbelt_jax.training.parallel import data_parallel, split_large
 from seatbelt_jax.training.recipe import make_recipe

@@ -20,7 +20,7 @@ import warnings
 import numpy as np
 
 from configs import sprites_vae
-from seatbelt_jax import data, models, plots, run, training  # noqa: F401
+from seatbelt_jax import data, models, plots, runs, training  # noqa: F401
 from seatbelt_jax.jobs import train as train_job
 from seatbelt_jax.training import distributed, writers
 

@@ -39,7 +39,7 @@ if __name__ == "__main__":
     # Without a computation: JAX's threads, which computing starts, would not be there in the forked process.
     from ml_collections import config_flags  # noqa: F401
 
-    from seatbelt_jax import attacks, bounds, data, metrics, models, plots, run, storage, training  # noqa: F401
+    from seatbelt_jax import attacks, bounds, data, metrics, models, plots, runs, storage, training  # noqa: F401
 
     sys.argv = serve()
     sys.path[0] = str(pathlib.Path(sys.argv[0]).parent)

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from configs import sprites_seatbelt, sprites_vae
-from seatbelt_jax import bounds, data, models, plots, program, run, storage
+from seatbelt_jax import bounds, data, models, plots, program, runs, storage
 from seatbelt_jax.bounds import pathwise_bounds
-from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.jobs import certification as certification_job
 from seatbelt_jax.jobs import certify as certify_job
 from seatbelt_jax.plots.certificates import main_certificate
 from seatbelt_jax.report import results as results_report
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from tests import launchers
 from tests.compilations import counted
 
@@ -54,27 +54,27 @@ def test_options_made_in_python_are_refused_as_flags_are(launcher, option, messa
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def folders(tmp_path_factory):
     """A model of one layer and one of two, on sprites of 16 x 16, not trained."""
     folder = tmp_path_factory.mktemp("runs")
     for name, config, sizes in (("one", sprites_vae, (4,)), ("two", sprites_seatbelt, (3, 2))):
         settings = config.get_config("smoke").to_dict()
         settings["data"] = {"name": "sprites", "image_size": 16}
         settings["model"] |= {"latent_sizes": sizes, "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}
-        opened = run.prepare(folder / name, settings, (16, 16, 1))
+        opened = runs.prepare(folder / name, settings, (16, 16, 1))
         with Checkpoints(opened.path / "checkpoints") as checkpoints:
             checkpoints.save(4, variables=opened.model.init(jax.random.key(0)), training={"step": np.zeros(())})
     return folder
 
 
 @pytest.fixture
-def one(runs, tmp_path):
-    return shutil.copytree(runs / "one", tmp_path / "one")
+def one(folders, tmp_path):
+    return shutil.copytree(folders / "one", tmp_path / "one")
 
 
 @pytest.fixture
-def two(runs, tmp_path):
-    return shutil.copytree(runs / "two", tmp_path / "two")
+def two(folders, tmp_path):
+    return shutil.copytree(folders / "two", tmp_path / "two")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def sizes_of_figures(folder):
 def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
     options = launcher.Options(**QUICK, risk=0.4, alpha=1e-2, seed=3)
     launcher.certify(one, options)
-    vae = run.open(one).load_vae()
+    vae = runs.open(one).load_vae()
     images = data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(3))
 
     def encode(x):
@@ -167,7 +167,7 @@ def test_one_layer_by_every_method_of_first_order(launcher, one, capsys):
     assert table(one, "minimal_radius")[1]["minimal_radius_l2"] == str(minimal["estimate"][1])
     assert sizes_of_figures(one / "figures") == {"certified_margins.png": (1472, 480), "minimal_radius.png": (736, 480)}
     # For the report, minimal radii are no certificate.
-    results = results_report.of_run(run.open(one), "one")
+    results = results_report.of_run(runs.open(one), "one")
     assert sorted(found.method for found in results.certificates) == sorted(ONE_LAYER)
 
 
@@ -180,7 +180,7 @@ def test_several_layers_in_both_modes(launcher, two):
 
 
 def test_the_least_r_of_several_layers_is_of_draws_of_all_of_them(launcher, two):
-    vae = run.open(two).load_vae()
+    vae = runs.open(two).load_vae()
     certification = certification_job
     image = data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(1))
     options = launcher.Options(samples=1000)
@@ -232,7 +232,7 @@ def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys)
     kinds = {(row["method"], row["norm"]) for row in table(one, "margins")}
     assert kinds == {("camuto", "l2"), ("spectral", "l2")} | {(method, "linf") for method in ONE_LAYER[1:]}
     # In the report neither takes the other's place, and charts do not mix them.
-    results = results_report.of_run(run.open(one), "one")
+    results = results_report.of_run(runs.open(one), "one")
     assert len(results.certificates) == 5 and main_certificate(results).norm == "l2"
     assert main_certificate(results).method == "spectral"
     page = plots.build([results], command="").html
@@ -272,7 +272,7 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
     }
     assert not (one / "figures" / "certified_margins.png").exists()
     # The report has them in its table and in a third chart of certificates, not as certificates.
-    results = results_report.of_run(run.open(one), "one")
+    results = results_report.of_run(runs.open(one), "one")
     assert [found.method for found in results.certificates] == ["spectral"] and len(results.empirical) == 1
     page = plots.build([results], command="").html
     assert "attacks show: at most" in page and "not found: 33 %" in page
@@ -280,9 +280,9 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
 
 
 def test_runs_with_concrete_latents_are_passed_over(launcher, one, tmp_path, capsys):
-    settings = run.open(one).config
+    settings = runs.open(one).config
     settings["model"] |= {"discrete_sizes": (3,)}
-    joint = run.prepare(tmp_path / "joint", settings, (16, 16, 1)).path
+    joint = runs.prepare(tmp_path / "joint", settings, (16, 16, 1)).path
     launcher.certify([joint, one], launcher.Options(**QUICK, methods=("spectral",)))
     reason = "margins are for Gaussian latents; this model has Concrete ones (JointVAE)"
     assert f"{joint} skipped: {reason}" in capsys.readouterr().out
@@ -334,7 +334,7 @@ def test_by_default_the_sound_margin_comes_first(launcher, request, capsys, kind
     launcher.certify(path, options)
     assert certificate(path, "best_sound").radius[0] > 0.0 and certificate(path, "best_sound").soundness == "sound"
     assert next(row["method"] for row in table(path, "margins")) == "best_sound"
-    results = results_report.of_run(run.open(path), kind)
+    results = results_report.of_run(runs.open(path), kind)
     assert main_certificate(results).method == "best_sound"
     assert "best_sound margin (sound) of 1 validation images at r = 60" in capsys.readouterr().out
 
@@ -395,7 +395,7 @@ def test_an_interrupted_certification_goes_on(launcher, request, monkeypatch, ca
 
 def test_what_was_left_by_other_options_is_not_taken_up(launcher, two, monkeypatch):
     certification = certification_job
-    vae = run.open(two).load_vae()
+    vae = runs.open(two).load_vae()
     functions, store = certification.functions_of(vae), storage.Folder(two / "left")
     images = np.asarray(data.load({"name": "sprites", "image_size": 16}, (-1.0, 1.0)).validation.images(np.arange(2)))
     made = []
@@ -456,10 +456,10 @@ def test_flags_become_options(launcher, command):
         ("one", {"frozen_std": True}, "frozen_std changes margins by attack, and empirical is 0"),
     ],
 )
-def test_bad_options_are_refused_before_any_work(launcher, runs, kind, options, message):
+def test_bad_options_are_refused_before_any_work(launcher, folders, kind, options, message):
     with pytest.raises(ValueError, match=message):
-        launcher.certify(runs / kind, launcher.Options(**options))
-    assert not (runs / kind / "certificates").exists()
+        launcher.certify(folders / kind, launcher.Options(**options))
+    assert not (folders / kind / "certificates").exists()
 
 
 @pytest.mark.parametrize("blocked", ["certificates", "figures", "output"])
@@ -483,7 +483,7 @@ def test_no_run_is_certified_where_another_cannot_be_written(launcher, one, two,
         launcher.certify([one, two], launcher.Options(**QUICK, split="test"))
 
 
-def test_bad_paths_are_refused_before_any_work(launcher, runs, one, tmp_path):
+def test_bad_paths_are_refused_before_any_work(launcher, folders, one, tmp_path):
     options = launcher.Options(**QUICK)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         launcher.certify([one, tmp_path / "missing"], options)
@@ -492,7 +492,7 @@ def test_bad_paths_are_refused_before_any_work(launcher, runs, one, tmp_path):
     with pytest.raises(
         ValueError, match="different directories; name a directory for the figures with --output=DIRECTORY"
     ):
-        launcher.certify([one, runs / "two"], options)
+        launcher.certify([one, folders / "two"], options)
     with pytest.raises(ValueError, match="is a file; name a directory"):
         launcher.certify(one, options, one / "config.json")
     storage.write_npz(one / "certificates" / "camuto.npz", {"step": 4})

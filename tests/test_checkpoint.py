@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from seatbelt_jax import checkpoint
-from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError, saved_steps
+from seatbelt_jax.runs import checkpoint
+from seatbelt_jax.runs.checkpoint import Checkpoints, DamagedCheckpointError, saved_steps
 
 
 def state(value=0.0):

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import _base
-from seatbelt_jax import data, models, run, sections, training
+from seatbelt_jax import data, models, runs, sections, training
 from seatbelt_jax.data.swiss_roll import POINT_SHAPE
 from seatbelt_jax.jobs import train
 from seatbelt_jax.models import ModelConfig
@@ -356,7 +356,7 @@ def test_the_smoke_variant_trains(name, variant, layers, told, tmp_path, capsys)
         assert {f"kl_{layer}" for layer in range(1, layers + 1)} <= row.keys()
         assert f"kl_{layers + 1}" not in row
     assert ("discriminator_loss" in rows[0]) == (name == "sprites_factor_vae")
-    vae = run.open(tmp_path / "run").load_vae()
+    vae = runs.open(tmp_path / "run").load_vae()
     images = np.zeros((2, *vae.image_shape), np.float32)
     assert np.all(np.isfinite(jax.jit(vae.reconstruct)(images)))
     assert (tmp_path / "run" / "samples.npz").exists()

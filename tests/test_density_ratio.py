@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import data, models, training
-from seatbelt_jax.checkpoint import Checkpoints
 from seatbelt_jax.models import Discriminator
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.training import density_ratio
 from seatbelt_jax.training.density_ratio import DiscriminatorConfig
 from seatbelt_jax.training.recipe import make_recipe

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import pytest
 
-from seatbelt_jax import run, storage
-from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError
+from seatbelt_jax import runs, storage
+from seatbelt_jax.runs.checkpoint import Checkpoints, DamagedCheckpointError
 from seatbelt_jax.training.writers import MetricWriter, read_metrics
 
 
@@ -40,23 +40,23 @@ def break_item(path, step, item):
 
 
 def test_an_older_step_of_an_origin_can_be_asked_for(origin, tmp_path):
-    assert run.origin_of(tmp_path / "new", origin, "fork").step == 4
-    assert run.origin_of(tmp_path / "new", origin, "fork", 2).step == 2
+    assert runs.origin_of(tmp_path / "new", origin, "fork").step == 4
+    assert runs.origin_of(tmp_path / "new", origin, "fork", 2).step == 2
     with pytest.raises(FileNotFoundError, match=r"has no checkpoint of step 3; it has 4, 2"):
-        run.origin_of(tmp_path / "new", origin, "warm_start", 3)
+        runs.origin_of(tmp_path / "new", origin, "warm_start", 3)
 
 
 def test_an_older_step_of_an_origin_is_taken_where_the_newest_is_damaged(origin, tmp_path):
     break_item(origin, 4, "training")
-    assert run.origin_of(tmp_path / "new", origin, "warm_start").step == 4
+    assert runs.origin_of(tmp_path / "new", origin, "warm_start").step == 4
     with pytest.warns(UserWarning, match=r"step 4 .* is damaged.*; step 2 is taken instead"):
-        assert run.origin_of(tmp_path / "new", origin, "fork").step == 2
+        assert runs.origin_of(tmp_path / "new", origin, "fork").step == 2
     with pytest.raises(DamagedCheckpointError, match=r"its parameters alone may be whole: --warm_start="):
-        run.origin_of(tmp_path / "new", origin, "fork", 4)
+        runs.origin_of(tmp_path / "new", origin, "fork", 4)
     break_item(origin, 2, "variables")
     break_item(origin, 4, "variables")
     with pytest.raises(DamagedCheckpointError, match=r"step 4 .*step 2"):
-        run.origin_of(tmp_path / "new", origin, "warm_start")
+        runs.origin_of(tmp_path / "new", origin, "warm_start")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_config_of_another_schema_is_refused_by_its_name(tmp_path, name, value
     record = {"config": config, "image_shape": [8, 8, 1], "provenance": {}, name: value}
     storage.write_json(tmp_path / "config.json", record)
     with pytest.raises(ValueError, match=r"config\.json") as refused:
-        run.open(tmp_path)
+        runs.open(tmp_path)
     assert "\n" not in str(refused.value)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from configs import mnist_joint_vae, sprites_seatbelt
-from seatbelt_jax import attacks, metrics, run, storage
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax import attacks, metrics, runs, storage
 from seatbelt_jax.data import sprites
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.jobs import attack as attack_job
 from seatbelt_jax.jobs import evaluate, run_data
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from tests.compilations import counted
 
 QUICK = {"images": 40, "samples": 3, "samples_images": 5, "levels": 2, "pairs": 2, "training_images": 40, "epochs": 1}
@@ -42,7 +42,7 @@ def test_options_made_in_python_are_refused_as_flags_are(launcher, option, messa
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def folders(tmp_path_factory):
     """A model of two layers on sprites of 16 x 16 and a JointVAE on blobs, not trained."""
     folder = tmp_path_factory.mktemp("runs")
     data = {"sprites": {"name": "sprites", "image_size": 16}, "mock": {"name": "mock", "image_size": 16}}
@@ -50,28 +50,28 @@ def runs(tmp_path_factory):
         settings = config.get_config("smoke").to_dict()
         settings["data"] = data[name]
         settings["model"] |= {"latent_sizes": sizes, "network": "mlp", "widths": (8,), "hidden_sizes": (8,)}
-        opened = run.prepare(folder / name, settings, (16, 16, 1))
+        opened = runs.prepare(folder / name, settings, (16, 16, 1))
         with Checkpoints(opened.path / "checkpoints") as checkpoints:
             checkpoints.save(4, variables=opened.model.init(jax.random.key(0)), training={"step": np.zeros(())})
     return folder
 
 
 @pytest.fixture(scope="module")
-def evaluation(launcher, runs):
+def evaluation(launcher, folders):
     """The record of every measure, two sweeps of attacks being there, and the programs that were compiled for it."""
     attack = attack_job
     for number, budgets in enumerate(((1.0,), (0.1, 1.0))):
         options = attack.Options(
             pairs_by="label", pairs=4, budgets=budgets, iterations=2, name=str(number), exchanges=0
         )
-        attack.attack(runs / "sprites", options)
+        attack.attack(folders / "sprites", options)
     # One that an earlier step's model was attacked by.
-    arrays = storage.read_npz(runs / "sprites" / "attacks" / "latent_kl_all_label_0.npz")
-    storage.write_npz(runs / "sprites" / "attacks" / "stale.npz", {**arrays, "step": 3})
+    arrays = storage.read_npz(folders / "sprites" / "attacks" / "latent_kl_all_label_0.npz")
+    storage.write_npz(folders / "sprites" / "attacks" / "stale.npz", {**arrays, "step": 3})
     jax.clear_caches()
     with counted() as programs:
-        launcher.evaluate(runs / "sprites", launcher.Options(**QUICK))
-    return storage.read_json(runs / "sprites" / "evaluation.json"), list(programs)
+        launcher.evaluate(folders / "sprites", launcher.Options(**QUICK))
+    return storage.read_json(folders / "sprites" / "evaluation.json"), list(programs)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,8 @@ def evaluated(evaluation):
     return evaluation[0]
 
 
-def opened_images(runs, count=40):
-    opened = run.open(runs / "sprites")
+def opened_images(folders, count=40):
+    opened = runs.open(folders / "sprites")
     return (
         opened.load_vae(),
         opened.load_variables()["params"],
@@ -100,11 +100,11 @@ def test_all_measures_together_compile_few_programs(evaluation):
     assert 0 < len(programs) <= 120, sorted(programs)
 
 
-def test_another_model_of_the_architecture_shares_what_is_compiled(launcher, runs, evaluated):
-    opened = run.prepare(runs / "other", run.open(runs / "sprites").config, (16, 16, 1))
+def test_another_model_of_the_architecture_shares_what_is_compiled(launcher, folders, evaluated):
+    opened = runs.prepare(folders / "other", runs.open(folders / "sprites").config, (16, 16, 1))
     with Checkpoints(opened.path / "checkpoints") as checkpoints:
         checkpoints.save(4, variables=opened.model.init(jax.random.key(1)), training={"step": np.zeros(())})
-    shutil.copytree(runs / "sprites" / "attacks", opened.path / "attacks")
+    shutil.copytree(folders / "sprites" / "attacks", opened.path / "attacks")
     measures = tuple(launcher.MEASURES)
     with counted() as programs:
         launcher.evaluate(opened.path, launcher.Options(**QUICK, measures=measures))
@@ -113,8 +113,8 @@ def test_another_model_of_the_architecture_shares_what_is_compiled(launcher, run
     assert not programs
 
 
-def test_measures_are_the_librarys(runs, evaluated):
-    vae, parameters, images = opened_images(runs)
+def test_measures_are_the_librarys(folders, evaluated):
+    vae, parameters, images = opened_images(folders)
     found, key = evaluated["measures"], jax.random.key(0)
     expected = metrics.elbo_decomposition(vae, images, key).means()
     assert found["elbo"]["aggregate_posterior_images"] == 40
@@ -137,12 +137,12 @@ def test_measures_are_the_librarys(runs, evaluated):
     )
 
 
-def test_mig_is_on_a_full_grid_of_sprites(runs, evaluated):
+def test_mig_is_on_a_full_grid_of_sprites(folders, evaluated):
     """Two levels of each factor: the official images at every combination of them, whichever split they are in."""
     found = evaluated["measures"]["mig"]
     assert found["levels"] == [2] * 5 and found["images"] == 32
     levels = np.stack(np.meshgrid([0, 2], [0, 3], [0, 20], [0, 16], [0, 16], indexing="ij"), axis=-1).reshape(-1, 5)
-    vae, _, _ = opened_images(runs, 1)
+    vae, _, _ = opened_images(folders, 1)
     images = 2.0 * sprites.draw(levels, size=16) - 1.0
     every = vae.encode(images, vae.mean_path(32)).posteriors
     for layer, q in enumerate(every, 1):
@@ -156,12 +156,12 @@ def test_mig_is_on_a_full_grid_of_sprites(runs, evaluated):
     assert len(found["all_layers"]["mutual_information_nats"][0]) == 5
 
 
-def test_traversals_are_figures_of_each_layer(runs, evaluated):
+def test_traversals_are_figures_of_each_layer(folders, evaluated):
     found = evaluated["measures"]["traversals"]
     activity = np.array(evaluated["measures"]["active_units"]["activity_1"])
     assert found["layer_1"]["units"] == np.argsort(-activity).tolist() != np.argsort(activity).tolist()
     for layer in ("layer_1", "layer_2"):
-        assert (runs / "sprites" / found[layer]["figure"]).read_bytes().startswith(b"\x89PNG")
+        assert (folders / "sprites" / found[layer]["figure"]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_success_of_the_attacks_that_are_there(evaluated):
@@ -190,7 +190,7 @@ def test_downstream_tasks_have_their_accuracies(evaluated):
         assert 0.0 <= rates["held_out_accuracy"] <= 1.0
 
 
-def test_downstream_classifiers_read_the_attacked_images(launcher, runs, monkeypatch):
+def test_downstream_classifiers_read_the_attacked_images(launcher, folders, monkeypatch):
     """Options of attacks that turn black into white: an untrained model is not worth a distortion at lambda = 1."""
     attacked_by, seen, sweep = [], [], attacks.sweep
 
@@ -206,7 +206,7 @@ def test_downstream_classifiers_read_the_attacked_images(launcher, runs, monkeyp
 
     monkeypatch.setattr("seatbelt_jax.attacks.sweep", turn)
     monkeypatch.setattr("seatbelt_jax.metrics.downstream_accuracy", accuracy)
-    launcher.evaluate(runs / "sprites", launcher.Options(**QUICK, measures=("downstream",)))
+    launcher.evaluate(folders / "sprites", launcher.Options(**QUICK, measures=("downstream",)))
     ((vae, sources),) = attacked_by
     assert [clean.shape for clean, _ in seen] == [(2, 16, 16, 1), (2, 16, 16, 1), (2, 5)]
     for given, images in zip(seen[0], (sources, -sources), strict=True):
@@ -216,9 +216,9 @@ def test_downstream_classifiers_read_the_attacked_images(launcher, runs, monkeyp
         np.testing.assert_allclose(given, codes, atol=1e-4)
 
 
-def test_what_does_not_apply_is_skipped_with_its_reason(launcher, runs, capsys):
-    launcher.evaluate(runs / "mock", launcher.Options(**QUICK))
-    record = storage.read_json(runs / "mock" / "evaluation.json")
+def test_what_does_not_apply_is_skipped_with_its_reason(launcher, folders, capsys):
+    launcher.evaluate(folders / "mock", launcher.Options(**QUICK))
+    record = storage.read_json(folders / "mock" / "evaluation.json")
     assert record["skipped"] == {
         "importance_weighted": "the model has Concrete latents, which have no importance weights",
         "mig": "the factors of mock are not known",
@@ -232,8 +232,8 @@ def test_what_does_not_apply_is_skipped_with_its_reason(launcher, runs, capsys):
     assert "6 measures of step 4, 4 skipped" in printed
 
 
-def test_measures_stay_until_they_are_made_again_or_the_model_has_moved_on(launcher, runs, tmp_path):
-    path = shutil.copytree(runs / "mock", tmp_path / "mock", ignore=shutil.ignore_patterns("evaluation.json"))
+def test_measures_stay_until_they_are_made_again_or_the_model_has_moved_on(launcher, folders, tmp_path):
+    path = shutil.copytree(folders / "mock", tmp_path / "mock", ignore=shutil.ignore_patterns("evaluation.json"))
     launcher.evaluate(path, launcher.Options(**QUICK, measures=("weight_norms",)))
     launcher.evaluate(path, launcher.Options(**(QUICK | {"images": 10}), measures=("active_units",)))
     record = storage.read_json(path / "evaluation.json")
@@ -250,26 +250,26 @@ def test_numbers_that_are_not_finite_become_null(launcher):
     json.dumps(plain, allow_nan=False)
 
 
-def test_what_is_refused(launcher, runs, tmp_path):
+def test_what_is_refused(launcher, folders, tmp_path):
     with pytest.raises(ValueError, match="unknown measure elb; there are weight_norms, active_units"):
-        launcher.evaluate(runs / "mock", launcher.Options(measures=("elb",)))
+        launcher.evaluate(folders / "mock", launcher.Options(measures=("elb",)))
     with pytest.raises(ValueError, match="mock has no test images"):
-        launcher.evaluate(runs / "mock", launcher.Options(split="test"))
+        launcher.evaluate(folders / "mock", launcher.Options(split="test"))
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        launcher.evaluate(runs / "missing", launcher.Options())
-    path = shutil.copytree(runs / "mock", tmp_path / "mock")
+        launcher.evaluate(folders / "missing", launcher.Options())
+    path = shutil.copytree(folders / "mock", tmp_path / "mock")
     for damaged in ("[]", '{"step": 4}', "{"):
         (path / "evaluation.json").write_text(damaged)
         with pytest.raises(ValueError, match="damaged or of another program"):
             launcher.evaluate(path, launcher.Options(**QUICK, measures=("weight_norms",)))
 
 
-def test_folders_that_cannot_be_written_are_refused_before_any_work(launcher, runs, monkeypatch, tmp_path):
+def test_folders_that_cannot_be_written_are_refused_before_any_work(launcher, folders, monkeypatch, tmp_path):
     def work(*_, **__):
         raise AssertionError("the work was begun")
 
     monkeypatch.setattr(launcher, "_task", work)
-    path = shutil.copytree(runs / "sprites", tmp_path / "run", ignore=shutil.ignore_patterns("figures"))
+    path = shutil.copytree(folders / "sprites", tmp_path / "run", ignore=shutil.ignore_patterns("figures"))
     (path / "figures").write_text("a file, which can hold no others")
     with pytest.raises(OSError, match=r"nothing can be written in .*figures \(Not a directory\)"):
         launcher.evaluate(path, launcher.Options())

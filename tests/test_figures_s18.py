@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from configs import mnist_joint_vae
-from seatbelt_jax import run, storage
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax import runs, storage
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.studies import companions as companions_study
 from seatbelt_jax.studies import table as table_study
 from seatbelt_jax.studies.papers import figures as figures_paper
@@ -78,7 +78,7 @@ def planted(tmp_path_factory):
     settings["data"] = {"name": "mock", "image_size": 16}
     settings["model"] |= {"latent_sizes": (2,), "discrete_sizes": (3,), "network": "mlp", "widths": (8,)}
     for cell in CELLS:
-        opened = run.prepare(folder / cell, settings, (16, 16, 1))
+        opened = runs.prepare(folder / cell, settings, (16, 16, 1))
         with Checkpoints(opened.path / "checkpoints") as checkpoints:
             checkpoints.save(4, variables=opened.model.init(jax.random.key(0)), training={"step": np.zeros(())})
         all_labels, one_target = _attacks(6, [0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]), _attacks(21, [0] * 21, [1] * 21)
@@ -153,7 +153,7 @@ def test_examples_are_of_the_attacks_against_one_target(drawn):
 def test_latents_are_units_and_classes_of_the_run(drawn, planted):
     found = rows(drawn, "s18_4_1", model="JointVAE")
     assert [row["unit"] for row in found] == ["z1", "z2", "class"]
-    vae = run.open(planted / "joint").load_vae()
+    vae = runs.open(planted / "joint").load_vae()
     image = np.zeros((1, 16, 16, 1), np.float32)
     concrete, mean = vae.encode(image, vae.mean_path(1)).latents
     codes = np.repeat(np.asarray(mean), 2, axis=0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import data, models, training
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from tests.compilations import counted
 
 BETAS, SEEDS = (1.0, 4.0, 4.0), (0, 0, 1)

@@ -31,11 +31,17 @@ def test_rooms_of_formulas_load_no_data_plots_or_networks():
 
 
 def test_every_room_is_found_by_its_name_and_other_names_are_refused():
-    for room in ("attacks", "bounds", "data", "metrics", "models", "plots", "run", "training"):
+    for room in ("attacks", "bounds", "data", "metrics", "models", "plots", "runs", "training"):
         assert getattr(seatbelt_jax, room).__name__ == f"seatbelt_jax.{room}"
         assert room in dir(seatbelt_jax)
     with pytest.raises(AttributeError, match="no attribute 'bound'; its rooms: attacks, bounds"):
         _ = seatbelt_jax.bound
+
+
+def test_the_former_name_of_open_stays():
+    from seatbelt_jax import run, runs
+
+    assert run.open is runs.open and run.Run is runs.Run
 
 
 def test_type_checkers_of_users_read_our_annotations():

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import attacks, concrete, data, elbo, gaussian, models, run, training
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax import attacks, concrete, data, elbo, gaussian, models, runs, training
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.jobs import certification as certification_job
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.vae import Encoding
 from tests.reference import concrete as reference
@@ -246,10 +246,10 @@ def test_no_noise_is_chosen_for_given_concrete_samples(vae, images, outputs):
 
 def test_a_run_of_a_joint_vae_opens_from_its_json(model, variables, vae, images, tmp_path):
     config = {"model": CONFIG, "data": {"name": "mock"}, "seed": 0}
-    opened = run.prepare(tmp_path / "a", config, SHAPE)
+    opened = runs.prepare(tmp_path / "a", config, SHAPE)
     with Checkpoints(opened.path / "checkpoints") as checkpoints:
         checkpoints.save(1, variables=variables, training={"count": np.zeros(1)})
-    reopened = run.open(tmp_path / "a").load_vae()
+    reopened = runs.open(tmp_path / "a").load_vae()
     np.testing.assert_allclose(reopened.reconstruct(images), vae.reconstruct(images), rtol=1e-5, atol=1e-6)
 
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from seatbelt_jax import lock
+from seatbelt_jax.runs import lock
 
 
 @pytest.mark.parametrize("kind", ["nothing", "file", "folder", "fifo", "link", "dangling link"])

@@ -8,8 +8,8 @@ import chex
 import pytest
 
 from seatbelt_jax import training
-from seatbelt_jax.checkpoint import Checkpoints
-from seatbelt_jax.lock import check_free, locked
+from seatbelt_jax.runs.checkpoint import Checkpoints
+from seatbelt_jax.runs.lock import check_free, locked
 from seatbelt_jax.training.loop import carry_out
 from seatbelt_jax.training.settings import TrainConfig
 from tests.counting_trainer import CountingTrainer

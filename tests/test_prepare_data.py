@@ -14,7 +14,7 @@ from importlib import util
 import numpy as np
 import pytest
 
-from seatbelt_jax import data, run, training
+from seatbelt_jax import data, runs, training
 from seatbelt_jax.data import preparing
 from seatbelt_jax.jobs import prepare_data, train
 from tests import launchers, prepared
@@ -149,7 +149,7 @@ def test_a_model_trains_on_them(both, name, tmp_path):
     train.train(config.to_dict(), tmp_path / "run")
     rows = [row for row in training.read_metrics(tmp_path / "run") if row["split"] == "train"]
     assert rows[1]["elbo"] > rows[0]["elbo"]
-    assert run.open(tmp_path / "run").load_vae().image_shape == (32, 32, 1)
+    assert runs.open(tmp_path / "run").load_vae().image_shape == (32, 32, 1)
 
 
 @pytest.mark.slow

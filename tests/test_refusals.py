@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import sprites_vae
-from seatbelt_jax import run
+from seatbelt_jax import runs
 from seatbelt_jax.jobs import train
 from tests.launchers import refusal
 
@@ -54,7 +54,7 @@ def test_training_refuses_bad_input_in_one_line_and_writes_nothing(arguments, me
 @pytest.mark.slow
 def test_runs_of_different_image_sizes_are_not_shown_together(trained, tmp_path):
     other = tmp_path / "celeba"
-    run.prepare(other, run.open(trained).config, (16, 16, 3))
+    runs.prepare(other, runs.open(trained).config, (16, 16, 3))
     line = refusal("report", f"--run={trained}", f"--run={other}")
     assert "32 x 32 x 1" in line and "16 x 16 x 3" in line
 

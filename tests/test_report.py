@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from seatbelt_jax import metrics, model_name, plots, run, storage
+from seatbelt_jax import metrics, plots, runs, storage
 from seatbelt_jax.attacks import AttackResult, Status
 from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
 from seatbelt_jax.plots import summary, text
@@ -27,6 +27,7 @@ from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build
 from seatbelt_jax.report import results as results_report
+from seatbelt_jax.runs import model_name
 from tests import made_up_runs
 from tests.html_page import read, section
 from tests.reference.made_up_attacks import made_up_result
@@ -303,7 +304,7 @@ def certified(make_run, name: str, split: str = "validation", **changes) -> path
 def summarised(*paths: pathlib.Path) -> str:
     """The summary of some runs alone."""
     of_run = results_report.of_run
-    return summary.summary([of_run(run.open(path), path.name) for path in paths])
+    return summary.summary([of_run(runs.open(path), path.name) for path in paths])
 
 
 def best_of(*paths: pathlib.Path) -> list[str]:

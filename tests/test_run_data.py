@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import sprites_vae
-from seatbelt_jax import run, storage
+from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import attack as attack_job
 from seatbelt_jax.jobs import certify as certify_job
 from seatbelt_jax.jobs import run_data
@@ -92,7 +92,7 @@ def test_a_batch_size_that_is_left_open_is_chosen_and_written(trained, tmp_path,
 def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held_out(trained, path, tmp_path, capsys):
     folder, config = trained
     train = train_job.train
-    warm = run.origin_of(tmp_path / "grown", path, "warm_start")
+    warm = runs.origin_of(tmp_path / "grown", path, "warm_start")
     write(folder, 7)
     try:
         train(config, tmp_path / "grown", origin=warm)
@@ -106,7 +106,7 @@ def test_a_fork_of_a_run_with_fewer_images_says_that_it_may_have_seen_those_held
 def test_attacks_are_on_validation_images_or_on_test_images(trained, path, capsys):
     attack(path)
     attack(path, split="test")
-    splits = run_data.splits_of(run.open(path), (-1.0, 1.0))
+    splits = run_data.splits_of(runs.open(path), (-1.0, 1.0))
     for split, name in (("validation", "latent_kl_all"), ("test", "latent_kl_all_test")):
         arrays = storage.read_npz(path / "attacks" / f"{name}.npz")
         assert arrays["split"] == split and splits_named(path / "attacks" / f"{name}.csv") == {split}

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from seatbelt_jax import run, run_summary, storage
+from seatbelt_jax import runs, storage
+from seatbelt_jax.runs import summary
 from tests import made_up_runs
 
 ALARM = "<script>alert(1)</script>"
@@ -32,11 +33,11 @@ def line(summary, beginning):
 
 
 def test_everything_is_what_the_files_say(whole, monkeypatch):
-    monkeypatch.setattr(run.Run, "latest_step", 20)
+    monkeypatch.setattr(runs.Run, "latest_step", 20)
     for file in (*whole.glob("*/*.npz"),):
         storage.write_npz(file, {**storage.read_npz(file), "step": 20})
     storage.write_json(whole / "evaluation.json", storage.read_json(whole / "evaluation.json") | {"step": 20})
-    summary = run.open(whole).summary()
+    summary = runs.open(whole).summary()
     assert line(summary, "model")[1] == "β-TCVAE, 4 latents, β = 8"
     assert line(summary, "made of")[1] == "mlp network, gaussian likelihood"
     assert line(summary, "step") == ["step", "20"]
@@ -61,7 +62,7 @@ def test_everything_is_what_the_files_say(whole, monkeypatch):
 def test_a_bracket_is_never_one_number(determined, words):
     name = "total_correlation_nats"
     found = {f"{name}_lower": 4.0, f"{name}_upper": 4.1, f"{name}_determined": determined, "paths": 8}
-    assert run_summary.bracket(found, name) == words and run_summary.bracket({}, name) == ""
+    assert summary.bracket(found, name) == words and summary.bracket({}, name) == ""
 
 
 @pytest.mark.parametrize(("layers", "words"), [((4,), "4"), ((4, 2), "bracket not measured; evaluate again")])
@@ -69,35 +70,35 @@ def test_one_number_of_an_earlier_version_is_no_bracket(tmp_path, layers, words)
     path = made_up_runs.write(tmp_path / "run", latent_sizes=layers)
     elbo = {"elbo_nats": -12.5, "total_correlation_nats": 4.0, "options": {"images": 20}}
     storage.write_json(path / "evaluation.json", {"step": None, "measures": {"elbo": elbo}, "skipped": {}})
-    summary = run.open(path).summary()
+    summary = runs.open(path).summary()
     assert line(summary, "total correlation, nats, validation")[1] == words
     assert line(summary, "ELBO, nats, validation")[1] == "-12.5"
 
 
 def test_a_hierarchy_that_no_path_moves_has_one_number(tmp_path):
     elbo = {"total_correlation_nats": 4.0, "options": {"paths": 16}}
-    assert run_summary.without_bracket(elbo, {"model": {"latent_sizes": [4, 2]}}) == []
+    assert summary.without_bracket(elbo, {"model": {"latent_sizes": [4, 2]}}) == []
 
 
 def test_html_takes_nothing_of_a_file_for_its_own(whole):
-    page = run.open(whole).summary()._repr_html_()
+    page = runs.open(whole).summary()._repr_html_()
     assert ALARM not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<td>latent_kl</td><td>12.5</td><td>3.25</td>" in page
 
 
 def test_what_is_absent_is_named_with_its_command(tmp_path):
     path = made_up_runs.write(tmp_path / "a b")
-    text = str(run.open(path).summary())
+    text = str(runs.open(path).summary())
     assert f"no checkpoint yet: seatbelt train --config=CONFIG --workdir='{path}'" in text
     for launcher in ("attack", "certify", "evaluate", "report"):
         assert f"none yet: seatbelt {launcher} --run='{path}'" in text
 
 
 def test_results_of_an_earlier_step_are_not_shown_as_the_model_s(whole, monkeypatch):
-    monkeypatch.setattr(run.Run, "latest_step", 30)
+    monkeypatch.setattr(runs.Run, "latest_step", 30)
     for file in (*whole.glob("*/*.npz"),):
         storage.write_npz(file, {**storage.read_npz(file), "step": 20})
-    text = str(run.open(whole).summary())
+    text = str(runs.open(whole).summary())
     for words in ("latent_kl", "certificates/spectral, certificates_test/spectral", "evaluation.json"):
         assert f"of an earlier step, to be made anew: {words}" in text
     assert "12.5" not in text and "0.375" not in text
@@ -107,9 +108,9 @@ def test_damage_is_named(whole):
     file = whole / "certificates" / "spectral.npz"
     storage.write_npz(file, {"unrelated": np.zeros(2)})
     with pytest.raises(ValueError, match=r"spectral\.npz is not a certificate: method, soundness, radius"):
-        run.open(whole).summary()
+        runs.open(whole).summary()
     file.unlink()
     (whole / "config.json").write_text(json.dumps({"config": {"data": {"name": "x"}, "model": {"network": "mlp"}},
                                                    "image_shape": [8, 8, 1], "provenance": {}}))  # fmt: skip
     with pytest.raises(ValueError, match=r"config\.json lacks 'objective'"):
-        run.open(whole).summary()
+        runs.open(whole).summary()

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from seatbelt_jax import run, storage, training
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax import runs, storage, training
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.training import recipe, state
 from tests.launchers import Forks
 
@@ -46,7 +46,7 @@ def whole(train, tmp_path_factory):
 
 def saved(path, step):
     """All the arrays of a checkpoint, whatever they are."""
-    opened = run.open(path)
+    opened = runs.open(path)
     made = recipe.make_recipe(opened.model, training.parse_settings(opened.config), 231)
     fresh = jax.eval_shape(lambda: state.create(made, jax.random.key(0)))
     with Checkpoints(path / "checkpoints") as checkpoints:
@@ -74,7 +74,7 @@ def assert_same_run(ours, theirs):
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(train, whole, tmp_path, moment):
     path = tmp_path / "run"
     assert train(path, strike=(signal.SIGKILL, str(path / moment))).returncode == -signal.SIGKILL
-    assert (run.open(path).latest_step or 0) in (20, 30, 40)
+    assert (runs.open(path).latest_step or 0) in (20, 30, 40)
     done = train(path)
     assert done.returncode == 0 and "goes on from step" in done.stdout
     assert_same_run(path, whole)
@@ -86,7 +86,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(train, whole, tmp_path):
     done = train(path, strike=(signal.SIGTERM, str(path / "checkpoints" / "20")))
     assert done.returncode == 143
     assert done.stderr.strip().splitlines()[-1].startswith("terminated; what is on disk is whole")
-    assert 20 <= run.open(path).latest_step < 60
+    assert 20 <= runs.open(path).latest_step < 60
     assert train(path).returncode == 0
     assert_same_run(path, whole)
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from configs.sweeps import smoke
-from seatbelt_jax import lock, run, storage, training
-from seatbelt_jax.checkpoint import newest_step
+from seatbelt_jax import runs, storage, training
 from seatbelt_jax.jobs import train
 from seatbelt_jax.report import build
+from seatbelt_jax.runs import lock
+from seatbelt_jax.runs.checkpoint import newest_step
 from seatbelt_jax.studies import cells as cells_study
 from seatbelt_jax.studies import companions
 from seatbelt_jax.studies import stages as stages_study
@@ -98,7 +99,7 @@ def test_every_cell_is_an_ordinary_run_with_all_results(whole):
             f"certificates/{certificate}.npz",
             "evaluation.json",
         } <= made
-    opened = run.open(whole / "seatbelt_beta4")
+    opened = runs.open(whole / "seatbelt_beta4")
     assert opened.latest_step == 4 and opened.config["objective"]["beta"] == 4.0
     assert opened.config["model"]["latent_sizes"] == [3, 2]
     page = build.report([whole / name for name in CELLS])
@@ -315,7 +316,7 @@ def test_a_cell_stopped_before_its_first_checkpoint_has_nothing_to_show_yet(cell
     assert table_study.results_of(asked, path) == {"step": None}
     assert not any(companions.rows_of(asked, path).values())
     stages = stages_study.stages_of(asked, asked.cells[0])
-    assert not any(stage.is_done(run.open(path)) for stage in stages)
+    assert not any(stage.is_done(runs.open(path)) for stage in stages)
 
 
 def test_where_every_image_is_abstained_on_there_is_no_margin(cells):
@@ -416,5 +417,5 @@ def test_a_kill_between_two_saves_of_a_group_is_made_up_for(sweep, whole, tmp_pa
     assert newest_step(folder / CELLS[1] / "checkpoints") == 4
     for name in CELLS[:2]:
         assert [row["step"] for row in training.read_metrics(folder / name)] == [4, 4]
-        one, other = (run.open(path / name).load_variables()["params"]["decoder"] for path in (whole, folder))
+        one, other = (runs.open(path / name).load_variables()["params"]["decoder"] for path in (whole, folder))
         np.testing.assert_allclose(one["Dense_0"]["kernel"], other["Dense_0"]["kernel"], rtol=1e-4, atol=1e-5)

@@ -10,9 +10,9 @@ from typing import get_args
 from absl import flags
 from ml_collections import config_flags
 
-from seatbelt_jax import run
-from seatbelt_jax.checkpoint import Origin, OriginKind
+from seatbelt_jax import runs
 from seatbelt_jax.jobs import train
+from seatbelt_jax.runs.checkpoint import Origin, OriginKind
 from seatbelt_jax.training import joined
 
 
@@ -78,7 +78,7 @@ def _origin(path: pathlib.Path) -> Origin | None:
         if (other := flags.FLAGS[kind].value) is not None:
             if path.resolve() == pathlib.Path(other).resolve():
                 raise ValueError(f"--{kind}={other} is the run directory itself; give another --workdir")
-            return run.origin_of(path, other, kind, flags.FLAGS.from_step)
+            return runs.origin_of(path, other, kind, flags.FLAGS.from_step)
     if flags.FLAGS.from_step is not None:
         raise ValueError("--from_step is the step of the run that --fork or --warm_start names; give one of them")
     return None

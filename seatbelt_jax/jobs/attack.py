@@ -11,7 +11,7 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
-from seatbelt_jax import attacks, data, metrics, run, sections, storage
+from seatbelt_jax import attacks, data, metrics, runs, sections, storage
 from seatbelt_jax.jobs import run_data
 from seatbelt_jax.options import check, option
 from seatbelt_jax.vae import VAE
@@ -106,7 +106,7 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
         raise ValueError(
             f"--name={options.name} must be at most 40 letters, digits, dots and hyphens: it is part of a file's name"
         )
-    opened = run.open(path)
+    opened = runs.open(path)
     # Before minutes of work.
     storage.check_writable(opened.path / "attacks")
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
@@ -218,7 +218,7 @@ def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options
 
 
 def _pairs(
-    opened: run.Run, image_range: tuple[float, float], options: Options
+    opened: runs.Run, image_range: tuple[float, float], options: Options
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Sources, targets, and what the tables say of them: their numbers, and labels where there are any."""
     how, number, seed = options.pairs_by, options.pairs, options.seed

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seatbelt_jax import bounds, plots, run, storage
+from seatbelt_jax import bounds, plots, runs, storage
 from seatbelt_jax.jobs import certification, run_data
 from seatbelt_jax.jobs.certification import KNOWN, MODES, Functions, Options
 from seatbelt_jax.report.comparable import check_comparable, names_of
@@ -37,7 +37,7 @@ def certify(
         output that is a file.
       OSError: before any work, where the certificates of a run or the figures cannot be written.
     """
-    opened = _certifiable([run.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)])
+    opened = _certifiable([runs.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)])
     check_comparable(opened)
     folder = _figures_folder(opened, output, options.split)
     # Before minutes of work.
@@ -54,7 +54,7 @@ def certify(
     print(f"{folder}: figures of {len(shown)} {'run' if len(shown) == 1 else 'runs'}")
 
 
-def _certifiable(opened: Sequence[run.Run]) -> list[run.Run]:
+def _certifiable(opened: Sequence[runs.Run]) -> list[runs.Run]:
     """The runs that have margins; the others are named with the reason, and where that is all of them, it is raised."""
     reasons = {one.path: reason for one in opened if (reason := certification.why_not(one.config))}
     if len(reasons) == len(opened):
@@ -74,7 +74,7 @@ class Task(NamedTuple):
       earlier: certificates of this step that stay, by their files' names.
     """
 
-    opened: run.Run
+    opened: runs.Run
     step: int | None
     split: str
     functions: Functions
@@ -92,7 +92,7 @@ class Task(NamedTuple):
         return storage.Folder(self.folder / _UNFINISHED)
 
 
-def _task(opened: run.Run, options: Options) -> Task:
+def _task(opened: runs.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
     vae = opened.load_vae(step)
@@ -116,7 +116,7 @@ def _task(opened: run.Run, options: Options) -> Task:
     return Task(opened, step, options.split, functions, methods, images, earlier)
 
 
-def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
+def _methods(opened: runs.Run, depth: int, options: Options) -> tuple[str, ...]:
     if unknown := [name for name in options.methods if name not in KNOWN]:
         raise ValueError(f"--methods: unknown method {', '.join(unknown)}; there are {', '.join(KNOWN)}")
     any_depth = tuple(name for name, method in bounds.METHODS.items() if method.any_depth)
@@ -138,7 +138,7 @@ def _methods(opened: run.Run, depth: int, options: Options) -> tuple[str, ...]:
     return chosen
 
 
-def results(opened: run.Run, options: Options) -> list[pathlib.Path]:
+def results(opened: runs.Run, options: Options) -> list[pathlib.Path]:
     """The files that say how `certify` ended, with these options, on a run."""
     methods = _methods(opened, len(opened.config["model"]["latent_sizes"]), options)
     folder = opened.path / _of_split("certificates", options.split)
@@ -154,7 +154,7 @@ def results(opened: run.Run, options: Options) -> list[pathlib.Path]:
     return [folder / f"{name}.npz" for name in names]
 
 
-def is_unfinished(opened: run.Run, options: Options) -> bool:
+def is_unfinished(opened: runs.Run, options: Options) -> bool:
     """Whether some `certify` of the run's images was broken off: tables and figures may be missing."""
     return (opened.path / _of_split("certificates", options.split) / _UNFINISHED).exists()
 
@@ -197,7 +197,7 @@ def _earlier_certificates(
     return found
 
 
-def _figures_folder(opened: Sequence[run.Run], output: str | pathlib.Path | None, split: str) -> pathlib.Path:
+def _figures_folder(opened: Sequence[runs.Run], output: str | pathlib.Path | None, split: str) -> pathlib.Path:
     if output is not None:
         if pathlib.Path(output).exists() and not pathlib.Path(output).is_dir():
             raise ValueError(f"--output={output} is a file; name a directory for the figures")

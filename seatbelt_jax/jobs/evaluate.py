@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from seatbelt_jax import run, run_summary, storage
+from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import classifier_measures, model_measures, run_data
 from seatbelt_jax.jobs.evaluation import NotApplicableError, Options, Task, first
-from seatbelt_jax.run_evaluation import read_measures, read_record
+from seatbelt_jax.runs import summary
+from seatbelt_jax.runs.measures import read_measures, read_record
 
 # In the order in which they are made, the quick ones first.
 MEASURES: dict[str, Callable[[Task], dict[str, Any]]] = {
@@ -54,7 +55,7 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
       ValueError: for an unknown measure, a split that the data do not have, or an evaluation.json that is damaged.
     """
     check_measures(options)
-    opened = run.open(path)
+    opened = runs.open(path)
     # Before minutes of work.
     for place in (opened.path, opened.path / "figures"):
         storage.check_writable(place)
@@ -82,12 +83,12 @@ def check_measures(options: Options) -> None:
         raise ValueError(f"measures: unknown measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
 
 
-def record_file(opened: run.Run, options: Options) -> pathlib.Path:
+def record_file(opened: runs.Run, options: Options) -> pathlib.Path:
     """What `evaluate` writes; as all results on test images, apart from those on validation images."""
     return opened.path / ("evaluation.json" if options.split == Options.split else "evaluation_test.json")
 
 
-def newest_measures(opened: run.Run, options: Options) -> dict[str, Any]:
+def newest_measures(opened: runs.Run, options: Options) -> dict[str, Any]:
     """What `evaluate` has measured of the run's newest step on this split; nothing where there is none."""
     file = record_file(opened, options)
     if not file.exists() or read_record(file)["step"] != opened.latest_step:
@@ -95,7 +96,7 @@ def newest_measures(opened: run.Run, options: Options) -> dict[str, Any]:
     return read_measures(file, opened)
 
 
-def _task(opened: run.Run, options: Options) -> Task:
+def _task(opened: runs.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
     variables = opened.load_variables(step)
@@ -133,7 +134,7 @@ def _headline(name: str, found: Mapping[str, Any]) -> str:
             value = value.get(step) if isinstance(value, Mapping) else None
         if value is not None:
             parts.append(f"{path} {value:.4g}")
-        elif bracket := run_summary.bracket(found, path):
+        elif bracket := summary.bracket(found, path):
             parts.append(f"{path} {bracket}")
     for attack, of_attack in found.items():
         if isinstance(of_attack, Mapping) and (left_out := of_attack.get("label_pairs_left_out")):

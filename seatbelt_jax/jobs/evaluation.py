@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from seatbelt_jax import data, models, run, sections
+from seatbelt_jax import data, models, runs, sections
 from seatbelt_jax.jobs import run_data
 from seatbelt_jax.options import check, option
 from seatbelt_jax.vae import VAE
@@ -49,7 +49,7 @@ class Task(NamedTuple):
       images: of the split that is measured, as many as asked for; `splits` has all.
     """
 
-    opened: run.Run
+    opened: runs.Run
     step: int | None
     vae: VAE
     variables: models.Variables

@@ -1,13 +1,13 @@
 """The images of a run's data, for what goes on from it."""
 
-from seatbelt_jax import data, run
+from seatbelt_jax import data, runs
 
 # What training did not read.
 UNSEEN = ("validation", "test")
 SPLIT_HELP = "Data split: validation or test. Neither was used for training."
 
 
-def splits_of(opened: run.Run, image_range: tuple[float, float]) -> data.Splits:
+def splits_of(opened: runs.Run, image_range: tuple[float, float]) -> data.Splits:
     """A run's data, which are still those it was made with.
 
     Raises:
@@ -18,7 +18,7 @@ def splits_of(opened: run.Run, image_range: tuple[float, float]) -> data.Splits:
     return splits
 
 
-def unseen(opened: run.Run, image_range: tuple[float, float], split: str) -> data.Dataset:
+def unseen(opened: runs.Run, image_range: tuple[float, float], split: str) -> data.Dataset:
     """One of `UNSEEN`; raises as `splits_of` and `unseen_of`."""
     return unseen_of(splits_of(opened, image_range), split)
 

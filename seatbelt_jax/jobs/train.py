@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from seatbelt_jax import data, lock, models, plots, run, sections, storage, training
-from seatbelt_jax.checkpoint import Origin
+from seatbelt_jax import data, models, plots, runs, sections, storage, training
+from seatbelt_jax.runs import lock
+from seatbelt_jax.runs.checkpoint import Origin
 from seatbelt_jax.training import distributed
 
 
@@ -21,7 +22,7 @@ class Prepared(NamedTuple):
       image_range: what black and white are.
     """
 
-    opened: run.Run
+    opened: runs.Run
     model: models.Model
     splits: data.Splits
     settings: training.Settings
@@ -78,13 +79,13 @@ def prepare(config: dict, path: pathlib.Path, *, origin: Origin | None = None) -
             "version of JAX": jax.__version__,
         }
     )
-    if origin is not None and run.newest_step(path / "checkpoints") is None:
+    if origin is not None and runs.newest_step(path / "checkpoints") is None:
         _check_steps_left(origin, settings.train.steps)
-        notes = [*notes, *_other_data(run.open(origin.run), config, splits)]
+        notes = [*notes, *_other_data(runs.open(origin.run), config, splits)]
     if distributed.is_first():
-        run.prepare(path, config, splits.train.image_shape, splits.record, origin, {"data": data.DEFAULTS})
+        runs.prepare(path, config, splits.train.image_shape, splits.record, origin, {"data": data.DEFAULTS})
     distributed.wait_for_all("the run directory is prepared")
-    opened = run.open(path)
+    opened = runs.open(path)
     state = f"goes on from step {opened.latest_step}" if opened.latest_step else "starts"
     if opened.latest_step is None and opened.origin is not None:
         words = {"fork": "goes on from step {0.step} of {0.run}", "warm_start": "starts with the parameters of {0.run}"}
@@ -117,7 +118,7 @@ def _check_steps_left(origin: Origin, steps: int) -> None:
         )
 
 
-def _other_data(other: run.Run, config: dict, splits: data.Splits) -> list[str]:
+def _other_data(other: runs.Run, config: dict, splits: data.Splits) -> list[str]:
     """A note where a run to begin with saw other images under the same name: more pictures since then, for example."""
     if other.config["data"].get("name") != config["data"]["name"] or not (changes := other.data_changes(splits.record)):
         return []

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from seatbelt_jax import plots, run
+from seatbelt_jax import plots, runs
 from seatbelt_jax.report import results, sweep
 from seatbelt_jax.report.comparable import check_comparable, names_of
 
@@ -18,7 +18,7 @@ def report(
       ValueError: for the same run twice, runs on images of different shapes, damaged results, or an
         output that is a directory.
     """
-    opened = [run.open(path) for path in paths]
+    opened = [runs.open(path) for path in paths]
     check_comparable(opened)
     target = _target(opened, output)
     names = names_of([one.path for one in opened])
@@ -42,7 +42,7 @@ def report_of_sweep(
     return target
 
 
-def _target(opened: Sequence[run.Run], output: str | pathlib.Path | None) -> pathlib.Path:
+def _target(opened: Sequence[runs.Run], output: str | pathlib.Path | None) -> pathlib.Path:
     if output is not None:
         return _checked(output)
     if len(opened) == 1:

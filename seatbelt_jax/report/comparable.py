@@ -3,12 +3,12 @@
 import pathlib
 from collections.abc import Sequence
 
-from seatbelt_jax import run
+from seatbelt_jax import runs
 
 
-def check_comparable(opened: Sequence[run.Run]) -> None:
+def check_comparable(opened: Sequence[runs.Run]) -> None:
     """Raises ValueError for the same run twice, or images of different shapes."""
-    seen: dict[pathlib.Path, run.Run] = {}
+    seen: dict[pathlib.Path, runs.Run] = {}
     for one in opened:
         if one.path.resolve() in seen:
             raise ValueError(f"--run={one.path} is given twice; give every run once")

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seatbelt_jax import bounds, metrics, model_name, models, plots, run, run_evaluation, storage, training
+from seatbelt_jax import bounds, metrics, models, plots, runs, storage, training
 from seatbelt_jax.attacks import AttackResult, Diagnosis, Status, diagnose
 from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
+from seatbelt_jax.runs import measures, model_name
 
 # Whose images -> what the commands call the results on them.
 _CERTIFICATES = {"validation": "certificates", "test": "certificates_test"}
@@ -19,7 +20,7 @@ _EVALUATIONS = {"validation": "evaluation.json", "test": "evaluation_test.json"}
 _SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
 
 
-def of_run(opened: run.Run, name: str) -> plots.ModelResults:
+def of_run(opened: runs.Run, name: str) -> plots.ModelResults:
     """Everything that a run has to show under a name.
 
     Raises:
@@ -46,7 +47,7 @@ def of_run(opened: run.Run, name: str) -> plots.ModelResults:
     )
 
 
-def image_range(opened: run.Run) -> tuple[float, float]:
+def image_range(opened: runs.Run) -> tuple[float, float]:
     """The grey levels of a run's images."""
     try:
         return models.make_likelihood(opened.config["model"]).image_range
@@ -61,7 +62,7 @@ class Certification(NamedTuple):
     empirical: list[plots.EmpiricalData]
 
 
-def certification_of(opened: run.Run) -> Certification:
+def certification_of(opened: runs.Run) -> Certification:
     """Raises ValueError where a file is damaged."""
     found = Certification([], [])
     for split, folder in _CERTIFICATES.items():
@@ -77,12 +78,12 @@ def certification_of(opened: run.Run) -> Certification:
     return found
 
 
-def attacks_of(opened: run.Run) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
+def attacks_of(opened: runs.Run) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
     """The files of attacks on the model as it stands, with their arrays."""
     return _results_of(opened, "attacks")
 
 
-def _results_of(opened: run.Run, folder: str) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
+def _results_of(opened: runs.Run, folder: str) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
     """The results of the model as it stands; those of an earlier step are named and left out."""
     for file in sorted((opened.path / folder).glob("*.npz")):
         arrays = storage.read_npz(file)
@@ -92,7 +93,7 @@ def _results_of(opened: run.Run, folder: str) -> Iterator[tuple[pathlib.Path, Ma
             yield file, arrays
 
 
-def _left_out(file: pathlib.Path, step: object, opened: run.Run) -> None:
+def _left_out(file: pathlib.Path, step: object, opened: runs.Run) -> None:
     print(
         f"left out: {file} was made at step {step}, and the model is at step {opened.latest_step}; make it again",
         file=sys.stderr,
@@ -198,16 +199,16 @@ def empirical_data(found: bounds.EmpiricalMargin, split: str) -> plots.Empirical
     )
 
 
-def _measures(opened: run.Run, name: str) -> dict[str, float]:
+def _measures(opened: runs.Run, name: str) -> dict[str, float]:
     """The numbers of an evaluation of the model as it stands, by their paths in its file."""
     file = opened.path / name
     if not file.exists():
         return {}
-    record = run_evaluation.read_record(file)
+    record = measures.read_record(file)
     if record.get("step") != opened.latest_step:
         _left_out(file, record.get("step"), opened)
         return {}
-    return dict(_numbers(run_evaluation.read_measures(file, opened)))
+    return dict(_numbers(measures.read_measures(file, opened)))
 
 
 def _numbers(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

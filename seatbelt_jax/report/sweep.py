@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from seatbelt_jax import interrupts, metrics, plots, run, storage
+from seatbelt_jax import interrupts, metrics, plots, runs, storage
 from seatbelt_jax.report import results
 
 # Columns of the table that say where a cell is; of these, the ones that are words.
@@ -76,7 +76,7 @@ def _cell(path: pathlib.Path, row: Mapping[str, str] | None, attacks: Mapping[st
     if not (path / "config.json").exists():
         return plots.CellData(**given)
     try:
-        opened = run.open(path)
+        opened = runs.open(path)
         given["axes"] = given["axes"] or _place_of_run(opened)
         return plots.CellData(**{**given, **_of_run(opened, attacks)})
     except Exception as error:  # whatever it is that a damaged cell holds, the others are shown
@@ -86,7 +86,7 @@ def _cell(path: pathlib.Path, row: Mapping[str, str] | None, attacks: Mapping[st
         return plots.CellData(**{**given, "status": "damaged", "reason": reason})
 
 
-def _of_run(opened: run.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
+def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
     image_range = results.image_range(opened)
     settings = dict(results.flat(opened.config))
     shown = {}
@@ -122,7 +122,7 @@ def _place(row: Mapping[str, str]) -> dict[str, str | float]:
     return {axis: value if axis in _WORDS else _number(value, value) for axis, value in known if value}
 
 
-def _place_of_run(opened: run.Run) -> dict[str, str | float]:
+def _place_of_run(opened: runs.Run) -> dict[str, str | float]:
     """As the table has it, as far as a run knows."""
     config = opened.config
     model = config["model"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seatbelt_jax import run, storage
+from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import certify, evaluate
 from seatbelt_jax.studies.cells import Sweep
 from seatbelt_jax.studies.stages import attack_file
@@ -67,7 +67,7 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Rows]:
     Raises:
       ValueError: where something is damaged.
     """
-    opened = run.open(path)
+    opened = runs.open(path)
     rows: dict[str, Rows] = {name: [] for name in NAMES}
     attacked: dict[str, str] = {}
     for name, options in sweep.attacks.items():
@@ -115,7 +115,7 @@ def _by(what: str, name: str, pairs_by: str, lanes: Sequence[Mapping[str, str]])
         yield row
 
 
-def _images(opened: run.Run, found: Sequence[pathlib.Path]) -> Rows:
+def _images(opened: runs.Run, found: Sequence[pathlib.Path]) -> Rows:
     """A row for each certified image, with what each method and each attack says of it."""
     columns: dict[str, np.ndarray] = {}
     for file in found:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from seatbelt_jax import run
+from seatbelt_jax import runs
 from seatbelt_jax.errors import one_line
 from seatbelt_jax.studies import companions, table
 from seatbelt_jax.studies.cells import Cell, Sweep
@@ -94,7 +94,7 @@ class Progress:
         try:
             if not is_trained(cell, self.path(cell)):
                 return 1 + len(stages)
-            opened = run.open(self.path(cell))
+            opened = runs.open(self.path(cell))
             return sum(not stage.is_done(opened) for stage in stages)
         except Exception as error:
             failure(error)

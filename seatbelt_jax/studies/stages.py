@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from seatbelt_jax import data, interrupts, run, run_evaluation, storage, training
-from seatbelt_jax.checkpoint import newest_step, saved_steps
+from seatbelt_jax import data, interrupts, runs, storage, training
 from seatbelt_jax.errors import EXPECTED
 from seatbelt_jax.jobs import attack, certification, certify, evaluate, evaluation, train
+from seatbelt_jax.runs import measures
+from seatbelt_jax.runs.checkpoint import newest_step, saved_steps
 from seatbelt_jax.studies.cells import Cell, Sweep
 
 
@@ -23,7 +24,7 @@ class Stage(NamedTuple):
     """
 
     name: str
-    is_done: Callable[[run.Run], bool]
+    is_done: Callable[[runs.Run], bool]
     do: Callable[[pathlib.Path], None]
 
 
@@ -70,7 +71,7 @@ def is_trained(cell: Cell, path: pathlib.Path) -> bool:
 
 def is_of(cell: Cell, path: pathlib.Path) -> bool:
     """Whether the run was made with the cell's configuration."""
-    return not run.configuration_changes(run.open(path).config, cell.config, {"data": data.DEFAULTS})
+    return not runs.configuration_changes(runs.open(path).config, cell.config, {"data": data.DEFAULTS})
 
 
 def train_cells(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, Exception]:
@@ -106,7 +107,7 @@ def train_cells(cells: Sequence[Cell], folder: pathlib.Path) -> dict[str, Except
 def do(stage: Stage, path: pathlib.Path) -> Exception | None:
     """Does it where it is not done; returns why it could not be done."""
     try:
-        if not stage.is_done(run.open(path)):
+        if not stage.is_done(runs.open(path)):
             print(f"{path.name}: {stage.name}")
             stage.do(path)
     except Exception as error:
@@ -127,7 +128,7 @@ def failure(error: Exception) -> Exception:
     return error
 
 
-def attack_file(opened: run.Run, options: attack.Options) -> pathlib.Path | None:
+def attack_file(opened: runs.Run, options: attack.Options) -> pathlib.Path | None:
     """The results of an attack with these options on the run's newest step."""
     for file in sorted((opened.path / "attacks").glob(f"*{options.name}.npz")):
         if _is_of(storage.read_npz(file), opened, options):
@@ -164,20 +165,20 @@ def _at_one_step(ready: Mapping[str, train.Prepared]) -> list[list[train.Prepare
     return [group for _, group in groups]
 
 
-def _is_attacked(opened: run.Run, options: attack.Options) -> bool:
+def _is_attacked(opened: runs.Run, options: attack.Options) -> bool:
     return attack_file(opened, options) is not None
 
 
-def _is_certified(opened: run.Run, options: certification.Options) -> bool:
+def _is_certified(opened: runs.Run, options: certification.Options) -> bool:
     files = certify.results(opened, options)
     return not certify.is_unfinished(opened, options) and all(
         file.exists() and _is_of(storage.read_npz(file), opened, options) for file in files
     )
 
 
-def _is_evaluated(opened: run.Run, options: evaluation.Options) -> bool:
+def _is_evaluated(opened: runs.Run, options: evaluation.Options) -> bool:
     file = evaluate.record_file(opened, options)
-    record = run_evaluation.read_record(file) if file.exists() else {}
+    record = measures.read_record(file) if file.exists() else {}
     if not record or record["step"] != opened.latest_step:
         return False
     made, skipped = record["measures"], record["skipped"]
@@ -187,7 +188,7 @@ def _is_evaluated(opened: run.Run, options: evaluation.Options) -> bool:
     )
 
 
-def _is_of(arrays: Mapping[str, Any], opened: run.Run, options: Any) -> bool:
+def _is_of(arrays: Mapping[str, Any], opened: runs.Run, options: Any) -> bool:
     made_by = storage.parse_json(f"{arrays.get('options', 'null')}", f"options of results in {opened.path}")
     return arrays.get("step") == opened.latest_step and made_by == _as_json(options)
 

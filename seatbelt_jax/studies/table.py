@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seatbelt_jax import run, storage
+from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import certification, certify, evaluate
 from seatbelt_jax.studies.cells import Cell, Sweep
 from seatbelt_jax.studies.stages import attack_file
@@ -45,7 +45,7 @@ def results_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Any]:
     Raises:
       ValueError: where something is damaged.
     """
-    opened = run.open(path)
+    opened = runs.open(path)
     row: dict[str, Any] = {"step": opened.latest_step}
     for name, options in sweep.attacks.items():
         if (file := attack_file(opened, options)) is not None:

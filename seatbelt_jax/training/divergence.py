@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from seatbelt_jax import storage
-from seatbelt_jax.checkpoint import Checkpoints
+from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.training import distributed
 from seatbelt_jax.training.recipe import Recipe
 from seatbelt_jax.training.state import TrainState

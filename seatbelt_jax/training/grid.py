@@ -21,9 +21,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
 
 from seatbelt_jax import data
-from seatbelt_jax.checkpoint import Checkpoints, DamagedCheckpointError
-from seatbelt_jax.lock import locked
 from seatbelt_jax.models import Model
+from seatbelt_jax.runs.checkpoint import Checkpoints, DamagedCheckpointError
+from seatbelt_jax.runs.lock import locked
 from seatbelt_jax.training import chunks, programs
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation

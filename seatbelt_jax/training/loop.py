@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from seatbelt_jax import data
-from seatbelt_jax.checkpoint import Checkpoints, Origin
-from seatbelt_jax.lock import locked
 from seatbelt_jax.models import Model
+from seatbelt_jax.runs.checkpoint import Checkpoints, Origin
+from seatbelt_jax.runs.lock import locked
 from seatbelt_jax.training import distributed, joining
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation

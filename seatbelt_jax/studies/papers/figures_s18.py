@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seatbelt_jax import attacks, metrics, plots, run
+from seatbelt_jax import attacks, metrics, plots, runs
 from seatbelt_jax.studies.papers.drawing import Drawn, Figure, page
 from seatbelt_jax.studies.papers.figure_tables import MissingError, Row, Tables, joined, readable
 
@@ -42,7 +42,7 @@ def latents(tables: Tables) -> Drawn:
         # One source of every label: the first.
         _, first = np.unique(result["source_label"], return_index=True)
         chosen = first[:_COLUMNS]
-        vae = run.open(folder).load_vae(int(cell["step"]))
+        vae = runs.open(folder).load_vae(int(cell["step"]))
         image = result["sources"][chosen[0]]
         strips = metrics.traversal_from_image(vae, image, values=np.linspace(-3.0, 3.0, _COLUMNS).tolist())
         rows = [result["sources"][chosen], result["source_reconstructions"][chosen], *strips]

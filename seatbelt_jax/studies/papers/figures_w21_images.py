@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seatbelt_jax import metrics, plots, run, storage
+from seatbelt_jax import metrics, plots, runs, storage
 from seatbelt_jax.attacks import AttackResult
 from seatbelt_jax.studies.papers import figure_densities as densities
 from seatbelt_jax.studies.papers import figure_numbers as numbers
@@ -162,7 +162,7 @@ def _results(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
 
 def _attacked(tables: Tables, cell: Row, found: AttackResult, name: str, budget: int) -> Attacked:
     """The first pair under a penalty."""
-    image_range = run.open(tables.runs[cell["cell"]][0]).model.likelihood.image_range
+    image_range = runs.open(tables.runs[cell["cell"]][0]).model.likelihood.image_range
     distortion = found.adversarial[0, budget] - found.sources[0]
     images = np.stack(
         [

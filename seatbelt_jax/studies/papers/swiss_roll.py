@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from seatbelt_jax import configurations, data, elbo, plots, run, storage
+from seatbelt_jax import configurations, data, elbo, plots, runs, storage
 from seatbelt_jax.data import swiss_roll
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.jobs import run_data, train
@@ -53,7 +53,7 @@ def reproduce(chosen: Mapping[str, dict], root: pathlib.Path) -> list[dict[str, 
         train.train(experiment, root / name)
     rows, models = [], {}
     for name in chosen:
-        opened = run.open(root / name)
+        opened = runs.open(root / name)
         models[name], measures = _measure(opened)
         rows.append({"model": name, "beta": opened.config["objective"]["beta"], **measures})
     storage.write_csv(root / "measures.csv", rows)
@@ -75,7 +75,7 @@ def reproduce(chosen: Mapping[str, dict], root: pathlib.Path) -> list[dict[str, 
     return rows
 
 
-def _measure(opened: run.Run) -> tuple[plots.RollModel, dict[str, float]]:
+def _measure(opened: runs.Run) -> tuple[plots.RollModel, dict[str, float]]:
     """What the figure shows of a model, and its measures.
 
     ELBO, reconstructions and posterior std are of the validation points. The terms of the aggregate posterior are of

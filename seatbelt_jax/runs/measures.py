@@ -4,7 +4,9 @@ import pathlib
 import sys
 from typing import Any
 
-from seatbelt_jax import run, run_summary, storage
+from seatbelt_jax import storage
+from seatbelt_jax.runs import summary
+from seatbelt_jax.runs.run import Run
 from seatbelt_jax.untrusted import check
 
 # What evaluation.json holds: each measure is a mapping, and each that was skipped has its reason.
@@ -21,7 +23,7 @@ def read_record(file: pathlib.Path) -> dict[str, Any]:
     return found
 
 
-def read_measures(file: pathlib.Path, opened: run.Run) -> dict[str, Any]:
+def read_measures(file: pathlib.Path, opened: Run) -> dict[str, Any]:
     """The measures in a file of `evaluate`, but for terms that lack their bracket; one line says so.
 
     Raises:
@@ -29,7 +31,7 @@ def read_measures(file: pathlib.Path, opened: run.Run) -> dict[str, Any]:
     """
     measures = read_record(file)["measures"]
     elbo = measures.get("elbo", {})
-    if unknown := run_summary.without_bracket(elbo, opened.config):
+    if unknown := summary.without_bracket(elbo, opened.config):
         terms = ", ".join(name for name in unknown if not name.endswith("_error"))
         print(f"left out: {terms} in {file}: bracket not measured by that version; evaluate again", file=sys.stderr)
     return {**measures, "elbo": {k: v for k, v in elbo.items() if k not in unknown}} if unknown else measures

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seatbelt_jax import model_name, storage
+from seatbelt_jax import storage
+from seatbelt_jax.runs import model_name
 
 if TYPE_CHECKING:
-    from seatbelt_jax.run import Run
+    from seatbelt_jax.runs.run import Run
 
 # Columns of an attack's NAME_summary.csv, and their headings.
 _OF_ATTACKS = {
