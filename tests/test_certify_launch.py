@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 
 from configs import sprites_seatbelt, sprites_vae
-from seatbelt_jax import bounds, data, models, plots, program, runs, storage
+from seatbelt_jax import bounds, data, models, program, runs, storage
 from seatbelt_jax.bounds import pathwise_bounds
 from seatbelt_jax.jobs import certification as certification_job
 from seatbelt_jax.jobs import certify as certify_job
 from seatbelt_jax.plots.certificates import main_certificate
 from seatbelt_jax.report import results as results_report
+from seatbelt_jax.report import runs_page
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from tests import launchers
 from tests.compilations import counted
@@ -235,7 +236,7 @@ def test_margins_in_another_norm_stand_beside_those_in_l2(launcher, one, capsys)
     results = results_report.of_run(runs.open(one), "one")
     assert len(results.certificates) == 5 and main_certificate(results).norm == "l2"
     assert main_certificate(results).method == "spectral"
-    page = plots.build([results], command="").html
+    page = runs_page.build([results], command="").html
     assert "L-infinity" in page and "radius, L2, L-infinity" not in page
     assert "small L-infinity or L2 norm" in page or "small L2 or L-infinity norm" in page
 
@@ -274,7 +275,7 @@ def test_two_runs_attacked_and_compared(launcher, one, two, quick_attacks, capsy
     # The report has them in its table and in a third chart of certificates, not as certificates.
     results = results_report.of_run(runs.open(one), "one")
     assert [found.method for found in results.certificates] == ["spectral"] and len(results.empirical) == 1
-    page = plots.build([results], command="").html
+    page = runs_page.build([results], command="").html
     assert "attacks show: at most" in page and "not found: 33 %" in page
     assert 'aria-label="certified against attacked, spectral"' in page
 

@@ -20,12 +20,12 @@ from PIL import Image
 from seatbelt_jax import metrics, plots, runs, storage
 from seatbelt_jax.attacks import AttackResult, Status
 from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
-from seatbelt_jax.plots import summary, text
+from seatbelt_jax.plots import text
 from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
 from seatbelt_jax.plots.certificates import margin_histogram
 from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
-from seatbelt_jax.report import build
+from seatbelt_jax.report import build, summary
 from seatbelt_jax.report import results as results_report
 from seatbelt_jax.runs import model_name
 from tests import made_up_runs

@@ -13,8 +13,8 @@ from ml_collections import config_flags
 
 from seatbelt_jax import metrics, plots, storage
 from seatbelt_jax.cli import start
-from seatbelt_jax.plots import cell_curves, cell_table, gallery
-from seatbelt_jax.report import build
+from seatbelt_jax.plots import cell_curves
+from seatbelt_jax.report import build, cell_table, gallery, sweep_page
 from seatbelt_jax.report import sweep as sweep_report
 from tests import launchers, made_up_runs, made_up_sweep
 from tests.html_page import Page, read, section
@@ -176,7 +176,7 @@ def large() -> plots.SweepData:
 
 
 def test_a_page_of_126_cells_is_smaller_than_10_mb_and_says_what_it_left_out(large):
-    html = plots.build_sweep(large, command="x").html
+    html = sweep_page.build_sweep(large, command="x").html
     assert 5_000_000 < len(html.encode()) < 10_000_000
     assert html.count('id="pictures-') == 126
     told = re.findall(r'<p class="note">Shown for each attack.*?</p>', html, re.DOTALL)[0]

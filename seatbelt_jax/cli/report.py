@@ -11,8 +11,8 @@ import sys
 
 from absl import flags
 
-from seatbelt_jax import plots
 from seatbelt_jax.report import build
+from seatbelt_jax.report.sweep_page import LARGEST
 
 
 def define_flags() -> None:
@@ -35,5 +35,5 @@ def main() -> None:
     )
     what = f"the sweep {folder}" if folder else f"{len(paths)} {'run' if len(paths) == 1 else 'runs'}"
     size = written.stat().st_size
-    more = "; larger than it should be, give fewer runs" if size > plots.LARGEST else ""
+    more = "; larger than it should be, give fewer runs" if size > LARGEST else ""
     print(f"{written}: {what}, {size / 1e6:.1f} MB{more}")

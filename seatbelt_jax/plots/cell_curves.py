@@ -6,12 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from seatbelt_jax.plots.cell_table import main_margin
-from seatbelt_jax.plots.cells import CellData, SweepData
+from seatbelt_jax.plots.cells import CellData, SweepData, main_margin
 from seatbelt_jax.plots.certificates import main_of
 from seatbelt_jax.plots.charts import Draw, series_colour, series_style, tick_axis, value_axis
-from seatbelt_jax.plots.legend import colour
-from seatbelt_jax.plots.text import escape, tick
+from seatbelt_jax.plots.text import tick
 
 # The axis that charts run along: the first of these with several values.
 _ALONG = {"beta": "β", "tau": "τ", "d_z": "latents of the bottom layer", "L": "latent layers"}
@@ -30,12 +28,12 @@ _Point = tuple[float, float, float, float]
 @dataclasses.dataclass(frozen=True)
 class Curves:
     """Attributes:
-    key: HTML, the names of the lines behind their colours.
+    names: of the lines, in the order of their colours.
     charts: of each measure, by its title, the charts of the data sets, by their names; where there is one data set,
       of it, by its name, the charts of the measures.
     """
 
-    key: str
+    names: Sequence[str]
     charts: dict[str, dict[str, Draw]]
 
 
@@ -43,7 +41,7 @@ def curves(sweep: SweepData) -> Curves:
     """The charts; none where no numeric axis has several values."""
     varying = sweep.varying(list(_ALONG))
     if not varying:
-        return Curves("", {})
+        return Curves([], {})
     along = varying[0]
     others = sweep.varying([axis for axis in _NAMED if axis != along])
     cells = [cell for cell in sweep.cells if along in cell.axes]
@@ -55,22 +53,7 @@ def curves(sweep: SweepData) -> Curves:
             if lines := _lines([cell for cell in cells if _data(cell) == data], column, along, others, names):
                 heading, above = (title, data) if len(sets) > 1 else (data, title)
                 drawn.setdefault(heading, {})[above] = _chart(lines, len(names), above, _ALONG[along])
-    key = "".join(
-        f'<li><span class="name" style="--series:{colour(index)}">{escape(name)}</span></li>'
-        for index, name in enumerate(names)
-    )
-    return Curves(f'<ul class="key">{key}</ul>', drawn)
-
-
-def described(drawn: Curves) -> str:
-    """The caption of the charts."""
-    if not drawn.charts:
-        return '<p class="note">No numeric axis of the sweep has several values yet, so there are no curves.</p>'
-    return (
-        '<p class="note">Points: medians of the sweep&rsquo;s table. Bars: 95&nbsp;% intervals over pairs for attacks, '
-        "the middle half of the images for margins. Lines of different models are drawn slightly apart. Cells that are "
-        "not done leave gaps, and so do distortions that most pairs never reach.</p>"
-    )
+    return Curves(names, drawn)
 
 
 def _data(cell: CellData) -> str:

@@ -1,12 +1,17 @@
 """What a report shows of a sweep over models, as plain arrays and words."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from seatbelt_jax.plots.certificates import PREFERRED
 from seatbelt_jax.plots.results import CertificateData, EmpiricalData, Flag
+
+_MARGIN = re.compile(r"margin_(.+)_median_(l2|linf)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +94,19 @@ class SweepData:
     def varying(self, axes: Sequence[str]) -> list[str]:
         """The axes along which cells differ."""
         return [axis for axis in axes if len({cell.axes.get(axis, "") for cell in self.cells}) > 1]
+
+
+class Margin(NamedTuple):
+    """The margin that stands for those of a cell; in pixel units of the norm."""
+
+    method: str
+    norm: str
+    median: float
+
+
+def main_margin(numbers: Mapping[str, float]) -> Margin | None:
+    """The median margin by the first method of those that come first, of L2 where there are any."""
+    matches = ((_MARGIN.fullmatch(name), value) for name, value in numbers.items())
+    found = [Margin(match[1], match[2], value) for match, value in matches if match]
+    ranks = {method: rank for rank, method in enumerate(PREFERRED)}
+    return min(found, key=lambda one: (one.norm != "l2", ranks.get(one.method, len(ranks))), default=None)

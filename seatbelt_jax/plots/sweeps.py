@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.legend import Models
 from seatbelt_jax.plots.results import AttackData, ModelResults
 from seatbelt_jax.plots.text import escape
 
@@ -56,7 +55,7 @@ class Sweep:
         return self.swept[0][2]
 
 
-def sweeps(models: Models) -> list[Sweep]:
+def sweeps(models: Sequence[ModelResults]) -> list[Sweep]:
     """The attacks that some model has results of, the usual one first.
 
     Files of the same name whose objectives or threats differ are different attacks.

@@ -3,8 +3,8 @@
 import pathlib
 from collections.abc import Sequence
 
-from seatbelt_jax import plots, runs
-from seatbelt_jax.report import results, sweep
+from seatbelt_jax import runs
+from seatbelt_jax.report import results, runs_page, sweep, sweep_page
 from seatbelt_jax.report.comparable import check_comparable, names_of
 
 
@@ -23,7 +23,7 @@ def report(
     target = _target(opened, output)
     names = names_of([one.path for one in opened])
     shown = [results.of_run(one, name) for one, name in zip(opened, names, strict=True)]
-    plots.build(shown, command=command).write(target)
+    runs_page.build(shown, command=command).write(target)
     return target
 
 
@@ -38,7 +38,7 @@ def report_of_sweep(
     """
     folder = pathlib.Path(folder)
     target = folder / "report.html" if output is None else _checked(output)
-    plots.build_sweep(sweep.of_folder(folder), command=command).write(target)
+    sweep_page.build_sweep(sweep.of_folder(folder), command=command).write(target)
     return target
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from seatbelt_jax import interrupts, metrics, plots, runs, storage
 from seatbelt_jax.report import results
+from seatbelt_jax.report.gallery import gallery_of
 
 # Columns of the table that say where a cell is; of these, the ones that are words.
 _AXES = ("data", "model", "L", "d_z", "beta", "tau", "seed")
@@ -95,7 +96,7 @@ def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
         name = options["name"] if options.get("name") in attacks else file.stem
         attack = results.attack_data(file, arrays, image_range, summary={})
         chosen = metrics.telling_budgets(attack.budgets, attack.distortion_norm, _BUDGETS)
-        shown[name] = plots.CellAttack(plots.gallery_of(attack, [int(index) for index in chosen]), attack.flags)
+        shown[name] = plots.CellAttack(gallery_of(attack, [int(index) for index in chosen]), attack.flags)
         settings |= {f"attack {name}: {key}": value for key, value in results.flat(options) if key != "name"}
     found = results.certification_of(opened)
     in_order = [name for name in attacks if name in shown] + [name for name in shown if name not in attacks]

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from seatbelt_jax import storage
-from seatbelt_jax.plots import attacked, attacks, certified, charts, curves, legend, margins, summary, text
+from seatbelt_jax.plots import attacks, charts, curves, margins, text
 from seatbelt_jax.plots.images import data_uri, image_grid
-from seatbelt_jax.plots.legend import Models
-from seatbelt_jax.plots.page import page
 from seatbelt_jax.plots.sweeps import Sweep, sweeps, title_html
 from seatbelt_jax.plots.text import escape
+from seatbelt_jax.report import attacked, certified, legend, summary
+from seatbelt_jax.report.legend import Models
+from seatbelt_jax.report.page import page
 
 _SHOWN_COLUMNS = 8
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seatbelt_jax.plots.attacked import caption
 from seatbelt_jax.plots.cells import CellAttack, Gallery, SweepData
 from seatbelt_jax.plots.images import distortion_image, packed, to_levels
 from seatbelt_jax.plots.results import AttackData
 from seatbelt_jax.plots.sweeps import budget_kind, budget_words, threat_words
 from seatbelt_jax.plots.text import escape
+from seatbelt_jax.report.attacked import caption
 
 # Cells from whose pictures the size of all is guessed.
 _SAMPLED = 6

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from seatbelt_jax.plots import cell_curves, cell_table, certified, charts, gallery, text
+from seatbelt_jax.plots import cell_curves, charts, text
 from seatbelt_jax.plots.cells import CellAttack, SweepData
 from seatbelt_jax.plots.certificates import Question, question
-from seatbelt_jax.plots.page import page
-from seatbelt_jax.plots.report import Report
 from seatbelt_jax.plots.text import escape, number
+from seatbelt_jax.report import cell_table, certified, gallery, legend
+from seatbelt_jax.report.page import page
+from seatbelt_jax.report.runs_page import Report
 
 # Bytes of the page. The pictures may not take all: some are for the rest, and for a size that is guessed too low.
 LARGEST = 10_000_000
@@ -73,7 +74,19 @@ def _curves(sweep: SweepData) -> str:
         f"{f'<h3>{escape(heading)}</h3>' if heading else ''}{charts.grid(draws, f'curve-{index}', kind='small')}"
         for index, (heading, draws) in enumerate(drawn.charts.items())
     ]
-    return drawn.key + "".join(parts) + cell_curves.described(drawn)
+    names = legend.names(drawn.names) if drawn.names else ""
+    return names + "".join(parts) + _described(drawn)
+
+
+def _described(drawn: cell_curves.Curves) -> str:
+    """The caption of the charts."""
+    if not drawn.charts:
+        return '<p class="note">No numeric axis of the sweep has several values yet, so there are no curves.</p>'
+    return (
+        '<p class="note">Points: medians of the sweep&rsquo;s table. Bars: 95&nbsp;% intervals over pairs for attacks, '
+        "the middle half of the images for margins. Lines of different models are drawn slightly apart. Cells that are "
+        "not done leave gaps, and so do distortions that most pairs never reach.</p>"
+    )
 
 
 def _attacks(sweep: SweepData, done: gallery.Packed) -> str:

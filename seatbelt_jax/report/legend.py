@@ -20,6 +20,15 @@ def heading(index: int, model: ModelResults) -> str:
     return f'<span class="name" style="--series:{colour(index)}">{text.name(model.name)}</span>'
 
 
+def names(lines: Sequence[str]) -> str:
+    """The names of lines behind their colours."""
+    items = (
+        f'<li><span class="name" style="--series:{colour(index)}">{escape(name)}</span></li>'
+        for index, name in enumerate(lines)
+    )
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
 def key(models: Models) -> str:
     """All models with what they are."""
     items = (

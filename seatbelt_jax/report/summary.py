@@ -7,10 +7,10 @@ import numpy as np
 
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.certificates import NORMS, main_certificate, question
-from seatbelt_jax.plots.legend import Models, heading
 from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps, title_html
 from seatbelt_jax.plots.text import escape, number
+from seatbelt_jax.report.legend import Models, heading
 
 # Entries of a sweep's summary: name, label, how it was measured, and which direction is better.
 _ATTACK_ROWS = (

@@ -47,4 +47,4 @@ def page(
 
 
 def _resource(name: str) -> str:
-    return (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")
+    return (importlib.resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from seatbelt_jax.plots import attacks, text
 from seatbelt_jax.plots.images import data_uri
-from seatbelt_jax.plots.legend import colour, heading
 from seatbelt_jax.plots.results import AttackData, ModelResults
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, budget_words, is_ball
 from seatbelt_jax.plots.text import escape, number
+from seatbelt_jax.report.legend import colour, heading
 
 # Attacks that are suspicious, beyond which the page warns.
 _WEAK = 0.1

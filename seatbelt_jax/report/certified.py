@@ -7,9 +7,9 @@ from jaxtyping import Float
 
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.certificates import NORMS
-from seatbelt_jax.plots.legend import Models, heading
 from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.plots.text import escape, number
+from seatbelt_jax.report.legend import Models, heading
 
 _SOUNDNESS = {
     "first_order": "of first order: exact where the encoder's means are affine and its standard deviations do as "

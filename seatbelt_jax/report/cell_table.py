@@ -2,14 +2,12 @@
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.cells import CellData, SweepData
-from seatbelt_jax.plots.certificates import NORMS, PREFERRED
+from seatbelt_jax.plots.cells import CellData, SweepData, main_margin
+from seatbelt_jax.plots.certificates import NORMS
 from seatbelt_jax.plots.text import escape, number
 
 # Axes of the grid: their names in the sweep's table, and their labels.
@@ -28,25 +26,8 @@ _OF_MODELS = {
     "elbo_nats": "ELBO, nats ↑",
     "margin": "certified margin ↑",
 }
-_MARGIN = re.compile(r"margin_(.+)_median_(l2|linf)")
 _WORDS = ' class="word"'
 _SHORT = 70
-
-
-class Margin(NamedTuple):
-    """The margin that stands for those of a cell; in pixel units of the norm."""
-
-    method: str
-    norm: str
-    median: float
-
-
-def main_margin(numbers: Mapping[str, float]) -> Margin | None:
-    """The median margin by the first method of those that come first, of L2 where there are any."""
-    matches = ((_MARGIN.fullmatch(name), value) for name, value in numbers.items())
-    found = [Margin(match[1], match[2], value) for match, value in matches if match]
-    ranks = {method: rank for rank, method in enumerate(PREFERRED)}
-    return min(found, key=lambda one: (one.norm != "l2", ranks.get(one.method, len(ranks))), default=None)
 
 
 def cell_table(sweep: SweepData, pictured: Sequence[bool]) -> str:
