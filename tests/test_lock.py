@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -25,3 +26,16 @@ def test_whatever_stands_under_the_name_of_the_lock_it_keeps_a_second_training_o
             lock.check_free(path.parent)
     lock.check_free(path.parent)
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock here")])
+def test_where_a_folder_has_no_locks_a_training_goes_on_without(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(lock.filelock.FileLock, "acquire", fail)
+    with lock.locked(tmp_path):
+        pass
+    error = OSError(errno.EACCES, "not yours")
+    with pytest.raises(OSError, match="not yours"), lock.locked(tmp_path):
+        pass

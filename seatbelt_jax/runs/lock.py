@@ -2,12 +2,12 @@
 
 import contextlib
 import errno
-import fcntl
-import os
 import pathlib
 from collections.abc import Iterator
 
-# Beside the files of a run; it says nothing of whether a training is at work.
+import filelock
+
+# Beside the files of a run. The file stays; that it is there does not mean that a training is at work.
 NAME = "training.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
@@ -27,21 +27,25 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"the run directory {directory} cannot be made ({error}); give another --workdir") from error
-    descriptor = _open(directory / NAME)
+    path = directory / NAME
+    if path.is_symlink():
+        # It may point to any file.
+        path.unlink()
+    lock = filelock.FileLock(path / NAME if path.is_dir() else path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"another training is at work in {directory}; wait for it, stop it, or give another --workdir"
-            ) from error
-        except OSError as error:
-            # Some shared folders have no locks; without, a run is as safe as its user is careful.
-            if error.errno not in _NO_LOCKS:
-                raise
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise BlockingIOError(
+            f"another training is at work in {directory}; wait for it, stop it, or give another --workdir"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        # Some shared folders have no locks; without, a run is as safe as its user is careful.
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def check_free(directory: pathlib.Path) -> None:
@@ -49,17 +53,3 @@ def check_free(directory: pathlib.Path) -> None:
     if (directory / NAME).exists():
         with locked(directory):
             pass
-
-
-def _open(path: pathlib.Path) -> int:
-    """Opens the file to lock. A folder or a FIFO of that name can be locked too.
-
-    A symbolic link is removed, because it may point to any file.
-    """
-    if path.is_symlink():
-        path.unlink()
-    flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
-    except IsADirectoryError:
-        return os.open(path, os.O_RDONLY | flags)
