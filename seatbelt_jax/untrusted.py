@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -141,17 +141,20 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an npz archive: booleans, numbers and text.
 
     What an array declares is held against what its member has before memory is taken.
+
+    Args:
+      names: those to read, as far as the archive has them; None for all.
 
     Raises:
       ValueError: naming the file, where it is not a plain npz.
     """
     with open_regular(path) as file:
         try:
-            return _arrays(file)
+            return _arrays(file, names)
         except MemoryError as error:
             raise OSError(f"{path} does not fit into memory ({error})") from error
         except (ValueError, OSError, EOFError, KeyError, RuntimeError, NotImplementedError, OverflowError,
@@ -258,7 +261,7 @@ def _overflows(cell: str) -> bool:
         return False
 
 
-def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+def _arrays(file: BinaryIO, names: Collection[str] | None) -> dict[str, np.ndarray]:
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -270,7 +273,8 @@ def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
         for member in members:
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{member.filename[:80]!r} is encrypted, or compressed in another way than NumPy does")
-        return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+        found = {member.filename.removesuffix(".npy"): member for member in members}
+        return {name: _array(archive, member) for name, member in found.items() if names is None or name in names}
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

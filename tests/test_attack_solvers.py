@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from seatbelt_jax.attacks.adam import Adam
-from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
 from seatbelt_jax.attacks.region import L2Ball, project
 from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
+from seatbelt_jax.results import Status
 from tests.compilations import counted
 from tests.reference import adam as adam_twin
 from tests.reference.ball_minimisation import ball_in_box, trust_region

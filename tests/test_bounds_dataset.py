@@ -132,7 +132,7 @@ def test_certificates_of_different_settings_are_not_one():
     made = bounds.certify_dataset(encode, decode, images(2), **SETTINGS)
     with pytest.raises(ValueError, match="different method"):
         bounds.Certificate.concatenate(list(made.values()))
-    with pytest.raises(ValueError, match="no certificate"):
+    with pytest.raises(ValueError, match="no part of a certificate"):
         bounds.Certificate.concatenate([])
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from seatbelt_jax import bounds
 from seatbelt_jax.bounds import JacobianNorms, LipschitzConstants
-from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.draws import one_layer_model
 from seatbelt_jax.bounds.eigenvalue import largest_eigenvalue, largest_product_eigenvalue
 from seatbelt_jax.bounds.float64_call import float64_call
 from seatbelt_jax.bounds.margin import margin
 from seatbelt_jax.bounds.pathwise import pathwise_radii
 from seatbelt_jax.gaussian import DiagonalGaussian, sample
+from seatbelt_jax.results import Certificate
 from tests.reference import margins as reference
 
 CASES = 10_000

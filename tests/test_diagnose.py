@@ -5,7 +5,7 @@ import pytest
 
 from seatbelt_jax import attacks
 from seatbelt_jax.attacks import Status, diagnose
-from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
+from seatbelt_jax.results import MEANING, NOT_CHECKED
 from tests.reference import attack_metrics as reference
 from tests.reference import linear_vae
 from tests.reference.made_up_attacks import made_up_result

@@ -19,7 +19,6 @@ from PIL import Image
 
 from seatbelt_jax import metrics, plots, runs, storage
 from seatbelt_jax.attacks import AttackResult, Status
-from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
 from seatbelt_jax.plots.certificates import margin_histogram
@@ -27,6 +26,7 @@ from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build, summary
 from seatbelt_jax.report import results as results_report
+from seatbelt_jax.results import MEANING, NOT_CHECKED
 from seatbelt_jax.runs import model_name
 from tests import made_up_runs
 from tests.html_page import read, section
@@ -437,7 +437,7 @@ def test_results_of_the_former_format_are_refused(launcher, make_run) -> None:
     storage.write_npz(file, arrays)
     with pytest.raises(
         ValueError,
-        match=r"latent_kl\.npz: these are not attack results, or of an earlier version: budgets, distance missing",
+        match=r"latent_kl\.npz: this is not a sweep of attacks: budgets, distance missing; if an earlier version",
     ):
         launcher.report([run])
 

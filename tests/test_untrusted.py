@@ -12,7 +12,7 @@ import pytest
 from jaxtyping import Bool, Float, Int
 
 from seatbelt_jax import storage, untrusted
-from seatbelt_jax.fields import check_fields
+from seatbelt_jax.results.record import check_fields
 
 READERS = {
     "x.json": storage.read_json,

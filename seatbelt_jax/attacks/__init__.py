@@ -2,8 +2,8 @@
 
 from seatbelt_jax.attacks.adam import Adam
 from seatbelt_jax.attacks.box_lbfgs import BoxLBFGS
-from seatbelt_jax.attacks.diagnose import Diagnosis, diagnose
-from seatbelt_jax.attacks.lbfgsb import LBFGSB, Status
+from seatbelt_jax.attacks.diagnose import diagnose
+from seatbelt_jax.attacks.lbfgsb import LBFGSB
 from seatbelt_jax.attacks.objectives import (
     Divergence,
     Objective,
@@ -15,12 +15,12 @@ from seatbelt_jax.attacks.objectives import (
 )
 from seatbelt_jax.attacks.pairs import all_label_pairs, index_pairs, label_pairs, random_pairs
 from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
-from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
 from seatbelt_jax.attacks.solver import Solver
 from seatbelt_jax.attacks.solvers import default_solver
 from seatbelt_jax.attacks.sweep import sweep
 from seatbelt_jax.attacks.threat import Ball, Penalty, Threat, penalty_grid
+from seatbelt_jax.results import AttackResult, Diagnosis, Status
 
 __all__ = [
     "LBFGSB",

@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from seatbelt_jax.attacks.arithmetic import power_of_two
-from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import Region, check, project
 from seatbelt_jax.attacks.solver import (
     Iterate,
@@ -22,6 +21,7 @@ from seatbelt_jax.attacks.solver import (
     select,
     start_of,
 )
+from seatbelt_jax.results import Status
 
 # Gradients beyond this would soon have squares beyond float32; beside them Adam's epsilon, 1e-8, is nothing.
 _LARGE = 2.0**30

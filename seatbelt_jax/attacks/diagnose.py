@@ -3,68 +3,15 @@
 Each check is one that Athalye et al. 2018 and Carlini et al. 2019 ask of an evaluation, applied to every attack.
 """
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seatbelt_jax.attacks.lbfgsb_state import Status
-from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.threat import least_gain, scores_of_all
+from seatbelt_jax.results import AttackResult, Diagnosis, Status
 
 # The rounding error of an objective in float32: a sum over many pixels or latents of terms of order one, which cancel
 # where the attack has won.
 _OBJECTIVE_ROUNDING = 1e-4
-
-# What each flag says of an attack.
-MEANING = {
-    "iteration_limit": "the solver stopped at the iteration limit; more iterations may find a stronger attack",
-    "line_search_failed": "the line search failed",
-    "stopped_early": "the solver stopped where a further decrease was due, but no step of its line search found one",
-    "non_finite": "the model returned a value that is not finite",
-    "restart_improved": "a restart found an attack more than 5 % stronger than the first start",
-    "zero_gradient": "the gradient is zero at the start",
-    "random_objective": "a second evaluation of the objective gave another value",
-    "beaten_by_random_search": "random search found a stronger attack",
-    "beaten_by_another_budget": "the attack on the same pair under another budget is stronger",
-}
-# What a sweep that lacks the evidence for a flag leaves open, and the options that gather the evidence.
-NOT_CHECKED = {
-    "restart_improved": "whether a random restart would find an attack that is 5 % stronger (restarts=1)",
-    "beaten_by_another_budget": "whether an attack under another budget would be stronger (two budgets or more)",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Diagnosis:
-    """What is suspicious about each attack of a sweep.
-
-    Attributes:
-      flags: for each name in `MEANING`, which attacks it holds for.
-      untested: names that could not be checked, because the sweep has no evidence for them.
-    """
-
-    flags: Mapping[str, Bool[np.ndarray, "pair budget"]]
-    untested: tuple[str, ...]
-
-    @property
-    def suspicious(self) -> Bool[np.ndarray, "pair budget"]:
-        """Attacks with any flag."""
-        return np.any(list(self.flags.values()), axis=0)
-
-    def names(self, pair: int, column: int) -> list[str]:
-        """The flags of one attack."""
-        return [name for name, attacks in self.flags.items() if attacks[pair, column]]
-
-    def describe(self) -> list[str]:
-        """One line for each flag that some attacks have, and one for each flag that was not checked."""
-        raised = [
-            f"{np.sum(attacks)} of {attacks.size} attacks ({np.mean(attacks):.0%}): {name}, {MEANING[name]}"
-            for name, attacks in self.flags.items()
-            if np.any(attacks)
-        ]
-        return raised + [f"Not checked: {NOT_CHECKED[name]}." for name in self.untested]
 
 
 def diagnose(result: AttackResult, *, by: float = 0.05) -> Diagnosis:

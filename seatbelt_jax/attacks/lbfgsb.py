@@ -26,9 +26,10 @@ from seatbelt_jax.attacks import compact_hessian, line_search
 from seatbelt_jax.attacks.arithmetic import cast, power_of_two, working_type
 from seatbelt_jax.attacks.box import flatten
 from seatbelt_jax.attacks.box_step import minimise_model, steepest_curvature
-from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState, Status
+from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState
 from seatbelt_jax.attacks.region import optimality_error
 from seatbelt_jax.attacks.solver import all_finite, first_status, select
+from seatbelt_jax.results import Status
 
 __all__ = ["LBFGSB", "LBFGSBState", "Status"]
 

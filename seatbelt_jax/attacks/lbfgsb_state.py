@@ -1,24 +1,11 @@
 """Where a box-constrained minimisation stands: what `LBFGSB` carries from one evaluation to the next."""
 
-import enum
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from seatbelt_jax.attacks import compact_hessian
-
-
-class Status(enum.IntEnum):
-    """How a problem stands. Everything but RUNNING is final."""
-
-    RUNNING = 0
-    CONVERGED = 1  # the projected gradient's largest entry is at most tol
-    STALLED = 2  # the decrease that the next step promises is below the objective's rounding: an end
-    LINE_SEARCH_FAILED = 3  # no decrease along the projected gradient from the start, though one was due
-    MAX_ITERATIONS = 4
-    MAX_EVALUATIONS = 5
-    NON_FINITE = 6  # the objective or its gradient is not finite, at the start or, by Adam, later
-    STOPPED_EARLY = 7  # the last decrease was at most ftol, or the next one was due and did not come
+from seatbelt_jax.results import Status
 
 
 class LBFGSBState(NamedTuple):

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from seatbelt_jax.attacks import line_search
 from seatbelt_jax.attacks.arithmetic import l2_norm, power_of_two
-from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import L2Ball, Region, bounds_of, check, project
 from seatbelt_jax.attacks.solver import (
     Iterate,
@@ -22,6 +21,7 @@ from seatbelt_jax.attacks.solver import (
     select,
     start_of,
 )
+from seatbelt_jax.results import Status
 
 # Safeguards of the spectral length, relative to the first: BMR's alpha_min and alpha_max.
 _SHORTEST, _LONGEST = 1e-10, 1e10

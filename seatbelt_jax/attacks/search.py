@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from seatbelt_jax.attacks import lanes, measure, problem
-from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.objectives import Objective
 from seatbelt_jax.attacks.problem import Problem
 from seatbelt_jax.attacks.random_search import random_search
-from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.solver import Solver, describe
 from seatbelt_jax.attacks.threat import Threat, least_gain, scores_of_all
+from seatbelt_jax.results import AttackResult, Status
 from seatbelt_jax.unfinished import Labelled, Store
 from seatbelt_jax.vae import VAE
 
@@ -198,7 +197,7 @@ class Search:
         retraced = measure.as_value(self._given, self._sources, self._targets)
         again = measure.distances(retraced, self._goals, images)
         distance = self._distances(images)
-        found = measure.measures(
+        found: dict[str, Any] = measure.measures(
             self._vae.traced(), self._threat, self._sources, self._targets, distance, again, images
         )
         return AttackResult(

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from seatbelt_jax import program
 from seatbelt_jax.attacks.arithmetic import cast, working_type
-from seatbelt_jax.attacks.lbfgsb_state import Status
 from seatbelt_jax.attacks.region import Region, check, optimality_error
+from seatbelt_jax.results import Status
 
 
 @runtime_checkable

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from seatbelt_jax import per_example, posterior
 from seatbelt_jax.attacks.objectives import Objective, latent
-from seatbelt_jax.attacks.result import AttackResult
 from seatbelt_jax.attacks.search import Search
 from seatbelt_jax.attacks.solver import Solver
 from seatbelt_jax.attacks.solvers import default_solver
 from seatbelt_jax.attacks.threat import Penalty, Threat
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.results import AttackResult
 from seatbelt_jax.unfinished import Store
 from seatbelt_jax.vae import VAE
 

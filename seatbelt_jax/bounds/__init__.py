@@ -18,22 +18,21 @@ encoder at the image, "locally_exact" those that end where it ceases to be affin
 the whole ball.
 """
 
-from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.certify import certify, certify_dataset, margin_curve
 from seatbelt_jax.bounds.confidence import lower_confidence_bound, upper_confidence_bound
 from seatbelt_jax.bounds.dual import CertifiedReconstructionRadius, certified_reconstruction_radius
 from seatbelt_jax.bounds.empirical import empirical_margin
-from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
 from seatbelt_jax.bounds.hierarchy import hierarchical_margin
-from seatbelt_jax.bounds.jacobian import JacobianNorms, jacobian_norms
+from seatbelt_jax.bounds.jacobian import jacobian_norms
 from seatbelt_jax.bounds.linear_region import linear_region_radius
 from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
 from seatbelt_jax.bounds.margin import LipschitzConstants, camuto_margin, r_robustness_margin
 from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.pathwise import pathwise_margin
-from seatbelt_jax.bounds.reconstruction import MinimalRobustRadius, minimal_robust_radius
+from seatbelt_jax.bounds.reconstruction import minimal_robust_radius
 from seatbelt_jax.bounds.soundness import SoundnessReport, check_soundness, soundness_attacks
 from seatbelt_jax.bounds.tradeoff import gdp_compose
+from seatbelt_jax.results import Certificate, EmpiricalMargin, JacobianNorms, MinimalRobustRadius
 
 __all__ = [
     "METHODS",

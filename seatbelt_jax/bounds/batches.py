@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
     DecodePath,
@@ -29,6 +28,7 @@ from seatbelt_jax.bounds.draws import described_model
 from seatbelt_jax.bounds.evidence import Evidence, gather
 from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.streaming import Fetch, default_decode_batch
+from seatbelt_jax.results import Certificate
 from seatbelt_jax.unfinished import Labelled, Store
 
 

@@ -10,7 +10,6 @@ from numpy import ndarray
 
 from seatbelt_jax.bounds.ball import MovementBounds
 from seatbelt_jax.bounds.batches import Streaming, Subject, certify_batches
-from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
     DecodePath,
@@ -29,6 +28,7 @@ from seatbelt_jax.bounds.confidence import check_sufficient_samples
 from seatbelt_jax.bounds.margin import LipschitzConstants
 from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.streaming import Fetch
+from seatbelt_jax.results import Certificate
 from seatbelt_jax.unfinished import Store
 
 

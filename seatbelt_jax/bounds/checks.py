@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,9 @@ from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
 from seatbelt_jax.gaussian import DiagonalGaussian
+from seatbelt_jax.results import Norm
 from seatbelt_jax.sections import check_choice
 
-# Norm of perturbations. Reconstructions are always compared in L2.
-Norm = Literal["l2", "linf"]
 Encode = Callable[[Float[Array, "*image"]], DiagonalGaussian]
 Decode = Callable[[Float[Array, "latent"]], Float[Array, "*image"]]
 # In a hierarchy: the latents of the layers below the one in question, or of all layers, layer 1 first.

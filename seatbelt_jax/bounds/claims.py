@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
 from seatbelt_jax.bounds.ball import MovementBounds
-from seatbelt_jax.bounds.certificate import Soundness
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.confidence import lower_confidence_bound
 from seatbelt_jax.bounds.evidence import Evidence
+from seatbelt_jax.results import Soundness
 
 
 @dataclasses.dataclass(frozen=True)

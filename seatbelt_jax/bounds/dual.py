@@ -9,7 +9,6 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.ball import MovementBounds
-from seatbelt_jax.bounds.certificate import Soundness
 from seatbelt_jax.bounds.checks import (
     Decode,
     DecodePath,
@@ -31,6 +30,7 @@ from seatbelt_jax.bounds.margin import LipschitzConstants
 from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.streaming import default_decode_batch
 from seatbelt_jax.bounds.tradeoff import required_probability
+from seatbelt_jax.results import Soundness
 from seatbelt_jax.sections import check_choice
 
 # Methods whose evidence is the probability of one ball: their bound is turned round. Or draws, each bounded alone.

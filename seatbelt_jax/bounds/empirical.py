@@ -32,8 +32,8 @@ from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bou
 from seatbelt_jax.bounds.directions import lengths
 from seatbelt_jax.bounds.draws import check_clean, checked_model
 from seatbelt_jax.bounds.empirical_attack import CLEARANCES, Attack
-from seatbelt_jax.bounds.empirical_result import EmpiricalMargin
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
+from seatbelt_jax.results import EmpiricalMargin
 
 
 def empirical_margin(

@@ -13,13 +13,13 @@ from seatbelt_jax.bounds.checks import Norm, check_jacobians
 from seatbelt_jax.bounds.draw_radii import DrawRadii
 from seatbelt_jax.bounds.draws import Draw, Model, check_clean
 from seatbelt_jax.bounds.jacobian import (
-    JacobianNorms,
     jacobians_in_float64,
     norms_from_jacobians,
 )
 from seatbelt_jax.bounds.pathwise_bounds import draw_radii
 from seatbelt_jax.bounds.reconstruction import noise_of, reconstruction_distances
 from seatbelt_jax.bounds.streaming import Fetch, Skip, map_images
+from seatbelt_jax.results import JacobianNorms
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

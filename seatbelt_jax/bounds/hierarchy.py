@@ -49,7 +49,6 @@ from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds import functions
-from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     DecodePath,
     Features,
@@ -68,6 +67,7 @@ from seatbelt_jax.bounds.margin import margin
 from seatbelt_jax.bounds.path_draws import default_draw_batch, path_draws
 from seatbelt_jax.bounds.streaming import progress_bar
 from seatbelt_jax.bounds.tradeoff import gdp_compose
+from seatbelt_jax.results import Certificate
 from seatbelt_jax.sections import check_choice
 
 # Norms that agree exactly but for rounding must not fall on both sides of kappa.

@@ -6,7 +6,6 @@ is unsound: they come from the exact Gram matrix J J^T and a bound of its larges
 (eigenvalue.py). Power and Lanczos iterations approach the spectral norm from below and have no place here.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,35 +35,11 @@ from seatbelt_jax.bounds.eigenvalue import largest_eigenvalue
 from seatbelt_jax.bounds.operator_norm import operator_norm
 from seatbelt_jax.bounds.precision import evaluate, float64_formula, is_traced
 from seatbelt_jax.norm import safe_sqrt
+from seatbelt_jax.results import JacobianNorms
 
 # Added to the eigenvalues, relative: more than the float64 rounding of a Jacobian of layers that cancel all but 1e-9
 # of each other, so that a reported norm (half as much larger) is never below the true one.
 _EIGENVALUE_INFLATION = 1e-5
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class JacobianNorms:
-    """Norms of an encoder's Jacobians at one or several images: NumPy float64, or arrays of a trace; a pytree.
-
-    The operator norms measure perturbations d in L2, or in L-infinity, and what comes of them in L2; those from
-    L-infinity are upper bounds (see operator_norm.py).
-
-    Attributes:
-      spectral: [...], ||J||, J of the mean; latent units per pixel unit. In L2 the largest singular value.
-      frobenius: [...], ||J||_F, the root of the summed squares; latent units per pixel unit.
-      whitened_spectral: [...], ||W||; standard deviations per pixel unit.
-      whitened_frobenius: [...], ||W||_F; standard deviations per pixel unit.
-      log_std_spectral: [...], the operator norm of the Jacobian of log sigma; per pixel unit.
-      smallest_std: [...], min_i sigma_i(x); latent units.
-    """
-
-    spectral: Float[Array | ndarray, "*batch"]
-    frobenius: Float[Array | ndarray, "*batch"]
-    whitened_spectral: Float[Array | ndarray, "*batch"]
-    whitened_frobenius: Float[Array | ndarray, "*batch"]
-    log_std_spectral: Float[Array | ndarray, "*batch"]
-    smallest_std: Float[Array | ndarray, "*batch"]
 
 
 class ScaledRows(NamedTuple):

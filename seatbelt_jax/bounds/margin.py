@@ -22,9 +22,9 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import check_probability
-from seatbelt_jax.bounds.jacobian import JacobianNorms
 from seatbelt_jax.bounds.precision import float64_formula, is_traced
 from seatbelt_jax.bounds.tradeoff import HALVINGS, bernoulli_divergence, reserve
+from seatbelt_jax.results import JacobianNorms
 
 Values = Float[Array | ndarray, "*batch"]
 

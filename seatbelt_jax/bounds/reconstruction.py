@@ -27,6 +27,7 @@ from seatbelt_jax.bounds.checks import (
 from seatbelt_jax.bounds.confidence import quantile_ranks
 from seatbelt_jax.bounds.draws import Draw, Model, check_clean, checked_model
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
+from seatbelt_jax.results import MinimalRobustRadius
 
 
 def reconstruction_distances(
@@ -73,30 +74,6 @@ def reconstruction_distances(
 def noise_of(key: Array, draw: Int[Array, ""], like: jax.ShapeDtypeStruct) -> Float[Array, "latent"]:
     """The noise of the draw of this number: its own, however many others there are."""
     return jax.random.normal(jax.random.fold_in(key, draw), like.shape, like.dtype)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class MinimalRobustRadius:
-    """The least r for which each unperturbed image is r-robust, with its confidence interval.
-
-    With probability at least `confidence` for each image on its own, lower <= r_min <= upper, where
-    r_min(x) = inf{r : P(||Delta(x)||_2 <= r) > risk}. Distances are L2, in pixel units.
-
-    Attributes:
-      estimate: [n], the sample quantile.
-      lower: [n], an order statistic of the draws; 0 where there are too few to give one.
-      upper: [n], an order statistic of the draws; infinite where there are too few to give one.
-      risk: the probability m that must be exceeded.
-      confidence: 1 - alpha, both sides together.
-      num_samples: draws for each image.
-    """
-
-    estimate: Float[ndarray, "n"]
-    lower: Float[ndarray, "n"]
-    upper: Float[ndarray, "n"]
-    risk: float
-    confidence: float
-    num_samples: int
 
 
 @jax.tree_util.register_dataclass

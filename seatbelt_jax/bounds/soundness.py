@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.certificate import Certificate
 from seatbelt_jax.bounds.checks import (
     Decode,
     DecodePath,
@@ -32,6 +31,7 @@ from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bou
 from seatbelt_jax.bounds.directions import ASCENT_DRAWS, ascend, lengths, random_directions, steepest_directions
 from seatbelt_jax.bounds.draws import Draw, Model, check_clean, checked_model, count_hits
 from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
+from seatbelt_jax.results import Certificate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

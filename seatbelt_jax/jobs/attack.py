@@ -1,7 +1,6 @@
 """Attacks the model of a run."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import re
@@ -14,6 +13,7 @@ import numpy as np
 from seatbelt_jax import attacks, data, metrics, runs, sections, storage
 from seatbelt_jax.jobs import run_data
 from seatbelt_jax.options import check, option
+from seatbelt_jax.results import files
 from seatbelt_jax.vae import VAE
 
 # What each attack reads besides the options that all do.
@@ -133,12 +133,11 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
         store=unfinished,
         progress=True,
     )
+    result = dataclasses.replace(result, split=options.split, **numbers)
     diagnosis = attacks.diagnose(result)
     columns = _columns(result)
     rows = [
         {
-            "split": options.split,
-            **{name: column[row["pair"]] for name, column in numbers.items()},
             **row,
             **{name: column.flat[lane] for name, column in columns.items()},
             "flags": ";".join(diagnosis.names(*divmod(lane, threat.budgets.size))),
@@ -146,12 +145,11 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
         for lane, row in enumerate(result.rows())
     ]
     replaces = " (in place of earlier ones)" if (folder / f"{name}.npz").exists() else ""
-    made_by = {"step": step, "split": options.split, "options": json.dumps(dataclasses.asdict(options))}
     summary = metrics.summarise(result)
     storage.write_csv(folder / f"{name}.csv", rows)
     storage.write_csv(folder / f"{name}_summary.csv", _summary_rows(summary))
     # Last: where it is, the others are.
-    storage.write_npz(folder / f"{name}.npz", {**result.to_arrays(), **numbers, **made_by})
+    files.write(folder / f"{name}.npz", result, step, options)
     unfinished.remove()
     print(
         f"{opened.path}: {result.status.size} attacks on {options.split} images, "
@@ -219,8 +217,8 @@ def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options
 
 def _pairs(
     opened: runs.Run, image_range: tuple[float, float], options: Options
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Sources, targets, and what the tables say of them: their numbers, and labels where there are any."""
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Sources, targets, and what the result says of them: their numbers, and labels where there are any."""
     how, number, seed = options.pairs_by, options.pairs, options.seed
     if how.startswith("factor:"):
         factor = how.removeprefix("factor:")
@@ -239,7 +237,7 @@ def _pairs(
     else:
         raise ValueError(f"--pairs_by={how} must be seed, label, all_labels, factor:NAME, or numbers such as 3-7,8-9")
     sources, targets = (np.asarray(images.images(column)) for column in pairs.T)
-    numbers = {"source_index": pairs[:, 0], "target_index": pairs[:, 1]}
+    numbers: dict[str, Any] = {"source_index": pairs[:, 0], "target_index": pairs[:, 1]}
     if images.labels is not None:
         source_labels, target_labels = (np.asarray(images.labels(column)) for column in pairs.T)
         numbers |= {"source_label": source_labels, "target_label": target_labels}

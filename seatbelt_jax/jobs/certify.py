@@ -1,10 +1,9 @@
 """Certifies images under the models of runs."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from seatbelt_jax.jobs import certification, run_data
 from seatbelt_jax.jobs.certification import KNOWN, MODES, Functions, Options
 from seatbelt_jax.report.comparable import check_comparable, names_of
 from seatbelt_jax.report.results import certificate_data, empirical_data
+from seatbelt_jax.results import files
 
 # Images certified where no number is given and there are as many.
 _IMAGES = 50
@@ -41,7 +41,7 @@ def certify(
     check_comparable(opened)
     folder = _figures_folder(opened, output, options.split)
     # Before minutes of work.
-    for place in (folder, *(one.path / _of_split("certificates", options.split) for one in opened)):
+    for place in (folder, *(one.path / files.of_split("certificates", options.split) for one in opened)):
         storage.check_writable(place)
     tasks = [_task(one, options) for one in opened]
     names = names_of([one.path for one in opened])
@@ -84,7 +84,7 @@ class Task(NamedTuple):
 
     @property
     def folder(self) -> pathlib.Path:
-        return self.opened.path / _of_split("certificates", self.split)
+        return self.opened.path / files.of_split("certificates", self.split)
 
     @property
     def unfinished(self) -> storage.Folder:
@@ -112,7 +112,9 @@ def _task(opened: runs.Run, options: Options) -> Task:
         print(f"{opened.path} has no sound margin, only those of first order: {reason}")
         methods = tuple(name for name in methods if name != _SOUND)
     names = [_file_name(method, options.norm) for method in methods]
-    earlier = _earlier_certificates(opened.path / _of_split("certificates", options.split), step, names, count, options)
+    earlier = _earlier_certificates(
+        opened.path / files.of_split("certificates", options.split), step, names, count, options
+    )
     return Task(opened, step, options.split, functions, methods, images, earlier)
 
 
@@ -141,7 +143,7 @@ def _methods(opened: runs.Run, depth: int, options: Options) -> tuple[str, ...]:
 def results(opened: runs.Run, options: Options) -> list[pathlib.Path]:
     """The files that say how `certify` ended, with these options, on a run."""
     methods = _methods(opened, len(opened.config["model"]["latent_sizes"]), options)
-    folder = opened.path / _of_split("certificates", options.split)
+    folder = opened.path / files.of_split("certificates", options.split)
     names = [_file_name(method, options.norm) for method in methods]
     # Without --methods there is no sound margin where the code of the model is not understood.
     names = [
@@ -156,7 +158,7 @@ def results(opened: runs.Run, options: Options) -> list[pathlib.Path]:
 
 def is_unfinished(opened: runs.Run, options: Options) -> bool:
     """Whether some `certify` of the run's images was broken off: tables and figures may be missing."""
-    return (opened.path / _of_split("certificates", options.split) / _UNFINISHED).exists()
+    return (opened.path / files.of_split("certificates", options.split) / _UNFINISHED).exists()
 
 
 def _layers(depth: int) -> str:
@@ -173,14 +175,14 @@ def _earlier_certificates(
     found = {}
     for name in (_file_name(method, norm) for norm in plots.NORMS for method in KNOWN):
         file = folder / f"{name}.npz"
-        if not file.exists() or (arrays := storage.read_npz(file)).get("step") != step:
+        if not file.exists() or not files.made_by(file).is_of(step):
             continue
         try:
-            earlier = bounds.Certificate.from_arrays(arrays)
+            earlier = files.read(file, bounds.Certificate)
         except ValueError as error:
             if name in replaced:
                 continue
-            raise ValueError(f"{file}: {error}; remove it, or certify by this method too") from error
+            raise ValueError(f"{error}; remove it, or certify by this method too") from error
         same_question = (earlier.reconstruction_radius, earlier.risk) == (options.radius, options.risk)
         if name not in replaced and same_question:
             found[name] = earlier
@@ -206,7 +208,7 @@ def _figures_folder(opened: Sequence[runs.Run], output: str | pathlib.Path | Non
         raise ValueError(
             "the runs are in different directories; name a directory for the figures with --output=DIRECTORY"
         )
-    return (opened[0].path if len(opened) == 1 else opened[0].path.parent) / _of_split("figures", split)
+    return (opened[0].path if len(opened) == 1 else opened[0].path.parent) / files.of_split("figures", split)
 
 
 def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
@@ -214,21 +216,26 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     path, store = task.opened.path, task.unfinished
     if store.path.exists():
         print(f"{store.path} has unfinished work; the parts that belong to this certification are reused")
-    certificates = certification.certificates(task.functions, task.methods, task.images, options, store)
+    certificates = {
+        name: dataclasses.replace(made, split=task.split)
+        for name, made in certification.certificates(task.functions, task.methods, task.images, options, store).items()
+    }
     _write_certificates(task, certificates, options)
     for certificate in certificates.values():
         print(f"{path}: {_told(certificate, task.split)}")
     minimal, empirical = None, None
     if options.minimal_radius:
         minimal = certification.minimal_radius(task.functions, task.images, options)
-        _write(task, "minimal_radius", dataclasses.asdict(minimal), _minimal_rows(minimal), options)
+        minimal = dataclasses.replace(minimal, split=task.split)
+        _write(task, "minimal_radius", minimal, options)
         print(
             f"{path}: minimal r of {len(minimal.estimate)} images: median {np.median(minimal.estimate):.4g}, largest "
             f"{np.max(minimal.estimate):.4g} (L2, pixel units)"
         )
     if options.empirical:
         empirical = certification.empirical_margin(task.functions, task.images[: options.empirical], options, store)
-        _write(task, _file_name("empirical_margin", options.norm), empirical.to_arrays(), empirical.rows(), options)
+        empirical = dataclasses.replace(empirical, split=task.split)
+        _write(task, _file_name("empirical_margin", options.norm), empirical, options)
         print(f"{path}: {_told_of_attacks(empirical, certificates)}")
     config = task.opened.config
     return plots.CertifiedModel(
@@ -243,48 +250,26 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     )
 
 
-def _of_split(folder: str, split: str) -> str:
-    """Results on test images stay apart from those on validation images, which reports show."""
-    return folder if split == Options.split else f"{folder}_{split}"
-
-
 def _file_name(result: str, norm: str) -> str:
     """Margins in another norm stand beside those in L2."""
     return result if norm == "l2" else f"{result}_{norm}"
 
 
 def _write(
-    task: Task, name: str, arrays: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], options: Options
+    task: Task, name: str, record: bounds.EmpiricalMargin | bounds.MinimalRobustRadius, options: Options
 ) -> None:
-    made_by = {"step": task.step, "split": task.split, "options": json.dumps(dataclasses.asdict(options))}
-    storage.write_npz(task.folder / f"{name}.npz", {**arrays, **made_by})
-    if rows:
-        storage.write_csv(task.folder / f"{name}.csv", [{"split": task.split, **row} for row in rows])
+    files.write(task.folder / f"{name}.npz", record, task.step, options)
+    storage.write_csv(task.folder / f"{name}.csv", record.rows())
 
 
 def _write_certificates(task: Task, certificates: Mapping[str, bounds.Certificate], options: Options) -> None:
     """And one table of all certificates of the model as it stands, those made earlier with them."""
     made = {_file_name(method, options.norm): certificate for method, certificate in certificates.items()}
     for name, certificate in made.items():
-        _write(task, name, certificate.to_arrays(), [], options)
+        files.write(task.folder / f"{name}.npz", certificate, task.step, options)
     standing = made | dict(task.earlier)
-    rows = [{"split": task.split, **row} for certificate in standing.values() for row in certificate.rows()]
+    rows = [row for certificate in standing.values() for row in certificate.rows()]
     storage.write_csv(task.folder / "margins.csv", rows)
-
-
-def _minimal_rows(found: bounds.MinimalRobustRadius) -> list[dict[str, Any]]:
-    return [
-        {
-            "image": image,
-            "minimal_radius_l2": found.estimate[image],
-            "lower_bound_l2": found.lower[image],
-            "upper_bound_l2": found.upper[image],
-            "risk": found.risk,
-            "confidence": found.confidence,
-            "num_samples": found.num_samples,
-        }
-        for image in range(len(found.estimate))
-    ]
 
 
 def _told(certificate: bounds.Certificate, split: str) -> str:

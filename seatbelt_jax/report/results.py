@@ -11,7 +11,7 @@ import numpy as np
 
 from seatbelt_jax import bounds, metrics, models, plots, runs, storage, training
 from seatbelt_jax.attacks import AttackResult, Diagnosis, Status, diagnose
-from seatbelt_jax.attacks.diagnose import MEANING, NOT_CHECKED
+from seatbelt_jax.results import MEANING, NOT_CHECKED
 from seatbelt_jax.runs import measures, model_name
 
 # Whose images -> what the commands call the results on them.

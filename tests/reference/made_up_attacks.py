@@ -46,5 +46,6 @@ def made_up_result(**fields):
         "gradient_norm": np.ones(pairs),
         "exchanged": np.zeros((pairs, budgets), bool),
     }
-    everything = {field.name: np.zeros((pairs, budgets)) for field in dataclasses.fields(AttackResult)}
+    required = [field.name for field in dataclasses.fields(AttackResult) if field.default is dataclasses.MISSING]
+    everything = {name: np.zeros((pairs, budgets)) for name in required}
     return AttackResult(**(everything | known | fields))

@@ -1,18 +1,18 @@
 """What attacks show of margins: upper bounds, and the distortions that prove them."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from seatbelt_jax.fields import check_fields
+from seatbelt_jax.results.certificate import Norm, Question
+from seatbelt_jax.results.record import RecordOfImages
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EmpiricalMargin:
+class EmpiricalMargin(RecordOfImages):
     """Distortions that show n images' margins of r-robustness to be no larger than their norms.
 
     For each image on its own, with probability at least 1 - alpha: the probability that a draw of the encoder at
@@ -33,9 +33,12 @@ class EmpiricalMargin:
       num_samples: fresh draws for each distortion tried.
       num_tried: distortions tried on them for each image, d = 0 included; each has alpha / num_tried.
       norm: "l2" or "linf".
-      frozen_std: whether draws at x + distortion had the sigma of x (Camuto et al. 2021, Eq. 3).
+      frozen_std: whether draws at x + distortion had the sigma of x (Camuto et al. 2021, Eq. 3); files of versions
+        without this field hold margins of a moving sigma.
       image_range: that x + d kept to; None for any d, which is what a certificate speaks of.
     """
+
+    called: ClassVar[str] = "an empirical margin"
 
     upper: Float[ndarray, "n"]
     distortion: Float[ndarray, "n *image"]
@@ -48,37 +51,20 @@ class EmpiricalMargin:
     reconstruction_radius: float
     num_samples: int
     num_tried: int
-    norm: str
-    frozen_std: bool
-    image_range: tuple[float, float] | None
+    norm: Norm
+    frozen_std: bool = False
+    image_range: tuple[float, float] | None = None
 
-    def to_arrays(self) -> dict[str, ndarray]:
-        """The fields by name, for an npz that loads with allow_pickle=False; without image_range where it is None."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return {name: np.asarray(getattr(self, name)) for name in names if getattr(self, name) is not None}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, ndarray]) -> "EmpiricalMargin":
-        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type.
-
-        Files of versions without `frozen_std` hold margins of a moving sigma.
-        """
-        arrays = {"frozen_std": np.asarray(False), **arrays}
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "image_range"]
-        if missing := [name for name in names if name not in arrays]:
-            raise ValueError(f"this is not an empirical margin: {', '.join(missing)} missing")
-        check_fields(cls, arrays)
-        if "image_range" in arrays and arrays["image_range"].shape != (2,):
-            raise ValueError("image_range must be two numbers")
-        # The 0-d arrays become the Python texts and numbers that they were made of.
-        values: dict[str, Any] = {n: arrays[n].item() if arrays[n].ndim == 0 else arrays[n] for n in names}
-        image_range = tuple(arrays["image_range"].tolist()) if "image_range" in arrays else None
-        return cls(**values, image_range=image_range)
+    @property
+    def question(self) -> Question:
+        """What was asked of each image."""
+        return Question(self.norm, self.split, self.reconstruction_radius, self.risk)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per image, for a tidy CSV, units in the names."""
         return [
             {
+                "split": self.split,
                 "image": image,
                 "norm": self.norm,
                 "upper_margin_pixel_units": self.upper[image],

@@ -1,41 +1,59 @@
 """What a certificate states, with the conditions under which it holds."""
 
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import Norm
-from seatbelt_jax.bounds.jacobian import JacobianNorms
-from seatbelt_jax.fields import check_fields
+from seatbelt_jax.results.record import RecordOfImages
+from seatbelt_jax.values import register
 
 Soundness = Literal["first_order", "locally_exact", "sound"]
+# Norm of perturbations. Reconstructions are always compared in L2.
+Norm = Literal["l2", "linf"]
+NORMS = {"l2": "L2", "linf": "L-infinity"}
 
-_NORMS_PREFIX = "norms_"
+
+class Question(NamedTuple):
+    """What margins must have in common to be compared; r in pixel units."""
+
+    norm: str
+    split: str
+    radius: float
+    risk: float
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["radius", "p_lower", "hits", "abstained", "norm_bound", "norms"],
-    meta_fields=[
-        "method",
-        "soundness",
-        "assumptions",
-        "alpha",
-        "risk",
-        "reconstruction_radius",
-        "num_samples",
-        "norm",
-        "centre",
-    ],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Certificate:
+class JacobianNorms:
+    """Norms of an encoder's Jacobians at one or several images: NumPy float64, or arrays of a trace; a pytree.
+
+    The operator norms measure perturbations d in L2, or in L-infinity, and what comes of them in L2; those from
+    L-infinity are upper bounds (`bounds.operator_norm`).
+
+    Attributes:
+      spectral: [...], ||J||, J of the mean; latent units per pixel unit. In L2 the largest singular value.
+      frobenius: [...], ||J||_F, the root of the summed squares; latent units per pixel unit.
+      whitened_spectral: [...], ||W||; standard deviations per pixel unit.
+      whitened_frobenius: [...], ||W||_F; standard deviations per pixel unit.
+      log_std_spectral: [...], the operator norm of the Jacobian of log sigma; per pixel unit.
+      smallest_std: [...], min_i sigma_i(x); latent units.
+    """
+
+    spectral: Float[Array | ndarray, "*batch"]
+    frobenius: Float[Array | ndarray, "*batch"]
+    whitened_spectral: Float[Array | ndarray, "*batch"]
+    whitened_frobenius: Float[Array | ndarray, "*batch"]
+    log_std_spectral: Float[Array | ndarray, "*batch"]
+    smallest_std: Float[Array | ndarray, "*batch"]
+
+
+@register("radius", "p_lower", "hits", "abstained", "norm_bound", "norms")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Certificate(RecordOfImages):
     """r-robustness of n images, each with its margin; a pytree, what holds for all images being static.
 
     For each image on its own, with probability at least `confidence` over the draws and under `assumptions`:
@@ -67,6 +85,8 @@ class Certificate:
       centre: where the ball of reconstructions is centred: the decoded "mean" of the clean image.
     """
 
+    called: ClassVar[str] = "a certificate"
+
     radius: Float[ndarray, "n"]
     p_lower: Float[ndarray, "n"]
     hits: Int[ndarray, "n"]
@@ -87,6 +107,11 @@ class Certificate:
     def n(self) -> int:
         """How many images."""
         return len(self.radius)
+
+    @property
+    def question(self) -> Question:
+        """What was asked of each image."""
+        return Question(self.norm, self.split, self.reconstruction_radius, self.risk)
 
     @property
     def units(self) -> str:
@@ -120,70 +145,11 @@ class Certificate:
         held = (self.radius >= np.asarray(radii, np.float64)[..., None]) & ~self.abstained
         return np.mean(held, axis=-1)
 
-    @classmethod
-    def concatenate(cls, parts: Sequence["Certificate"]) -> "Certificate":
-        """One certificate of the images of several that were made with the same settings.
-
-        Raises:
-          ValueError: no parts, or parts of different settings.
-        """
-        if not parts:
-            raise ValueError("there is no certificate to concatenate")
-        first = parts[0]
-        per_image = [field for field in _names(cls) if isinstance(getattr(first, field), np.ndarray)]
-        same = [field for field in _names(cls) if field not in (*per_image, "norms")]
-        for part in parts[1:]:
-            if differing := [field for field in same if getattr(part, field) != getattr(first, field)]:
-                raise ValueError(f"certificates of different {', '.join(differing)} do not make one")
-        joined: dict[str, Any] = {
-            field: np.concatenate([getattr(part, field) for part in parts]) for field in per_image
-        }
-        all_norms = [part.norms for part in parts if part.norms is not None]
-        if all_norms:
-            joined["norms"] = JacobianNorms(
-                **{
-                    name: np.concatenate([getattr(norms, name) for norms in all_norms])
-                    for name in _names(JacobianNorms)
-                }
-            )
-        return dataclasses.replace(first, **joined)
-
-    def to_arrays(self) -> dict[str, ndarray]:
-        """The fields by name, for an npz that loads with allow_pickle=False.
-
-        Texts and numbers are 0-d arrays, the assumptions an array of strings, and the norms one array each, named
-        "norms_spectral" and so on; they are left out where `norms` is None.
-        """
-        arrays = {name: np.asarray(getattr(self, name)) for name in _names(type(self)) if name != "norms"}
-        if self.norms is not None:
-            norms = self.norms
-            arrays |= {_NORMS_PREFIX + name: np.asarray(getattr(norms, name)) for name in _names(JacobianNorms)}
-        return arrays
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, ndarray]) -> "Certificate":
-        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type."""
-        norm_names = {name: _NORMS_PREFIX + name for name in _names(JacobianNorms)}
-        required = [name for name in _names(cls) if name != "norms"]
-        has_norms = any(name in arrays for name in norm_names.values())
-        if has_norms:
-            required += norm_names.values()
-        if missing := [name for name in required if name not in arrays]:
-            raise ValueError(f"this is not a certificate: {', '.join(missing)} missing")
-        check_fields(cls, arrays)
-        norms = JacobianNorms(**{name: arrays[key] for name, key in norm_names.items()}) if has_norms else None
-        values: dict[str, Any] = {name: arrays[name] for name in required if name in _names(cls)}
-        # The 0-d arrays become the Python texts and numbers that they were made of.
-        values = {name: value.item() if value.ndim == 0 else value for name, value in values.items()}
-        if not isinstance(values["assumptions"], ndarray) or values["assumptions"].ndim != 1:
-            raise ValueError("assumptions must be a list of texts")
-        values["assumptions"] = tuple(values["assumptions"].tolist())
-        return cls(**values, norms=norms)
-
     def rows(self) -> list[dict[str, Any]]:
         """One row per image, for a tidy CSV, units in the names; the same columns for every method."""
         return [
             {
+                "split": self.split,
                 "image": image,
                 "method": self.method,
                 "soundness": self.soundness,
@@ -200,7 +166,3 @@ class Certificate:
             }
             for image in range(self.n)
         ]
-
-
-def _names(record: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(record)]

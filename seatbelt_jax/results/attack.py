@@ -1,18 +1,30 @@
 """The result of a sweep of attacks: arrays over [pair, budget], with the status of every attack."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import enum
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from seatbelt_jax.attacks.lbfgsb_state import Status
-from seatbelt_jax.fields import check_fields
+from seatbelt_jax.results.record import Record
+
+
+class Status(enum.IntEnum):
+    """How a search stands. Everything but RUNNING is final."""
+
+    RUNNING = 0
+    CONVERGED = 1  # the projected gradient's largest entry is at most tol
+    STALLED = 2  # the decrease that the next step promises is below the objective's rounding: an end
+    LINE_SEARCH_FAILED = 3  # no decrease along the projected gradient from the start, though one was due
+    MAX_ITERATIONS = 4
+    MAX_EVALUATIONS = 5
+    NON_FINITE = 6  # the objective or its gradient is not finite, at the start or, by Adam, later
+    STOPPED_EARLY = 7  # the last decrease was at most ftol, or the next one was due and did not come
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackResult:
+class AttackResult(Record):
     """Attacks on pairs of images under a grid of budgets.
 
     Distances between images are L2 over the whole image in pixel units; log densities in nats. Codes z*, z and z^t
@@ -53,7 +65,10 @@ class AttackResult:
         The first start is x, unless it has noise.
       repeated_objective: a second evaluation at x*, compiled anew.
       random_search_objective: the least objective that a search without gradients found.
+      source_index, target_index, source_label, target_label: the images' numbers in that part, and their labels.
     """
+
+    called: ClassVar[str] = "a sweep of attacks"
 
     name: str
     unit: str
@@ -90,34 +105,36 @@ class AttackResult:
     gradient_norm: Float[np.ndarray, " pair"]
     repeated_objective: Float[np.ndarray, "pair budget"]
     random_search_objective: Float[np.ndarray, "pair budget"]
+    source_index: Int[np.ndarray, " pair"] | None = None
+    target_index: Int[np.ndarray, " pair"] | None = None
+    source_label: Int[np.ndarray, " pair"] | None = None
+    target_label: Int[np.ndarray, " pair"] | None = None
 
     @property
     def excess_negative_log_likelihood(self) -> Float[np.ndarray, "pair budget"]:
         """-log p(x^t|z*) + log p(x^t|z^t): how much worse the attacked code explains the target, in nats."""
         return self.negative_log_likelihood - self.clean_negative_log_likelihood[:, None]
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """The fields by name, for an npz."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
+    @property
+    def is_ball(self) -> bool:
+        """Whether budgets are radii of balls, not weights of penalties."""
+        return self.threat.endswith("ball")
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "AttackResult":
-        """Undoes `to_arrays`; raises ValueError where a field is missing, or of another shape or type."""
-        fields = dataclasses.fields(cls)
-        if missing := [field.name for field in fields if field.name not in arrays]:
-            raise ValueError(
-                f"these are not attack results, or of an earlier version: {', '.join(missing)} missing; remove them "
-                "and attack again"
-            )
-        check_fields(cls, arrays)
-        scalars = {field.name for field in fields if field.type in (str, bool)}
-        found = {field.name: np.asarray(arrays[field.name]) for field in fields}
-        return cls(**{name: value.item() if name in scalars else value for name, value in found.items()})  # type: ignore[arg-type]
+    @property
+    def endings(self) -> dict[str, int]:
+        """How many attacks ended how."""
+        statuses, counts = np.unique(self.status, return_counts=True)
+        return {
+            Status(status).name.lower(): int(count)
+            for status, count in zip(statuses.tolist(), counts.tolist(), strict=True)
+        }
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per attack, for a tidy CSV, units in the names."""
         unit = self.unit.replace(" ", "_")
-        kind = "radius" if self.threat.endswith("ball") else "penalty"
+        kind = "radius" if self.is_ball else "penalty"
+        known = ("source_index", "target_index", "source_label", "target_label")
+        images = {name: column for name in known if (column := getattr(self, name)) is not None}
         lanes = {
             f"objective_{unit}": self.objective,
             f"distance_{unit}": self.distance,
@@ -148,6 +165,8 @@ class AttackResult:
         }
         return [
             {
+                "split": self.split,
+                **{name: column[pair] for name, column in images.items()},
                 "attack": self.name,
                 "threat": self.threat,
                 "pair": pair,

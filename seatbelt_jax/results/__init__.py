@@ -1,0 +1,26 @@
+"""Records that attacks, bounds and measures return, their arrays and rows, and how files hold them.
+
+The room stands on the ground: attacks and bounds fill these records, and plots and reports read the same ones.
+"""
+
+from seatbelt_jax.results.attack import AttackResult, Status
+from seatbelt_jax.results.certificate import NORMS, Certificate, JacobianNorms, Norm, Question, Soundness
+from seatbelt_jax.results.diagnosis import MEANING, NOT_CHECKED, Diagnosis
+from seatbelt_jax.results.empirical import EmpiricalMargin
+from seatbelt_jax.results.minimal import MinimalRobustRadius
+
+__all__ = [
+    "MEANING",
+    "NORMS",
+    "NOT_CHECKED",
+    "AttackResult",
+    "Certificate",
+    "Diagnosis",
+    "EmpiricalMargin",
+    "JacobianNorms",
+    "MinimalRobustRadius",
+    "Norm",
+    "Question",
+    "Soundness",
+    "Status",
+]
