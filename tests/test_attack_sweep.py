@@ -329,7 +329,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(eager_snapshots):
             threat=attacks.Penalty(2.0 ** np.linspace(-8.0, 6.0, 6)),
             solver=attacks.BoxLBFGS(maxiter=8),
             restarts=1,
-            lanes_at_once=8,
+            lanes_at_once=16,
             store=store,
         ).to_arrays()
 

@@ -26,8 +26,9 @@ _UPDATES_PER_LOOK = 10
 # Problems whose results are kept together: in memory until all have ended, in one file of the store afterwards.
 _LANES_PER_PART = 2048
 _SECONDS_BETWEEN_SNAPSHOTS = 10.0
-# A block has two sizes, the second smaller by this factor: each is compiled anew.
+# A block has two sizes, the second smaller by this factor, and each is compiled anew: not worth it for a small block.
 _SHRINK = 4
+_SMALL = 8
 
 
 class Solutions(NamedTuple):
@@ -133,11 +134,21 @@ class Block:
         self._what = fun, region
         devices = self._how.mesh.size
         per_device = min(lanes_at_once, 1 << (-(-lanes // devices) - 1).bit_length())
-        self._sizes = (per_device * devices, max(1, per_device // _SHRINK) * devices)
+        small = per_device if per_device <= _SMALL else per_device // _SHRINK
+        self._sizes = (per_device * devices, small * devices)
         self._refills = lanes > self._sizes[0]
 
     def begin(self, images: Any, problems: Any) -> Any:
-        return _begin(self._how, self._what, images, problems)
+        """A block of the larger size; by the program that refills, where that is needed anyway."""
+        if not self._refills:
+            return _begin(self._how, self._what, images, problems)
+        empty = jax.tree.map(lambda leaf: np.zeros((len(images), *leaf.shape), leaf.dtype), self.slot(images, problems))
+        return self.refill(self.place(empty), images, problems, self.place(np.ones(len(images), bool)))
+
+    def slot(self, images: Any, problems: Any) -> Any:
+        """Shapes and types of what one slot holds, from arrays of starts and problems."""
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (images, problems))
+        return jax.eval_shape(functools.partial(_begin_one, self._how.solver), self._what, *one)
 
     def refill(self, block: Any, images: Any, problems: Any, taken: Bool[Array, " slot"]) -> Any:
         """The block with other problems in the slots that are taken."""
@@ -155,6 +166,11 @@ class Block:
         for _ in range(_UPDATES_PER_LOOK):
             images, state = _update(self._how, self._what, images, state, problems)
         return images, state
+
+    @property
+    def largest(self) -> int:
+        """Slots that a block begins with."""
+        return self._sizes[0]
 
     def size(self, lanes: int) -> int:
         """Slots for so many lanes: the smaller of the two sizes where they fit in it."""
@@ -174,19 +190,12 @@ class Block:
         if known in _COMPILED:
             return
         _COMPILED.add(known)
-        for size in {small, large}:
-            slots = jax.tree.map(
-                lambda leaf, size=size: np.broadcast_to(leaf[:1], (size, *leaf.shape[1:])), (start, problem)
-            )
-            block = self.begin(*self.place(slots))
-            images, states, problems = block
-            block = (*_update(self._how, self._what, images, states, problems), problems)
-            if size == large and self._refills:
-                # Its own copies: what a block holds is given up.
-                starts, problems = self.place(slots)
-                block = self.refill(block, starts, problems, self.place(np.zeros(size, bool)))
-            if size > small:
-                self.take(block, np.zeros(small, int))
+        slots = jax.tree.map(lambda leaf: np.broadcast_to(leaf[:1], (large, *leaf.shape[1:])), (start, problem))
+        block = self.begin(*self.place(slots))
+        # What an update is given it gives up.
+        block = (*_update(self._how, self._what, *block), block[2])
+        if small < large:
+            _update(self._how, self._what, *self.take(block, np.zeros(small, int)))
 
     def place(self, tree: Any) -> Any:
         """Host arrays onto the devices."""
@@ -283,20 +292,15 @@ class _Work:
         self._block, self._setup, self._numbers = block, setup, numbers
         self._total = numbers.size
         self._waiting = 0  # the next problem that has no slot yet, counted from the part's first
-        self._lane_of_slot = np.full(block.size(self._total), -1)
+        self._lane_of_slot = np.full(block.largest, -1)
         starts, problems = setup(numbers[:1])
         block.compile(starts, problems)
-        shapes: Any = jax.eval_shape(block.begin, *self._slots_of(starts, problems))
-        self._structure: Any = jax.tree.structure(shapes)
-        images, kind = np.zeros((self._total, *starts.shape[1:]), shapes[0].dtype), shapes[0].dtype
+        slot: Any = block.slot(starts, problems)
+        self._structure: Any = jax.tree.structure(slot)
+        images, kind = np.zeros((self._total, *starts.shape[1:]), slot[0].dtype), slot[0].dtype
         counts = (np.zeros(self._total, np.int32) for _ in range(3))
         self.solutions = Solutions(images, np.zeros(self._total, kind), *counts)
         self._values: Any = None
-
-    def _slots_of(self, starts: np.ndarray, problems: Any) -> Any:
-        """The first lane's start and problem in all slots: what a block looks like."""
-        slots = self._lane_of_slot.size
-        return jax.tree.map(lambda leaf: np.broadcast_to(leaf[:1], (slots, *leaf.shape[1:])), (starts, problems))
 
     @property
     def remain(self) -> bool:
@@ -310,10 +314,10 @@ class _Work:
         """Advances the block and records what ended; returns how many did."""
         free = np.flatnonzero(self._lane_of_slot < 0)
         # Starting one problem costs an evaluation of the whole block: wait for several to end.
-        if self._waiting < self._total:
-            if free.size >= max(1, self._lane_of_slot.size // 4):
-                self._fill(free)
-        elif self._block.size(self._lane_of_slot.size - free.size) < self._lane_of_slot.size:
+        if self._waiting < self._total and free.size >= max(1, self._lane_of_slot.size // 4):
+            self._fill(free)
+        running = int(np.count_nonzero(self._lane_of_slot >= 0))
+        if self._waiting == self._total and self._block.size(running) < self._lane_of_slot.size:
             self._shrink()
         images, state, problems = self._values
         images, state = self._block.advance(images, state, problems)

@@ -21,13 +21,14 @@ from seatbelt_jax.vae import VAE
 _IMAGES_AT_ONCE = 64
 
 
-def in_batches(function: Callable[..., Any], *arguments: Any) -> Any:
+def in_batches(function: Callable[..., Any], *arguments: Any, least: int = 1) -> Any:
     """Applies a function of images, and of trees with their leading axis, to a few images at a time.
 
-    The last batch is filled up with the first image, so that the function compiles once.
+    The last batch is filled up with the first image, so that the function compiles once; with calls for more images,
+    too, where `least` is how many these have.
     """
     total = len(arguments[0])
-    size = min(_IMAGES_AT_ONCE, total)
+    size = min(_IMAGES_AT_ONCE, max(total, least))
     batches = []
     for start in range(0, total, size):
         chosen = np.arange(start, start + size)
@@ -99,14 +100,14 @@ def _inward(objective: Objective, sources: Array, goals: Any, box: tuple[float, 
 
 
 def distances(
-    objective: Objective, goals: Any, images: Float[np.ndarray, "pair budget *image"]
+    objective: Objective, goals: Any, images: Float[np.ndarray, "pair budget *image"], *, least: int = 1
 ) -> Float[np.ndarray, "pair budget"]:
-    """The attacker's distance at every image, in the unit of the objective."""
+    """The attacker's distance at every image, in the unit of the objective; `least` as of `in_batches`."""
 
     def of_lanes(images: np.ndarray, pair: np.ndarray) -> Array:
         return _distances(objective, images, jax.tree.map(lambda leaf: leaf[pair], goals))
 
-    return in_batches(of_lanes, *_lanes(images)).reshape(images.shape[:2])
+    return in_batches(of_lanes, *_lanes(images), least=least).reshape(images.shape[:2])
 
 
 @jax.jit
@@ -148,12 +149,15 @@ def measures(
 ) -> dict[str, np.ndarray]:
     """The fields of an `AttackResult` that follow from the images; `again` is `distances` compiled a second time."""
 
-    found = in_batches(lambda images, pair: _look(vae, images, sources[pair], targets[pair]), *_lanes(adversarial))
+    lanes, pair = _lanes(adversarial)
+    images, pair = np.concatenate([lanes, sources, targets]), np.concatenate([pair, *[np.arange(len(sources))] * 2])
+    found = in_batches(lambda images, pair: _look(vae, images, sources[pair], targets[pair]), images, pair)
+    of_source, of_target, seen = (np.split(part, [len(lanes), len(lanes) + len(sources)]) for part in found)
     source_log_prob, target_log_prob, reconstructions = (
-        part.reshape(*adversarial.shape[:2], *part.shape[1:]) for part in found
+        part[0].reshape(*adversarial.shape[:2], *part[0].shape[1:]) for part in (of_source, of_target, seen)
     )
-    clean_source, _, source_reconstructions = in_batches(functools.partial(_look, vae), sources, sources, targets)
-    _, clean_target, target_reconstructions = in_batches(functools.partial(_look, vae), targets, sources, targets)
+    clean_source, source_reconstructions = of_source[1], seen[1]
+    clean_target, target_reconstructions = of_target[2], seen[2]
 
     norm = l2_distances(adversarial, sources)
     cost = threats.cost(threat.name, norm, threat.budgets)

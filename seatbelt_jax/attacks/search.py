@@ -1,6 +1,7 @@
 """The attacks of one sweep: their starts, and the best image found for each."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ class Search:
         self._start_objectives: list[np.ndarray] = []
 
     def _distances(self, images: Float[np.ndarray, "pair budget *image"]) -> Float[np.ndarray, "pair budget"]:
-        return measure.distances(self._objective, self._goals, images)
+        return measure.distances(self._objective, self._goals, images, least=math.prod(self._grid))
 
     def _label(self, store: Store, solver: str, lanes_at_once: int) -> Labelled:
         threat = (self._threat.name, getattr(self._threat, "pixel_limit", None))
