@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import pathlib
 import re
@@ -18,8 +19,8 @@ import numpy as np
 from seatbelt_jax.untrusted import Path, parse_json, read_csv, read_json, read_json_lines, read_npz
 
 __all__ = [
-    "Folder", "Path", "check_writable", "naming", "parse_json", "read_csv", "read_json", "read_json_lines", "read_npz",
-    "remove", "write_bytes", "write_csv", "write_json", "write_npz",
+    "Folder", "Path", "check_writable", "naming", "parse_json", "plain", "read_csv", "read_json", "read_json_lines",
+    "read_npz", "remove", "write_bytes", "write_csv", "write_json", "write_npz",
 ]  # fmt: skip
 
 # A group's file, or what a killed `write_bytes` leaves of one: `mkstemp` ends names with eight of these characters.
@@ -88,6 +89,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON gives it back: lists for arrays and tuples, null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compress: bool = True) -> None:

@@ -10,7 +10,9 @@ import optax
 import pytest
 
 from seatbelt_jax.runs import checkpoint
-from seatbelt_jax.runs.checkpoint import Checkpoints, DamagedCheckpointError, saved_steps
+from seatbelt_jax.runs.checkpoint import Checkpoints
+from seatbelt_jax.runs.damage import DamagedCheckpointError
+from seatbelt_jax.runs.layout import saved_steps
 
 
 def state(value=0.0):

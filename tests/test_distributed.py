@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import storage, training
-from seatbelt_jax.runs.checkpoint import Checkpoints, newest_step
+from seatbelt_jax.runs.checkpoint import Checkpoints
+from seatbelt_jax.runs.layout import newest_step
 from tests import distributed_worker as worker
 
 pytestmark = pytest.mark.slow

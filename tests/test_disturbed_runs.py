@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import pytest
 
 from seatbelt_jax import runs, storage
-from seatbelt_jax.runs.checkpoint import Checkpoints, DamagedCheckpointError
+from seatbelt_jax.runs.checkpoint import Checkpoints
+from seatbelt_jax.runs.damage import DamagedCheckpointError
 from seatbelt_jax.training.writers import MetricWriter, read_metrics
 
 

@@ -244,12 +244,6 @@ def test_measures_stay_until_they_are_made_again_or_the_model_has_moved_on(launc
     assert list(storage.read_json(path / "evaluation.json")["measures"]) == ["active_units"]
 
 
-def test_numbers_that_are_not_finite_become_null(launcher):
-    plain = launcher._plain({"a": np.array([1.0, np.nan]), "b": np.float32(np.inf), "c": (np.int64(3), "text", True)})
-    assert plain == {"a": [1.0, None], "b": None, "c": [3, "text", True]}
-    json.dumps(plain, allow_nan=False)
-
-
 def test_what_is_refused(launcher, folders, tmp_path):
     with pytest.raises(ValueError, match="unknown measure elb; there are weight_norms, active_units"):
         launcher.evaluate(folders / "mock", launcher.Options(measures=("elb",)))

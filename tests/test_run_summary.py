@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import runs, storage
-from seatbelt_jax.runs import summary
+from seatbelt_jax.runs import measures
 from tests import made_up_runs
 
 ALARM = "<script>alert(1)</script>"
@@ -62,7 +62,7 @@ def test_everything_is_what_the_files_say(whole, monkeypatch):
 def test_a_bracket_is_never_one_number(determined, words):
     name = "total_correlation_nats"
     found = {f"{name}_lower": 4.0, f"{name}_upper": 4.1, f"{name}_determined": determined, "paths": 8}
-    assert summary.bracket(found, name) == words and summary.bracket({}, name) == ""
+    assert measures.bracket(found, name) == words and measures.bracket({}, name) == ""
 
 
 @pytest.mark.parametrize(("layers", "words"), [((4,), "4"), ((4, 2), "bracket not measured; evaluate again")])
@@ -77,7 +77,7 @@ def test_one_number_of_an_earlier_version_is_no_bracket(tmp_path, layers, words)
 
 def test_a_hierarchy_that_no_path_moves_has_one_number(tmp_path):
     elbo = {"total_correlation_nats": 4.0, "options": {"paths": 16}}
-    assert summary.without_bracket(elbo, {"model": {"latent_sizes": [4, 2]}}) == []
+    assert measures.without_bracket(elbo, {"model": {"latent_sizes": [4, 2]}}) == []
 
 
 def test_html_takes_nothing_of_a_file_for_its_own(whole):

@@ -70,3 +70,9 @@ def test_a_folder_with_other_files_keeps_them(folder):
     (folder.path / "archive.npz").mkdir()
     folder.remove()
     assert sorted(file.name for file in folder.path.iterdir()) == sorted([*others, "archive.npz"])
+
+
+def test_numbers_that_are_not_finite_become_null():
+    plain = storage.plain({"a": np.array([1.0, np.nan]), "b": np.float32(np.inf), "c": (np.int64(3), "text", True)})
+    assert plain == {"a": [1.0, None], "b": None, "c": [3, "text", True]}
+    json.dumps(plain, allow_nan=False)

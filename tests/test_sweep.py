@@ -14,7 +14,7 @@ from seatbelt_jax import runs, storage, training
 from seatbelt_jax.jobs import train
 from seatbelt_jax.report import build
 from seatbelt_jax.runs import lock
-from seatbelt_jax.runs.checkpoint import newest_step
+from seatbelt_jax.runs.layout import newest_step
 from seatbelt_jax.studies import cells as cells_study
 from seatbelt_jax.studies import companions
 from seatbelt_jax.studies import stages as stages_study

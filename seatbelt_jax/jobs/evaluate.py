@@ -1,18 +1,14 @@
 """Measures the model of a run."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import classifier_measures, model_measures, run_data
 from seatbelt_jax.jobs.evaluation import NotApplicableError, Options, Task, first
-from seatbelt_jax.runs import summary
-from seatbelt_jax.runs.measures import read_measures, read_record
+from seatbelt_jax.runs.measures import at, bracket, read_measures, read_record
 
 # In the order in which they are made, the quick ones first.
 MEASURES: dict[str, Callable[[Task], dict[str, Any]]] = {
@@ -71,7 +67,7 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
             record["skipped"][name] = str(reason)
             print(f"{name:20} skipped: {reason}")
         else:
-            record["measures"][name] = {**_plain(found), "options": _plain(dataclasses.asdict(options))}
+            record["measures"][name] = {**storage.plain(found), "options": storage.plain(dataclasses.asdict(options))}
             print(f"{name:20} {_headline(name, record['measures'][name])}")
         storage.write_json(file, record)
     print(f"{file}: {len(record['measures'])} measures of step {task.step}, {len(record['skipped'])} skipped")
@@ -115,27 +111,13 @@ def _record(file: pathlib.Path, step: int | None) -> dict[str, Any]:
     return {"step": step, "measures": {}, "skipped": {}}
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has: lists for arrays, and null for what is not finite."""
-    if isinstance(value, Mapping):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _headline(name: str, found: Mapping[str, Any]) -> str:
     parts = []
     for path in _HEADLINES.get(name, ()):
-        value: Any = found
-        for step in path.split("/"):
-            value = value.get(step) if isinstance(value, Mapping) else None
-        if value is not None:
+        if (value := at(found, path)) is not None:
             parts.append(f"{path} {value:.4g}")
-        elif bracket := summary.bracket(found, path):
-            parts.append(f"{path} {bracket}")
+        elif words := bracket(found, path):
+            parts.append(f"{path} {words}")
     for attack, of_attack in found.items():
         if isinstance(of_attack, Mapping) and (left_out := of_attack.get("label_pairs_left_out")):
             parts.append(f"{attack}: {left_out} of {of_attack['label_pairs']} ordered pairs of labels are left out")

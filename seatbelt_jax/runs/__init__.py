@@ -3,7 +3,8 @@
 `open(path).summary()` shows an overview; `seatbelt_jax.runs.checkpoint` alone imports orbax.
 """
 
-from seatbelt_jax.runs.checkpoint import newest_step
-from seatbelt_jax.runs.run import Run, configuration_changes, open, origin_of, prepare
+from seatbelt_jax.runs.layout import newest_step
+from seatbelt_jax.runs.preparing import configuration_changes, origin_of, prepare
+from seatbelt_jax.runs.run import Run, open
 
 __all__ = ["Run", "configuration_changes", "newest_step", "open", "origin_of", "prepare"]

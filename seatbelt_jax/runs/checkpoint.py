@@ -1,85 +1,34 @@
 """Saving and restoring training state: the only file that imports orbax."""
 
-import dataclasses
-import errno
 import functools
-import hashlib
-import itertools
 import logging
-import os
 import pathlib
-import re
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from seatbelt_jax import storage, untrusted
-from seatbelt_jax.errors import first_line
+from seatbelt_jax import storage
+from seatbelt_jax.runs.damage import (
+    DamagedCheckpointError,
+    check_digests,
+    digests,
+    move_aside,
+    place_aside,
+    reason,
+    unreadable,
+)
+from seatbelt_jax.runs.layout import DIGESTS, ITEMS, STEP, is_saved, newest_step, saved_steps
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-OriginKind = Literal["fork", "warm_start"]
-
-Item = Literal["variables", "training"]
-
-_ITEMS: tuple[Item, ...] = ("variables", "training")
-_STEP = re.compile("0|[1-9][0-9]{0,17}")
-# In each checkpoint's folder: file -> SHA-256. Orbax's formats notice missing bytes, but not every changed one.
-_DIGESTS = "digests.json"
-# What stands in the way of reading any file, whole ones too.
-_OF_THIS_MACHINE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # Orbax's names for what it will rename when it is whole.
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
 # Orbax logs through absl.
 _ORBAX_LOGGER = logging.getLogger("absl")
-# How TensorStore, below orbax, ends the message of an error of the system.
-_SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'")
-
-
-class DamagedCheckpointError(ValueError):
-    """A checkpoint cannot be read, or differs from what was written."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The checkpoint of another run from which a run starts.
-
-    Attributes:
-      run: the other run's directory.
-      step: of the checkpoint.
-      kind: "fork" takes everything and continues from that step; "warm_start" takes the variables only and starts at
-        step 0.
-    """
-
-    run: str
-    step: int
-    kind: OriginKind
-
-
-def newest_step(directory: pathlib.Path) -> int | None:
-    """The step of the newest finished checkpoint, or None. A single process may call it."""
-    return max(saved_steps(directory), default=None)
-
-
-def saved_steps(directory: pathlib.Path) -> set[int]:
-    """The steps of the finished checkpoints. A single process may call it."""
-    # Orbax names a folder so when it is whole.
-    return {int(folder.name) for folder in directory.glob("*") if _STEP.fullmatch(folder.name) and _is_saved(folder)}
-
-
-def check_whole(directory: pathlib.Path, step: int, items: Sequence[Item]) -> None:
-    """Raises DamagedCheckpointError if a file of these items is missing or changed."""
-    folder = directory / str(step)
-    try:
-        if missing := [item for item in items if not (folder / item).is_dir()]:
-            raise ValueError(f"it has no {' and no '.join(missing)}")
-        _check_digests(folder, items)
-    except ValueError as error:
-        raise _damaged(folder, error) from error
 
 
 class Checkpoints:
@@ -104,8 +53,8 @@ class Checkpoints:
                 storage.remove(folder)
             # Orbax takes whatever has a number for a name for its own.
             for stray in sorted(self._directory.glob("[0-9]*")):
-                if stray.name.isdecimal() and not (_STEP.fullmatch(stray.name) and _is_saved(stray)):
-                    warnings.warn(f"{stray} is no checkpoint; it is now {_move_aside(stray)}", stacklevel=2)
+                if stray.name.isdecimal() and not (STEP.fullmatch(stray.name) and is_saved(stray)):
+                    warnings.warn(f"{stray} is no checkpoint; it is now {move_aside(stray)}", stacklevel=2)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("the checkpoints are looked through")
         self._keep = keep
@@ -165,12 +114,12 @@ class Checkpoints:
             latest = self.latest_step
             kept = "nothing was saved before" if latest is None else f"the checkpoint of step {latest} is intact"
             raise OSError(
-                f"the checkpoint of step {step} could not be written to {self._directory} ({_reason(error)}); {kept}"
+                f"the checkpoint of step {step} could not be written to {self._directory} ({reason(error)}); {kept}"
             ) from error
         if jax.process_index() == 0:
             folder = self._directory / str(step)
             # Killed before this is written, the checkpoint is whole all the same, and is read unchecked.
-            storage.write_json(folder / _DIGESTS, _digests(folder, _ITEMS))
+            storage.write_json(folder / DIGESTS, digests(folder, ITEMS))
 
     def load_newest(self, *, variables: Any, training: Any) -> tuple[int, Any, Any] | None:
         """Step and both items of the newest checkpoint that can be read, see `load`; None where there is none.
@@ -237,110 +186,35 @@ class Checkpoints:
             )
         is_whole = False
         try:
-            items = [item for item in _ITEMS if item in expected]
+            items = [item for item in ITEMS if item in expected]
             if missing := [item for item in items if not (folder / item).is_dir()]:
                 raise ValueError(f"it has no {' and no '.join(missing)}")
-            is_whole = _check_digests(folder, items)
+            is_whole = check_digests(folder, items)
             saved = ocp.checkpointables_metadata(folder).metadata
             shapes = {name: _shapes(saved[name]) for name in expected}
             if not shapes["variables"]:
                 raise ValueError("it has no parameters")
         except Exception as error:  # orbax and the file formats below it raise a dozen kinds
-            if is_whole or _is_of_this_machine(error):
-                raise _unreadable(folder, error) from error
-            raise _damaged(folder, error) from error
+            raise unreadable(folder, error, is_whole=is_whole) from error
         for name, tree in expected.items():
             _check_same_shapes(name, shapes[name], _shapes(tree))
         try:
             return ocp.load_checkpointables(folder, _abstract(expected))
         except Exception as error:
-            if is_whole or _is_of_this_machine(error):
-                raise _unreadable(folder, error) from error
-            raise _damaged(folder, error) from error
+            raise unreadable(folder, error, is_whole=is_whole) from error
 
     def set_aside(self, step: int) -> pathlib.Path:
         """Moves a damaged checkpoint to the folder "damaged" beside the directory; returns where it is then."""
-        target = _place_aside(self._directory / str(step))
+        target = place_aside(self._directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("all have found the checkpoint damaged")
         if jax.process_index() == 0:
-            _move_aside(self._directory / str(step))
+            move_aside(self._directory / str(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("a damaged checkpoint is set aside")
         if "_checkpointer" in vars(self):
             self._checkpointer.reload()
         return target
-
-
-def _is_saved(folder: pathlib.Path) -> bool:
-    """Whether a folder is a checkpoint, possibly a damaged one. Other files may stand beside checkpoints."""
-    return folder.is_dir() and any((folder / name).exists() for name in (*_ITEMS, _DIGESTS, "_CHECKPOINT_METADATA"))
-
-
-def _place_aside(entry: pathlib.Path) -> pathlib.Path:
-    """Where `_move_aside` puts something that stands in the directory of the checkpoints."""
-    above = entry.parent.parent
-    folder = next(place for place in (above / "damaged", above / "damaged_checkpoints") if not place.is_file())
-    names = (f"{entry.name}.{again}" if again else entry.name for again in itertools.count())
-    return next(folder / name for name in names if not os.path.lexists(folder / name))
-
-
-def _move_aside(entry: pathlib.Path) -> pathlib.Path:
-    target = _place_aside(entry)
-    target.parent.mkdir(exist_ok=True)
-    return entry.rename(target)
-
-
-def _damaged(folder: pathlib.Path, error: Exception) -> DamagedCheckpointError:
-    older = [step for step in saved_steps(folder.parent) if step < int(folder.name)]
-    remedy = f"; training in this run sets it aside and goes on from step {max(older)}" if older else ""
-    return DamagedCheckpointError(
-        f"the checkpoint of step {folder.name} in {folder.parent} cannot be read ({_reason(error)}): it is "
-        f"damaged{remedy}"
-    )
-
-
-def _unreadable(folder: pathlib.Path, error: Exception) -> OSError:
-    return OSError(
-        f"the checkpoint of step {folder.name} in {folder.parent} could not be read ({_reason(error)}); it stays "
-        "where it is: try again once that is mended"
-    )
-
-
-def _is_of_this_machine(error: Exception) -> bool:
-    """Whether an error is about the machine and not the file, which may be readable elsewhere or later."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE)
-
-
-def _reason(error: Exception) -> str:
-    if code := _SYSTEM_ERROR.search(str(error)):
-        return os.strerror(int(code[1]))
-    return first_line(error)
-
-
-def _digests(folder: pathlib.Path, items: Sequence[Item]) -> dict[str, str]:
-    files = sorted(file for item in items for file in (folder / item).rglob("*") if file.is_file())
-    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def _check_digests(folder: pathlib.Path, items: Sequence[Item]) -> bool:
-    """Compares the items with their digests. False without digests; raises ValueError if an item has changed."""
-    if not os.path.lexists(folder / _DIGESTS):
-        return False
-    try:
-        known = storage.read_json(folder / _DIGESTS)
-        untrusted.check(known, {"*": str}, f"{folder / _DIGESTS}")
-    except (ValueError, OSError) as error:
-        # They are no part of the model.
-        warnings.warn(f"{error}; whether the checkpoint is as it was written is not known", stacklevel=2)
-        return False
-    written = {name: digest for name, digest in known.items() if name.split("/")[0] in items}
-    if not written:
-        return False
-    if written != (found := _digests(folder, items)):
-        changed = sorted(name for name in written.keys() | found.keys() if written.get(name) != found.get(name))
-        raise ValueError(f"{len(changed)} of its files are not as they were written, {changed[0]} first")
-    return True
 
 
 def _abstract(tree: Any) -> Any:

@@ -3,8 +3,6 @@
 All numbers are read from the run's files. Only the medians of certified margins are computed here.
 """
 
-import dataclasses
-import html
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seatbelt_jax import storage
-from seatbelt_jax.runs import model_name
+from seatbelt_jax.runs import measures, model_name
+from seatbelt_jax.runs.overview import Row, Section, Summary, number
 
 if TYPE_CHECKING:
     from seatbelt_jax.runs.run import Run
@@ -35,51 +34,8 @@ _EVALUATION = {
     "mig/all_layers/mig": "mutual information gap",
     "downstream/mlp_reconstructions/accuracy_attacked": "accuracy under attack",
 }
-# Terms of the measure "elbo" that depend on the aggregate posterior: in hierarchies they are brackets.
-_BRACKETED = ("mutual_information_nats", "total_correlation_nats", "dimension_wise_kl_nats")
 _FOLDERS = {"validation": ("certificates", "evaluation.json"), "test": ("certificates_test", "evaluation_test.json")}
 _NOT_CERTIFICATES = ("empirical_margin", "minimal_radius")
-
-_Row = tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """Rows below a title; the first cell of each row is a label. `note` names missing results and their commands."""
-
-    title: str
-    rows: Sequence[_Row] = ()
-    header: _Row = ()
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """The overview, which prints as a short table and displays as HTML in a notebook.
-
-    Attributes:
-      name: of the run.
-      sections: in reading order.
-    """
-
-    name: str
-    sections: Sequence[Section]
-
-    def __str__(self) -> str:
-        return "\n".join([self.name, *(line for section in self.sections for line in _lines(section))])
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        parts = [f"<h3>{html.escape(self.name)}</h3>"]
-        for section in self.sections:
-            parts.append(f"<h4>{html.escape(section.title)}</h4>")
-            rows = [section.header] * bool(section.header) + list(section.rows)
-            cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-            parts.append(f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>" if rows else "")
-            parts.append(f"<p>{html.escape(section.note)}</p>" if section.note else "")
-        return "".join(parts)
 
 
 def summarise(opened: "Run") -> Summary:
@@ -90,48 +46,6 @@ def summarise(opened: "Run") -> Summary:
     """
     sections = [_model(opened), _training(opened), _attacks(opened), _certificates(opened), _evaluation(opened)]
     return Summary(opened.name, [*sections, _files(opened)])
-
-
-def bracket(found: Mapping[str, Any], name: str) -> str:
-    """Describes the bracket of a term of `metrics.elbo_decomposition`: its ends, and whether they determine it.
-
-    An empty string if the term is missing.
-    """
-    lower, upper = (found.get(f"{name}_{end}") for end in ("lower", "upper"))
-    if lower is None or upper is None:
-        return ""
-    ends = f"{_number(lower)} to {_number(upper)}, {found.get('paths')} paths"
-    return ends if found.get(f"{name}_determined") else f"not determined ({ends})"
-
-
-def without_bracket(elbo: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Entries of the measure "elbo" that hold one number although a bracket is needed.
-
-    An earlier version computed them from one path an image and called them exact, also for hierarchies.
-
-    Args:
-      elbo: the measure, of evaluation.json.
-      config: of the run.
-    """
-    is_hierarchy = len(_mapping(config.get("model")).get("latent_sizes", ())) > 1
-    if not is_hierarchy or "paths" in elbo or "paths" in _mapping(elbo.get("options")):
-        return []
-    return [name for name in elbo if name.startswith(_BRACKETED)]
-
-
-def _lines(section: Section) -> list[str]:
-    rows = [section.header] * bool(section.header) + list(section.rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
-    lines = ["", section.title]
-    for row in rows:
-        # Where there are several columns, those after the first hold numbers.
-        aligned = [row[0].ljust(widths[0])]
-        aligned += [
-            cell.ljust(width) if len(row) == 2 else cell.rjust(width)
-            for cell, width in zip(row[1:], widths[1:], strict=True)
-        ]
-        lines.append(f"  {'  '.join(aligned)}".rstrip())
-    return [*lines, f"  {section.note}"] if section.note else lines
 
 
 def _model(opened: "Run") -> Section:
@@ -149,18 +63,18 @@ def _training(opened: "Run") -> Section:
     step, steps = opened.latest_step, opened.config.get("train", {}).get("steps")
     if step is None:
         return Section("Training", note=f"no checkpoint yet: {_command(opened, 'train')}")
-    rows: list[_Row] = [("step", f"{step} of {steps}" if steps else f"{step}")]
+    rows: list[Row] = [("step", f"{step} of {steps}" if steps else f"{step}")]
     file = opened.path / "metrics.jsonl"
-    found = [row for row in map(_mapping, storage.read_json_lines(file)) if row.get("split") == "validation"]
+    found = [row for row in storage.read_json_lines(file) if isinstance(row, dict) and row.get("split") == "validation"]
     if found:
         last = found[-1]
         known = ((name, label) for name, label in _METRICS.items() if name in last)
-        rows += [(f"{label}, step {last.get('step')}", _number(last[name])) for name, label in known]
+        rows += [(f"{label}, step {last.get('step')}", number(last[name])) for name, label in known]
     return Section("Training, on validation images", rows)
 
 
 def _attacks(opened: "Run") -> Section:
-    rows: list[_Row] = []
+    rows: list[Row] = []
     old: list[str] = []
     for file in sorted((opened.path / "attacks").glob("*_summary.csv")):
         name = file.name.removesuffix("_summary.csv")
@@ -170,7 +84,7 @@ def _attacks(opened: "Run") -> Section:
             continue
         values = {row.get("measure", ""): row.get("value", "") for row in storage.read_csv(file)}
         cells = (
-            _percent(values.get(measure)) if measure.startswith("share_") else _number(values.get(measure))
+            _percent(values.get(measure)) if measure.startswith("share_") else number(values.get(measure))
             for measure in _OF_ATTACKS
         )
         rows.append((name, *cells, f"{arrays.get('unit', '')}"))
@@ -180,7 +94,7 @@ def _attacks(opened: "Run") -> Section:
 
 
 def _certificates(opened: "Run") -> Section:
-    rows: list[_Row] = []
+    rows: list[Row] = []
     old: list[str] = []
     for split, (folder, _) in _FOLDERS.items():
         for file in sorted((opened.path / folder).glob("*.npz")):
@@ -196,7 +110,7 @@ def _certificates(opened: "Run") -> Section:
             r = float(arrays["reconstruction_radius"])
             # A median of abstentions would look like a measured margin.
             is_certified = not np.all(arrays.get("abstained", False))
-            margin = _number(np.median(arrays["radius"])) if is_certified else "abstained"
+            margin = number(np.median(arrays["radius"])) if is_certified else "abstained"
             words = (f"{arrays[key]}".replace("_", " ") for key in ("soundness", "norm"))
             rows.append((f"{arrays['method']}", *words, f"{r:g}", f"{len(arrays['radius'])} {split}", margin))
     header = ("method", "soundness", "norm", "r", "images", "median margin")
@@ -205,31 +119,31 @@ def _certificates(opened: "Run") -> Section:
 
 
 def _evaluation(opened: "Run") -> Section:
-    rows: list[_Row] = []
+    rows: list[Row] = []
     old: list[str] = []
     for split, (_, name) in _FOLDERS.items():
         file = opened.path / name
-        record = _mapping(storage.read_json(file)) if file.exists() else {}
-        if not record:
+        if not file.exists():
             continue
-        if record.get("step") != opened.latest_step:
+        record = measures.read_record(file)
+        if record["step"] != opened.latest_step:
             old.append(name)
             continue
-        measures = _mapping(record.get("measures"))
-        unknown = without_bracket(_mapping(measures.get("elbo")), opened.config)
+        found = record["measures"]
+        unknown = measures.without_bracket(found.get("elbo", {}), opened.config)
         for path, label in _EVALUATION.items():
             measure, _, entry = path.partition("/")
             if measure == "elbo" and entry in unknown:
                 rows.append((f"{label}, {split}", "bracket not measured; evaluate again"))
-            elif (value := _at(measures, path)) is not None:
-                rows.append((f"{label}, {split}", _number(value)))
-            elif words := bracket(_mapping(measures.get(measure)), entry):
+            elif (value := measures.at(found, path)) is not None:
+                rows.append((f"{label}, {split}", number(value)))
+            elif words := measures.bracket(found.get(measure, {}), entry):
                 rows.append((f"{label}, {split}", words))
-        units = _mapping(measures.get("active_units"))
+        units = found.get("active_units", {})
         if active := [f"{value}" for key, value in units.items() if key.startswith("active_")]:
             rows.append((f"active units of each layer, {split}", ", ".join(active)))
         if not rows:
-            rows.append((f"measures, {split}", ", ".join(measures)))
+            rows.append((f"measures, {split}", ", ".join(found)))
     return Section("Evaluation", rows, note=_note(opened, "evaluate", bool(rows), old))
 
 
@@ -260,24 +174,6 @@ def _is_old(arrays: Mapping[str, np.ndarray], opened: "Run") -> bool:
     return "step" in arrays and arrays["step"] != opened.latest_step
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _at(measures: Mapping[str, Any], path: str) -> Any:
-    found: Any = measures
-    for step in path.split("/"):
-        found = _mapping(found).get(step)
-    return found
-
-
-def _number(value: Any) -> str:
-    try:
-        return f"{float(value):.4g}"
-    except (TypeError, ValueError):
-        return "-"
-
-
 def _percent(value: Any) -> str:
-    number = _number(value)
-    return number if number in ("-", "nan") else f"{float(value):.0%}"
+    shown = number(value)
+    return shown if shown in ("-", "nan") else f"{float(value):.0%}"

@@ -12,7 +12,7 @@ from seatbelt_jax import data, interrupts, runs, storage, training
 from seatbelt_jax.errors import EXPECTED
 from seatbelt_jax.jobs import attack, certification, certify, evaluate, evaluation, train
 from seatbelt_jax.runs import measures
-from seatbelt_jax.runs.checkpoint import newest_step, saved_steps
+from seatbelt_jax.runs.layout import newest_step, saved_steps
 from seatbelt_jax.studies.cells import Cell, Sweep
 
 

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from seatbelt_jax import data
 from seatbelt_jax.models import Model
-from seatbelt_jax.runs.checkpoint import Checkpoints, DamagedCheckpointError
+from seatbelt_jax.runs.checkpoint import Checkpoints
+from seatbelt_jax.runs.damage import DamagedCheckpointError
 from seatbelt_jax.runs.lock import locked
 from seatbelt_jax.training import chunks, programs
 from seatbelt_jax.training.divergence import DivergenceError
