@@ -11,9 +11,9 @@ from seatbelt_jax import concrete, elbo, gaussian, likelihood, models, posterior
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.total_correlation import log_aggregate_posterior
-from seatbelt_jax.training import recipe, state, step
+from seatbelt_jax.training import recipe, step
 from seatbelt_jax.vae import Encoding
-from tests import annotations
+from tests import annotations, drawn
 
 DATASET = 200_000
 PENALTIES = [
@@ -91,7 +91,7 @@ def test_a_step_on_copies_of_one_image_with_one_latent(batch, estimator):
         }
     )
     made = recipe.make_recipe(model, settings, dataset_size=batch)
-    before = state.create(made, jax.random.key(0))
+    before = drawn.state(made)
     take = jax.jit(functools.partial(step.train_step, recipe=made))
     after, metrics = take(before, jnp.ones((batch, 8, 8, 1)), jax.random.key(1))
     assert_finite((after.variables, after.training, metrics))

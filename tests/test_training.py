@@ -15,6 +15,7 @@ from seatbelt_jax.runs.origin import Origin
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise
+from tests import drawn
 from tests.compilations import counted
 from tests.reference import adam
 
@@ -193,7 +194,7 @@ def poisoned(splits, bad):
 @pytest.mark.slow
 def test_a_step_that_is_not_finite_is_counted_and_changes_nothing(model, splits):
     made = recipe.make_recipe(model, training.parse_settings(config()), 54)
-    start = state.create(made, jax.random.key(0))
+    start = drawn.state(made)
     take = jax.jit(functools.partial(step.train_step, recipe=made))
     images = splits.train.images(np.arange(16))
     key = jax.random.key(1)
@@ -250,7 +251,7 @@ def test_divergence_stops_and_keeps_what_reproduces_it(model, splits, tmp_path, 
 @pytest.mark.slow
 def test_the_first_term_that_is_not_finite_is_named(model, splits):
     made = recipe.make_recipe(model, training.parse_settings(config()), 54)
-    start = state.create(made, jax.random.key(0))
+    start = drawn.state(made)
     images, key = splits.train.images(np.arange(16)), jax.random.key(1)
 
     def broken(change):
@@ -274,7 +275,7 @@ def test_what_overflows_beside_the_terms_is_named(model, splits):
     images, key = splits.train.images(np.arange(16)), jax.random.key(1)
 
     def found(made, change=lambda path, leaf: leaf):
-        start = state.create(made, jax.random.key(0))
+        start = drawn.state(made)
         changed = jax.tree_util.tree_map_with_path(
             lambda path, leaf: change(jax.tree_util.keystr(path, simple=True, separator="."), leaf), start
         )
@@ -309,7 +310,7 @@ def test_too_many_in_a_row_end_a_chunk_that_would_go_on(model, splits, tmp_path)
 
 
 def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
-    vae = model.bind(model.init(jax.random.key(0)))
+    vae = model.bind(drawn.variables(model))
     images = splits.validation.images(np.arange(6))
     found = training.evaluate(vae, images, jax.random.key(1), dataset_size=54)
     errors = np.linalg.norm(np.reshape(images - vae.reconstruct(images), (6, -1)), axis=-1)
@@ -317,7 +318,7 @@ def test_evaluation_measures_reconstructions_along_the_mean_path(model, splits):
 
 
 def test_evaluation_counts_active_units_and_moves_those_of_the_top_layer(model, splits):
-    variables = model.init(jax.random.key(0))
+    variables = drawn.variables(model)
     vae = model.bind(variables)
     images = splits.validation.images(np.arange(6))
     found = training.evaluate(vae, images, jax.random.key(1), dataset_size=54)
@@ -402,7 +403,7 @@ def test_a_step_moves_by_the_gradient_with_the_decay_in_it(model, splits):
         gradient, _ = jax.grad(step.loss, has_aux=True)(params, start, images, noise, made)
         return step.train_step(start, images, key, recipe=made)[0], gradient
 
-    start = jax.jit(lambda root: state.create(made, root))(jax.random.key(0))
+    start = drawn.state(made)
     after, gradient = one(start)
     # b1 = 0.9: Adam's first moment after a step is a tenth of what it was given.
     nodes = jax.tree.leaves(after.optimizer, is_leaf=lambda node: hasattr(node, "mu"))

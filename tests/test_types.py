@@ -12,8 +12,9 @@ from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.models import convolution
 from seatbelt_jax.total_correlation import log_aggregate_posterior
-from seatbelt_jax.training import chunks, recipe, state, step
+from seatbelt_jax.training import chunks, recipe, step
 from seatbelt_jax.vae import VAE, Encoding
+from tests import drawn
 
 TYPES = ["float32", "float64", "bfloat16", "float16"]
 BATCH, LATENT = 4, 3
@@ -184,7 +185,7 @@ def test_training_and_its_measures_run_under_x64(name):
 
     def trained():
         made = recipe.make_recipe(models.build(architecture | options, (8, 8, 1)), settings_of(6, **objective), 6)
-        before = state.create(made, jax.random.key(0))
+        before = drawn.state(made)
         take = functools.partial(step.train_step, key=jax.random.key(1), recipe=made)
         batches = jnp.stack([jnp.asarray(images)] * 3)
         after, metrics_of = jax.jit(lambda s, b, n: chunks.take_chunk(take, s, b, n))(before, batches, 3)

@@ -1,6 +1,8 @@
 """Steps that are not finite: which of its terms is to blame, and what is kept to see it happen again."""
 
+import collections
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -31,31 +33,37 @@ def first_non_finite(state: TrainState, images: Images, key: PRNGKeyArray, recip
     In order: the images, the parameters, each layer's posterior and latents, what is decoded, BatchNorm's next running
     averages, the terms of the objective, the loss, the gradient of each parameter, its norm, the discriminator's step.
     """
+    found = jax.jit(functools.partial(_flags, recipe=recipe))(state, images, key)
+    for name, tree in found.items():
+        for path, is_finite in jax.tree_util.tree_leaves_with_path(tree):
+            if not is_finite:
+                return f"{name} {jax.tree_util.keystr(path, simple=True, separator='.')}".strip()
+    return None
+
+
+def _flags(state: TrainState, images: Images, key: PRNGKeyArray, *, recipe: Recipe) -> dict[str, Any]:
+    """Whether each array that a step computes is finite, in the order of the computation."""
     step_key = jax.random.fold_in(key, state.step)
     noise = sample_noise(step_key, recipe.model.latent_sizes, images.shape[0])
     params = state.variables["params"]
-    forward, _ = jax.jit(recipe.model.forward_train)(state.variables, images, noise)
-    (_, aside), gradient = jax.jit(
-        lambda params: jax.value_and_grad(loss, has_aux=True)(params, state, images, noise, recipe)
-    )(params)
+    forward, _ = recipe.model.forward_train(state.variables, images, noise)
+    (_, aside), gradient = jax.value_and_grad(loss, has_aux=True)(params, state, images, noise, recipe)
     layers = list(zip(forward.encoding.posteriors, forward.encoding.latents, strict=True))
     computed: list[tuple[str, Any]] = [("images", images), ("parameter", params)]
     for layer, (posterior, latents) in enumerate(layers, 1):
         computed += [(f"posterior of layer {layer}", posterior), (f"latents of layer {layer}", latents)]
-    # Jit has sorted them by name: those that are made of others come last.
-    terms = sorted(aside.metrics.items(), key=lambda term: _order(term[0]))
+    terms = sorted(aside.metrics.items(), key=lambda term: (_order(term[0]), term[0]))
     computed += [("decoded images", forward.decoded), ("next", aside.updated), *terms]
     computed += [("gradient of", gradient), ("norm of the gradient", optax.tree.norm(gradient))]
     if recipe.density_ratio is not None and state.discriminator is not None:
-        stepped, value = jax.jit(recipe.density_ratio.step)(
+        stepped, value = recipe.density_ratio.step(
             state.discriminator, aside.latents[-1], jax.random.fold_in(step_key, len(noise))
         )
         computed += [("discriminator_loss", value), ("next parameter of the discriminator", stepped.parameters)]
-    for name, tree in computed:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            if not bool(jnp.all(jnp.isfinite(leaf))):
-                return f"{name} {jax.tree_util.keystr(path, simple=True, separator='.')}".strip()
-    return None
+    # Jit would sort the names of a plain dictionary.
+    return collections.OrderedDict(
+        (name, jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)) for name, tree in computed
+    )
 
 
 def _order(term: str) -> int:
