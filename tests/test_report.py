@@ -26,6 +26,7 @@ from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build, summary
 from seatbelt_jax.report import results as results_report
+from seatbelt_jax.report.page import Cell
 from seatbelt_jax.results import MEANING, NOT_CHECKED
 from seatbelt_jax.runs import model_name
 from tests import made_up_runs
@@ -33,8 +34,8 @@ from tests.html_page import read, section
 from tests.reference.made_up_attacks import made_up_result
 
 SECTIONS = (
-    "introduction", "summary", "attacked-images", "attack-curves", "trust", "certificates", "not-certified", "measures",
-    "looks", "learning", "settings",
+    "answers", "introduction", "summary", "attacked-images", "attack-curves", "trust", "certificates", "not-certified",
+    "measures", "looks", "learning", "settings",
 )  # fmt: skip
 LAYERS = ((4,), (4, 2))
 ALARM = "<script>alert(1)</script>"
@@ -68,8 +69,8 @@ def test_all_sections_with_all_results(launcher, make_run) -> None:
     # Three pictures for each of three pairs, reconstructions and samples; of two models.
     assert len(page.images) == 2 * (3 * 3 + 2)
     assert "There are no" not in source
-    assert "Seatbelt-VAE, 2 layers of 4, 2 latents, β = 8" in page.text[None]
-    assert "β-TCVAE, 4 latents, β = 8" in page.text[None]
+    assert "Seatbelt-VAE, 2 layers of 4, 2 latents, β = 8" in page.text["answers"]
+    assert "β-TCVAE, 4 latents, β = 8" in page.text["answers"]
     assert "120" in page.text["summary"] and "0.375" in page.text["summary"] and "25 %" in page.text["summary"]
     trust = " ".join(page.text["trust"].split())
     assert "33 % of those on a and 33 % of those on b show a sign of weakness" in trust
@@ -301,7 +302,7 @@ def certified(make_run, name: str, split: str = "validation", **changes) -> path
     return path
 
 
-def summarised(*paths: pathlib.Path) -> str:
+def summarised(*paths: pathlib.Path) -> summary.Summary:
     """The summary of some runs alone."""
     of_run = results_report.of_run
     return summary.summary([of_run(runs.open(path), path.name) for path in paths])
@@ -309,7 +310,8 @@ def summarised(*paths: pathlib.Path) -> str:
 
 def best_of(*paths: pathlib.Path) -> list[str]:
     """What the summary has in bold."""
-    return re.findall(r"<b>(.*?)</b>", summarised(*paths).split("<details>")[0])
+    cells = [cell for row in summarised(*paths).table.rows for cell in row if isinstance(cell, Cell)]
+    return [cell.words for cell in cells if cell.best]
 
 
 def test_margins_are_bold_only_where_they_were_asked_the_same(make_run) -> None:
@@ -323,17 +325,53 @@ def test_margins_are_bold_only_where_they_were_asked_the_same(make_run) -> None:
     assert best_of(a, certified(make_run, "test", split="test")) == []
 
 
+def attacked(make_run, name: str, **changes) -> pathlib.Path:
+    """A run whose attacks go half way at once, or as `changes` say."""
+    path = make_run(name, "attacks")
+    file = path / "attacks" / "latent_kl.npz"
+    found = AttackResult.from_arrays(storage.read_npz(file))
+    found = dataclasses.replace(found, distance_left=np.zeros_like(found.distance_left), **changes)
+    storage.write_npz(file, found.to_arrays())
+    return path
+
+
 def test_attacks_are_bold_only_under_the_same_budgets_and_delta_never(make_run) -> None:
-    a, b = make_run("a", "attacks"), make_run("b", "attacks", seed=1)
-    source = summarised(a, b)
-    found = re.findall(r"<th scope=\"row\">Attack objective Δ.*?</tr>", source, re.DOTALL)
-    assert found and "<b>" not in found[0] and best_of(a, b)
+    near, far = (np.tile(size * np.array([[1.0], [1.1], [1.2]]), (1, 5)) for size in (2.0, 3.0))
+    objective = np.ones_like(near)
+    a = attacked(make_run, "a", distortion_norm=near, objective=objective)
+    b = attacked(make_run, "b", distortion_norm=far, objective=2.0 * objective)
+    # Distortion, and what it takes to go half way and nine tenths.
+    assert best_of(a, b) == ["3.30"] * 3
     # The same numbers, a model a row, to sort.
-    assert source.split("<details>")[1].count('class="numbers sortable"') == 2
+    assert [table.kind for _, table in summarised(a, b).turned] == ["numbers sortable"] * 2
     file = b / "attacks" / "latent_kl.npz"
     arrays = storage.read_npz(file)
     storage.write_npz(file, {**arrays, "budgets": 2.0 * arrays["budgets"]})
     assert best_of(a, b) == []
+
+
+def test_a_value_whose_interval_overlaps_another_s_is_not_bold(make_run) -> None:
+    a, b = (np.tile(size * np.array([[1.0], [1.1], [1.2]]), (1, 5)) for size in (2.0, 2.1))
+    assert best_of(attacked(make_run, "a", distortion_norm=a), attacked(make_run, "b", distortion_norm=b)) == []
+
+
+@pytest.mark.parametrize(
+    ("direction", "values", "intervals", "best"),
+    [
+        ("higher", [3.0, 1.0], [(2.0, 4.0), (0.5, 1.5)], 0),
+        ("lower", [3.0, 1.0], [(2.0, 4.0), (0.5, 1.5)], 1),
+        ("higher", [3.0, 1.0], [(1.5, 4.0), (0.5, 1.5)], None),
+        ("higher", [3.0, 1.0], [(2.0, 4.0), (np.nan, np.nan)], None),
+        ("higher", [3.0, 1.0, 2.9], [(2.0, 4.0), (0.5, 1.5), (2.8, 3.0)], None),
+        ("higher", [3.0, None, np.nan], [(2.0, 4.0), (np.nan, np.nan), (np.nan, np.nan)], None),
+        ("higher", [np.inf, 1.0], [(np.inf, np.inf), (0.5, 1.5)], 0),
+        ("higher", [3.0, 1.0], [], None),
+        ("", [3.0, 1.0], [(2.0, 4.0), (0.5, 1.5)], None),
+    ],
+)
+def test_the_best_value_is_clear_of_all_others(direction, values, intervals, best) -> None:
+    assert summary.Measure("", "", direction, values, True, intervals=intervals).best == best
+    assert summary.Measure("", "", direction, values, False, intervals=intervals).best is None
 
 
 def test_certificates_of_test_images_are_shown_with_their_split(launcher, make_run) -> None:

@@ -54,7 +54,8 @@ _SWEEP = f"""{_SOUND}
   const given = () => pane.querySelector(".given").src;
   found.first = cell();
   const before = [moving(), given(), pane.querySelector("output").textContent];
-  slide(pane.querySelector("input[type=range]"), 0);
+  const slider = pane.querySelector("input[type=range]");
+  slide(slider, slider.max);
   found.slid = [moving() !== before[0], given() === before[1], pane.querySelector("output").textContent !== before[2]];
   table.querySelectorAll("a[data-pictures]")[1].click();
   found.second = cell();

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
 from seatbelt_jax.plots.charts import Draw, budget_axis, label_ends, series_colour, series_style, value_axis
@@ -61,6 +61,25 @@ def _frame_room(galleries: int) -> int:
     return min(_FRAME_BUDGET, _ALL_FRAMES // galleries)
 
 
+def common_size(sweep: Sweep) -> float:
+    """The ||d|| at which all models are shown: the middle one of what it takes to move their reconstructions half way.
+
+    Where that is not known, the median of all distortions.
+    """
+    half_way = [attack.summary.get("median_distortion_half_way_l2", np.nan) for _, _, attack in sweep.swept]
+    known = [size for size in half_way if np.isfinite(size)]
+    if not known:
+        norms = np.concatenate([attack.distortion_norm.ravel() for _, _, attack in sweep.swept])
+        known = norms[np.isfinite(norms) & (norms > 0.0)].tolist() or [0.0]
+    return float(np.median(known))
+
+
+def nearest(attack: AttackData, size: float) -> Int[np.ndarray, " pair"]:
+    """For each pair the budget, as an index, whose attack has a ||d|| nearest to `size`."""
+    away = np.where(np.isfinite(attack.objective), np.abs(attack.distortion_norm - size), np.inf)
+    return np.argmin(away, axis=1)
+
+
 def frame(attack: AttackData, pair: int, column: int) -> Frame:
     """The pictures of one attack, one screen pixel per pixel: the page blows them up."""
     tiles = _tiles(attack, pair, column)
@@ -72,10 +91,11 @@ def target_row(attack: AttackData, pair: int) -> bytes:
     return _row([attack.targets[pair], attack.target_reconstructions[pair]], attack.image_range)
 
 
-def attacked_images(attack: AttackData) -> bytes:
-    """All shown pairs, each at its shown budget, as one picture of seven columns, or five without targets."""
+def attacked_images(attack: AttackData, size: float) -> bytes:
+    """All shown pairs, at distortions of about a size, as one picture of seven columns, or five without targets."""
+    found = nearest(attack, size)
     columns = 7 if attack.targeted else 5
-    rows = [_tiles(attack, pair, int(attack.shown[pair]))[:columns] for pair in shown_pairs(attack)]
+    rows = [_tiles(attack, pair, int(found[pair]))[:columns] for pair in shown_pairs(attack)]
     return image_grid(np.array(rows), attack.image_range)
 
 

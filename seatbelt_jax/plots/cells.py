@@ -26,6 +26,7 @@ class Gallery:
       moving: x + d, d, and the reconstruction of x + d.
       labels: the labels of the budgets, which rise.
       captions: the captions of each budget's attacks.
+      norms: of each budget, the median ||d|| over all pairs.
       pairs, budgets: how many there were to choose from.
     """
 
@@ -36,6 +37,7 @@ class Gallery:
     moving: UInt8[np.ndarray, "pair budget 3 height width channels"]
     labels: Sequence[str]
     captions: Sequence[Sequence[str]]
+    norms: Sequence[float]
     pairs: int
     budgets: int
 
@@ -90,6 +92,17 @@ class SweepData:
     path: str
     cells: Sequence[CellData]
     attacks: Mapping[str, str]
+
+    def size(self, attack: str) -> float:
+        """The ||d|| at which pictures of an attack are first shown: the same for all cells.
+
+        The middle one of what it takes to move the cells' reconstructions half way; where that is not known, the median
+        of all distortions.
+        """
+        half_way = [cell.numbers.get(f"{attack}_median_distortion_half_way_l2", np.nan) for cell in self.cells]
+        norms = [norm for cell in self.cells if attack in cell.attacks for norm in cell.attacks[attack].gallery.norms]
+        known = [size for size in half_way if np.isfinite(size)] or norms or [0.0]
+        return float(np.median(known))
 
     def varying(self, axes: Sequence[str]) -> list[str]:
         """The axes along which cells differ."""

@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from seatbelt_jax.plots.text import escape, power, tick
+from seatbelt_jax.plots.text import power, tick
 
 Draw = Callable[[Axes], None]
 
@@ -108,16 +108,6 @@ def png(draws: Sequence[Draw], *, columns: int = 2) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()
-
-
-def grid(draws: Mapping[str, Draw], name: str, *, kind: str = "") -> str:
-    """Charts as figures of a page that stand beside each other where there is room; three in a row where "small"."""
-    cells = (
-        f'<figure><svg role="img" aria-label="{escape(chart.replace("_", " "))}"'
-        f"{svg(draw, f'{name}-{chart}').removeprefix('<svg')}</figure>"
-        for chart, draw in draws.items()
-    )
-    return f'<div class="{f"charts {kind}".strip()}">{"".join(cells)}</div>'
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:

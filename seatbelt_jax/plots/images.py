@@ -47,7 +47,7 @@ def image_grid(
     return _encoded(canvas.repeat(scale, axis=0).repeat(scale, axis=1), "PNG", optimize=True)
 
 
-def packed(levels: UInt8[np.ndarray, "rows columns height width channels"]) -> str:
+def smallest(levels: UInt8[np.ndarray, "rows columns height width channels"]) -> str:
     """A grid of images, one screen pixel each pixel, as the address of a PNG or, where that is smaller, of a JPEG."""
     canvas = _canvas(levels)
     encoded = [

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.results import AttackData, ModelResults
-from seatbelt_jax.plots.text import escape
 
 # The attack that comes first.
 _USUAL = ("latent_kl_all", "penalty")
@@ -48,6 +47,11 @@ class Sweep:
     key: str
     title: str
     swept: Sequence[tuple[int, ModelResults, AttackData]]
+
+    @property
+    def heading(self) -> str:
+        """The title with a capital."""
+        return self.title[:1].upper() + self.title[1:]
 
     @property
     def first(self) -> AttackData:
@@ -128,8 +132,3 @@ def objective_label(attack: AttackData) -> str:
     """The title of a chart of objectives."""
     is_damage = attack.name.startswith("maximum_damage")
     return f"attack objective Δ{f' = {text.MINUS}damage' if is_damage else ''}, {attack.unit}"
-
-
-def title_html(sweep: Sweep) -> str:
-    """The title with a capital, escaped."""
-    return escape(sweep.title[:1].upper() + sweep.title[1:])

@@ -1,18 +1,18 @@
 """The sections on attacks: pairs of images with a slider over the budget, and how far to trust the attacks."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from seatbelt_jax.plots import attacks, text
 from seatbelt_jax.plots.images import data_uri
-from seatbelt_jax.plots.results import AttackData, ModelResults
-from seatbelt_jax.plots.sweeps import Sweep, budget_kind, budget_words, is_ball
-from seatbelt_jax.plots.text import escape, number
-from seatbelt_jax.report.legend import colour, heading
+from seatbelt_jax.plots.results import AttackData
+from seatbelt_jax.plots.sweeps import Sweep, budget_kind, budget_words
+from seatbelt_jax.plots.text import number
+from seatbelt_jax.report.page import Cell, Table
 
-# Attacks that are suspicious, beyond which the page warns.
-_WEAK = 0.1
+# The share of suspicious attacks beyond which a page warns.
+WEAK = 0.1
 
 _ENDINGS = {
     "converged": "finished: no direction that is allowed improves the attack",
@@ -26,67 +26,46 @@ _ENDINGS = {
 }
 
 
-def attacked_images(sweep: Sweep, galleries: int) -> str:
-    """For each model, pairs of images under attack, with a slider over the budget.
+def gallery(sweep: Sweep, galleries: int) -> dict[str, Any]:
+    """Pairs of images under attack, of each model at distortions of one size.
 
     Args:
-      galleries: how many such there are on the page, which share its size.
+      galleries: how many models' there are on the page, which share its size.
     """
-    return "".join(_pictures(index, model, attack, galleries) for index, model, attack in sweep.swept)
+    size = attacks.common_size(sweep)
+    first = sweep.first
+    return {
+        "kind": budget_kind(first),
+        "targeted": first.targeted,
+        "opening": f"each pair near ‖d‖ = {number(size)}",
+        # Widths of the pictures, gaps of one pixel between them.
+        "three": 3 * first.sources.shape[2] + 2,
+        "two": 2 * first.sources.shape[2] + 1,
+        "models": [
+            {"index": index, "name": model.name, **_pictures(attack, galleries, size)}
+            for index, model, attack in sweep.swept
+        ],
+    }
 
 
-def _pictures(index: int, model: ModelResults, attack: AttackData, galleries: int) -> str:
-    pairs = attacks.shown_pairs(attack, galleries)
-    steps = attacks.slider_steps(attack, galleries)
+def _pictures(attack: AttackData, galleries: int, size: float) -> dict[str, Any]:
+    pairs, steps = attacks.shown_pairs(attack, galleries), attacks.slider_steps(attack, galleries)
+    columns = attacks.nearest(attack, size)
+    rows = [_row(attack, pair, int(columns[pair])) for pair in pairs]
+    if attack.targeted:
+        for pair, row in zip(pairs, rows, strict=True):
+            row["target"] = data_uri(attacks.target_row(attack, pair))
     frames = [
         {
             "label": budget_words(attack, float(attack.budgets[step])),
-            "pairs": [_frame_data(attack, pair, step) for pair in pairs],
+            "pairs": [_row(attack, pair, step) for pair in pairs],
         }
         for step in steps
     ]
-    width = attack.sources.shape[2]
-    rows = "".join(
-        f'<figure class="pair"><div class="strip pixels">'
-        f"{_image('three given', attacks.frame(attack, pair, own).given, 'input, attacked input, distortion')}"
-        f"{_image('two made', attacks.frame(attack, pair, own).made, 'their reconstructions')}"
-        f"{_target(attack, pair)}"
-        f"</div><figcaption>{escape(caption(attack, pair, own))}</figcaption></figure>"
-        for pair, own in ((pair, int(attack.shown[pair])) for pair in pairs)
-    )
-    kind, targets = budget_kind(attack), "" if attack.targeted else ' class="untargeted"'
-    its_own = kind if is_ball(attack) else "λ"
-    # A unit comes from a file: without < nothing in it can end the script element.
-    packed = json.dumps(frames).replace("<", "\\u003c")
-    return (
-        f'<div data-attack{targets} style="--series:{colour(index)};--three:{3 * width + 2};--two:{2 * width + 1}">'
-        f"<h4>{heading(index, model)}</h4>"
-        f'<div class="budget" hidden><label>{kind} <input type="range" min="0" max="{len(steps) - 1}" '
-        f'value="{len(steps) // 2}"></label><output>each pair at its own {its_own}</output>'
-        f'<button type="button" hidden>back to its own {its_own}</button></div>'
-        f'<div class="strip heads" aria-hidden="true">{_HEADS}{_TARGET_HEAD if attack.targeted else ""}</div>{rows}'
-        f'<script type="application/json">{packed}</script></div>'
-    )
+    return {"rows": rows, "frames": frames}
 
 
-_HEADS = """<div class="three"><span class="group">given to the model</span>
-<div class="tiles"><span><i>x</i></span><span><i>x</i> + <i>d</i></span><span><i>d</i></span></div></div>
-<div class="two"><span class="group">drawn from</span>
-<div class="tiles"><span><i>x</i></span><span><i>x</i> + <i>d</i></span></div></div>"""
-_TARGET_HEAD = """<div class="two"><span class="group">the attacker&rsquo;s target</span>
-<div class="tiles"><span><i>x</i><sup>t</sup></span><span>drawn</span></div></div>"""
-
-
-def _target(attack: AttackData, pair: int) -> str:
-    return _image("two", attacks.target_row(attack, pair), "target and its reconstruction") if attack.targeted else ""
-
-
-def _image(kind: str, content: bytes, alternative: str) -> str:
-    share, *rest = kind.split()
-    return f'<div class="{share}"><img class="{" ".join(rest)}" alt="{alternative}" src="{data_uri(content)}"></div>'
-
-
-def _frame_data(attack: AttackData, pair: int, column: int) -> dict[str, str]:
+def _row(attack: AttackData, pair: int, column: int) -> dict[str, str]:
     frame = attacks.frame(attack, pair, column)
     return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": caption(attack, pair, column)}
 
@@ -94,69 +73,82 @@ def _frame_data(attack: AttackData, pair: int, column: int) -> dict[str, str]:
 def caption(attack: AttackData, pair: int, column: int) -> str:
     """What one attack came to."""
     budget, distortion = float(attack.budgets[column]), float(attack.distortion_norm[pair, column])
-    shown = f"{budget_words(attack, budget)} · ‖d‖ = {number(distortion)}"
+    words = f"{budget_words(attack, budget)} · ‖d‖ = {number(distortion)}"
     if not attack.targeted:
-        return f"{shown} · Δ = {number(float(attack.objective[pair, column]))} {attack.unit}"
+        return f"{words} · Δ = {number(float(attack.objective[pair, column]))} {attack.unit}"
     start, left = float(attack.distance_at_start[pair]), float(attack.distance_left[pair, column])
     way = 1.0 - left / start if start > 0 else math.nan
     # In this order NaN stays NaN.
-    return f"{shown} · {text.percent(max(way, 0.0))} of the way to the target"
+    return f"{words} · {text.percent(max(way, 0.0))} of the way to the target"
 
 
-def trust(sweep: Sweep) -> str:
-    """Signs of weak attacks, a warning where many attacks have one, what was not checked, and how attacks ended."""
-    return _warning(sweep) + _flags(sweep) + _endings(sweep)
+class Signs(NamedTuple):
+    """Signs of weakness by what was seen of them, in any of several sweeps of attacks.
+
+    Attributes:
+      raised, clean, untested: names of signs that some attack has, that none has, and that were not looked for.
+      meanings, unchecked: of each name, in words.
+      shares: of each sweep's attacks, by name; None where it was not looked for.
+    """
+
+    raised: Sequence[str]
+    clean: Sequence[str]
+    untested: Sequence[str]
+    meanings: Mapping[str, str]
+    unchecked: Mapping[str, str]
+    shares: Sequence[Mapping[str, float | None]]
 
 
-def _warning(sweep: Sweep) -> str:
-    shares = ((model.name, attack.summary["share_suspicious"]) for _, model, attack in sweep.swept)
-    weak = [f"{text.percent(share)} of those on {escape(name)}" for name, share in shares if share > _WEAK]
-    if not weak:
-        return ""
-    return (
-        f'<p class="flag">Weak attacks: {" and ".join(weak)} show a sign of weakness. Stronger ones may exist: read '
-        "the distances above as upper bounds of the robustness. A longer search, more starts or another solver may "
-        "find them; <code>seatbelt attack --help</code> says how.</p>"
-    )
+def signs(found: Sequence[Sequence[Any]]) -> Signs:
+    """Sorts the signs of several sweeps of attacks.
+
+    Args:
+      found: the flags of each.
+    """
+    meanings = {flag.name: flag.meaning for flags in found for flag in flags}
+    unchecked = {flag.name: flag.unchecked for flags in found for flag in flags}
+    shares = [{flag.name: flag.share for flag in flags} for flags in found]
+    raised = [name for name in meanings if any(one.get(name) for one in shares)]
+    clean = [name for name in meanings if all(one.get(name) == 0.0 for one in shares)]
+    untested = [name for name in meanings if name not in raised and name not in clean]
+    return Signs(raised, clean, untested, meanings, unchecked, shares)
 
 
-def _flags(sweep: Sweep) -> str:
-    """The signs that some attack has, and those that none has or that were not looked for, in words."""
-    meanings = {flag.name: flag.meaning for _, _, attack in sweep.swept for flag in attack.flags}
-    shares = [{flag.name: flag.share for flag in attack.flags} for _, _, attack in sweep.swept]
-    raised = [name for name in meanings if any(of_model.get(name) for of_model in shares)]
-    rows = [
-        [
-            f"{escape(name)}<small>{escape(meanings[name])}</small>",
-            *("not checked" if of_model.get(name) is None else text.percent(of_model[name]) for of_model in shares),
-        ]
-        for name in raised
-    ]
-    header = ["sign of weakness", *(heading(index, model) for index, model, _ in sweep.swept)]
-    tested = [name for name in meanings if all(of_model.get(name) == 0.0 for of_model in shares)]
-    untested = [name for name in meanings if name not in raised and name not in tested]
-    notes = []
-    if tested:
-        notes.append(f"Looked for and not found: {escape(', '.join(tested))}.")
-    if untested:
-        unchecked = {flag.name: flag.unchecked for _, _, attack in sweep.swept for flag in attack.flags}
-        explained = (f"{unchecked[name]}{_on(sweep, shares, name)}" for name in untested)
-        notes.append(f"Not checked: {escape('; '.join(explained))}.")
-    return (text.table(header, rows) if rows else "") + f'<p class="note">{" ".join(notes)}</p>'
+def trust(sweep: Sweep) -> dict[str, Any]:
+    """Weak attacks, their signs, what was not checked, and how attacks ended."""
+    names = [model.name for _, model, _ in sweep.swept]
+    shares = [attack.summary["share_suspicious"] for _, _, attack in sweep.swept]
+    seen = signs([attack.flags for _, _, attack in sweep.swept])
+    heads = [Cell(model.name, series=index) for index, model, _ in sweep.swept]
+    rows = [[Cell(name, seen.meanings[name]), *(_share(one.get(name)) for one in seen.shares)] for name in seen.raised]
+    return {
+        "weak": [f"{text.percent(s)} of those on {name}" for name, s in zip(names, shares, strict=True) if s > WEAK],
+        "signs": Table(["sign of weakness", *heads], rows) if rows else None,
+        "clean": seen.clean,
+        "unchecked": [f"{seen.unchecked[name]}{_on(names, seen.shares, name)}" for name in seen.untested],
+        "endings": _endings(sweep, heads),
+    }
 
 
-def _on(sweep: Sweep, shares: Sequence[Mapping[str, float | None]], name: str) -> str:
+def _share(share: float | None) -> Cell:
+    return Cell("not checked" if share is None else text.percent(share), value=math.nan if share is None else share)
+
+
+def _on(names: Sequence[str], shares: Sequence[Mapping[str, float | None]], sign: str) -> str:
     """On which models a sign was not looked for, where it was on others."""
-    lacking = [model.name for (_, model, _), found in zip(sweep.swept, shares, strict=True) if found.get(name) is None]
+    lacking = [name for name, found in zip(names, shares, strict=True) if found.get(sign) is None]
     return f" on {', '.join(lacking)}" if len(lacking) < len(shares) else ""
 
 
-def _endings(sweep: Sweep) -> str:
-    words = [word for word in _ENDINGS if any(attack.endings.get(word) for _, _, attack in sweep.swept)]
-    words += sorted({word for _, _, attack in sweep.swept for word in attack.endings} - set(_ENDINGS))
-    rows = []
+def _endings(sweep: Sweep, heads: Sequence[Cell]) -> Table:
+    of_each = [attack.endings for _, _, attack in sweep.swept]
+    words = [word for word in _ENDINGS if any(endings.get(word) for endings in of_each)]
+    words += sorted({word for endings in of_each for word in endings} - set(_ENDINGS))
+    rows: list[list[Cell]] = []
     for word in words:
-        counts = ((attack.endings.get(word, 0), attack.objective.size) for _, _, attack in sweep.swept)
-        shares = [f"{count} <small>{text.percent(count / total)}</small>" for count, total in counts]
-        rows.append([f"{escape(word.replace('_', ' '))}<small>{_ENDINGS.get(word, '')}</small>", *shares])
-    return text.table(["how the attacks ended", *(heading(index, model) for index, model, _ in sweep.swept)], rows)
+        counts = [endings.get(word, 0) for endings in of_each]
+        totals = [attack.objective.size for _, _, attack in sweep.swept]
+        shares = (text.percent(count / total) for count, total in zip(counts, totals, strict=True))
+        cells = (Cell(f"{count}", share, count) for count, share in zip(counts, shares, strict=True))
+        rows.append([Cell(word.replace("_", " "), _ENDINGS.get(word, "")), *cells])
+    return Table(["how the attacks ended", *heads], rows)

@@ -1,17 +1,16 @@
 """The gallery of a sweep's attacks: pictures packed so that a page of many cells stays small."""
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seatbelt_jax.plots.cells import CellAttack, Gallery, SweepData
-from seatbelt_jax.plots.images import distortion_image, packed, to_levels
+from seatbelt_jax.plots.images import distortion_image, smallest, to_levels
 from seatbelt_jax.plots.results import AttackData
 from seatbelt_jax.plots.sweeps import budget_kind, budget_words, threat_words
-from seatbelt_jax.plots.text import escape
 from seatbelt_jax.report.attacked import caption
+from seatbelt_jax.report.page import packed
 
 # Cells from whose pictures the size of all is guessed.
 _SAMPLED = 6
@@ -75,6 +74,7 @@ def gallery_of(attack: AttackData, columns: Sequence[int]) -> Gallery:
         moving=to_levels(moving, attack.image_range),
         labels=[budget_words(attack, float(attack.budgets[column])) for column in columns],
         captions=[[caption(attack, pair, column) for pair in pairs] for column in columns],
+        norms=[float(np.median(attack.distortion_norm[:, column])) for column in columns],
         pairs=len(attack.sources),
         budgets=len(attack.budgets),
     )
@@ -107,67 +107,30 @@ def _as_many_as_fit(cells: Sequence[Mapping[str, CellAttack]], level: Level, roo
     return Packed(level, texts, left_out)
 
 
-def gallery(sweep: SweepData, done: Packed) -> str:
-    """The gallery, empty until the page's script opens a cell; and the pictures of each cell."""
-    with_pictures = [index for index, text in enumerate(done.texts) if text is not None]
-    if not with_pictures:
-        return ""
-    options = "".join(
-        f'<option value="{index}">{escape(cell.name)}</option>'
-        if done.texts[index] is not None
-        else f"<option disabled>{escape(cell.name)} ({_why_none(cell.status, bool(cell.attacks))})</option>"
-        for index, cell in enumerate(sweep.cells)
-    )
-    pictures = "".join(
-        f'<script type="application/json" id="pictures-{index}">{done.texts[index]}</script>' for index in with_pictures
-    )
-    return (
-        f'<div class="gallery" data-first="{with_pictures[0]}" hidden><template>{_PANE.format(options=options)}'
-        '</template><div class="panes"></div><button type="button" class="more">another cell beside it</button></div>'
-        f"<noscript><p>The pictures need the script of this page.</p></noscript>{pictures}"
-    )
-
-
-def note(sweep: SweepData, done: Packed) -> str:
-    """Says which of the pictures the page shows."""
+def shown(sweep: SweepData, done: Packed) -> dict[str, Any]:
+    """What the page says of the cells, and the pictures of each."""
     found = [attack.gallery for cell in sweep.cells for attack in cell.attacks.values()]
-    if not found:
-        return ""
-    pairs, budgets = max(one.pairs for one in found), max(one.budgets for one in found)
+    with_pictures = {index: text for index, text in enumerate(done.texts) if text is not None}
     level = done.level
-    shown = f"Shown for each attack: {min(level.pairs, pairs)} of {pairs} pairs, under at most "
-    shown += f"{min(level.budgets, budgets)} of {budgets} budgets, chosen for even steps of ‖<i>d</i>‖"
-    if level.attacks is not None and any(len(cell.attacks) > level.attacks for cell in sweep.cells):
-        shown += f"; for each cell, only the first attack, {escape(next(iter(sweep.attacks)))}"
-    if done.left_out:
-        shown += f"; no pictures for {done.left_out} {'cell' if done.left_out == 1 else 'cells'}"
-    smaller = " More would make this page larger than 10 MB." if level != LEVELS[0] or done.left_out else ""
-    return (
-        f'<p class="note">{shown}.{smaller} In <i>d</i>, mid-grey is no change. A run&rsquo;s own page has more: '
-        f"<code>seatbelt report --run={escape(sweep.path)}/CELL</code>.</p>"
-    )
-
-
-_PANE = """<div class="pane">
-<div class="choice"><label>cell <select class="cell">{options}</select></label>
-<label>attack <select class="attack"></select></label>
-<label class="slide"><span class="kind">penalty</span> <input type="range" min="0" max="1"></label><output></output>
-<button type="button" class="close">close</button></div>
-<p class="small title"></p>
-<div class="strip heads" aria-hidden="true"><div class="two"><span class="group">input</span>
-<div class="tiles"><span><i>x</i></span><span>drawn</span></div></div>
-<div class="three"><span class="group">under attack</span>
-<div class="tiles"><span><i>x</i> + <i>d</i></span><span><i>d</i></span><span>drawn</span></div></div>
-<div class="two of-target"><span class="group">the attacker&rsquo;s target</span>
-<div class="tiles"><span><i>x</i><sup>t</sup></span><span>drawn</span></div></div></div>
-<div class="strip pixels"><div class="two"><img class="given" alt="inputs and what is drawn of them"></div>
-<div class="three"><img class="moving" alt="attacked inputs, distortions and what is drawn"></div>
-<div class="two of-target"><img class="target" alt="targets and what is drawn of them"></div></div>
-<ol class="small"></ol></div>"""
+    fewer = level.attacks is not None and any(len(cell.attacks) > level.attacks for cell in sweep.cells)
+    pairs, budgets = (max((getattr(one, name) for one in found), default=0) for name in ("pairs", "budgets"))
+    return {
+        "cells": [
+            (index if index in with_pictures else None, cell.name, _why_none(cell.status, bool(cell.attacks)))
+            for index, cell in enumerate(sweep.cells)
+        ],
+        "pictures": with_pictures,
+        "pairs": (min(level.pairs, pairs), pairs),
+        "budgets": (min(level.budgets, budgets), budgets),
+        "only": next(iter(sweep.attacks)) if fewer else None,
+        "left_out": done.left_out,
+        "sizes": {name: sweep.size(name) for name in {name for cell in sweep.cells for name in cell.attacks}},
+        "larger": level != LEVELS[0] or done.left_out > 0,
+    }
 
 
 def _why_none(status: str, attacked: bool) -> str:
-    return "left out for size" if attacked else f"no attacks, {escape(status)}"
+    return "left out for size" if attacked else f"no attacks, {status}"
 
 
 def _guess(cells: Sequence[Mapping[str, CellAttack]], level: Level) -> float:
@@ -198,9 +161,7 @@ def _columns(shown: Gallery, level: Level) -> list[int]:
 
 
 def _encoded(cell: Mapping[str, CellAttack], level: Level) -> str:
-    """JSON in which nothing can end the script element that holds it."""
-    found = [_of_attack(name, one.gallery, level) for name, one in list(cell.items())[: level.attacks]]
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return packed([_of_attack(name, one.gallery, level) for name, one in list(cell.items())[: level.attacks]])
 
 
 def _of_attack(name: str, shown: Gallery, level: Level) -> dict[str, object]:
@@ -212,13 +173,14 @@ def _of_attack(name: str, shown: Gallery, level: Level) -> dict[str, object]:
         # Widths of the sprites: a gap of one pixel between pictures.
         "two": 2 * width + 1,
         "three": 3 * width + 2,
-        "given": packed(shown.given[:rows]),
-        "target": None if shown.target is None else packed(shown.target[:rows]),
+        "given": smallest(shown.given[:rows]),
+        "target": None if shown.target is None else smallest(shown.target[:rows]),
         "frames": [
             {
                 "label": shown.labels[column],
+                "norm": round(shown.norms[column], 3),
                 "captions": list(shown.captions[column][:rows]),
-                "source": packed(shown.moving[:rows, column]),
+                "source": smallest(shown.moving[:rows, column]),
             }
             for column in _columns(shown, level)
         ],

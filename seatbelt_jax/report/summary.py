@@ -1,27 +1,30 @@
 """The summary: every measure of robustness in a row, every model in a column; and the same the other way round."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
+from markupsafe import Markup
 
+from seatbelt_jax import metrics
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.certificates import NORMS, main_certificate, question
 from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults
-from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps, title_html
-from seatbelt_jax.plots.text import escape, number
-from seatbelt_jax.report.legend import Models, heading
+from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps
+from seatbelt_jax.plots.text import number
+from seatbelt_jax.report.page import Cell, Row, Table, formula
 
 # Entries of a sweep's summary: name, label, how it was measured, and which direction is better.
 _ATTACK_ROWS = (
     ("median_objective", "Attack objective Δ", "{unit}, median", "higher"),
     (
         "median_excess_target_nll_nats",
-        "Excess &minus;log <i>p</i>(<i>x</i><sup>t</sup>|<i>z</i>*)",
-        "nats over the target&rsquo;s own code, median",
+        f"Excess {text.MINUS}log p(xᵗ|z*)",
+        "nats over the target’s own code, median",
         "higher",
     ),
-    ("median_distortion_l2", "Distortion ‖<i>d</i>‖", "pixel units, median", "higher"),
+    ("median_distortion_l2", "Distortion ‖d‖", "pixel units, median", "higher"),
     ("median_distortion_half_way_l2", "Distortion to go half way", "pixel units, median over pairs", "higher"),
     ("median_distortion_nine_tenths_l2", "Distortion to go nine tenths", "pixel units, median over pairs", "higher"),
     ("share_reaching_half_way", "Pairs that went half way", "under any {budget}", "lower"),
@@ -29,8 +32,8 @@ _ATTACK_ROWS = (
     ("median_auddc", "AUDDC", "area under the distortion-distortion curve; median over pairs", "higher"),
     (
         "median_relative_likelihood_degradation",
-        "Degradation of log <i>p</i>(<i>x</i>|<i>z</i>*)",
-        "change relative to log <i>p</i>(<i>x</i>|<i>z</i>), median",
+        "Degradation of log p(x|z*)",
+        "change relative to log p(x|z), median",
         "lower",
     ),
     ("share_suspicious", "Suspicious attacks", "the fewer, the more reliable the rows above", ""),
@@ -41,22 +44,24 @@ _FREE = "median_distortion_l2"
 _OF_ITS_OWN_SCALE = "median_objective"
 _NO_BREAK = "\u00a0"
 _ARROWS = {
-    "higher": '<span role="img" aria-label="higher is better">↑</span>',
-    "lower": '<span role="img" aria-label="lower is better">↓</span>',
+    "higher": Markup('<span role="img" aria-label="higher is better">↑</span>'),
+    "lower": Markup('<span role="img" aria-label="lower is better">↓</span>'),
     "": "",
 }
 
+Interval = tuple[float, float]
+_UNKNOWN: Interval = (np.nan, np.nan)
+
 
 @dataclasses.dataclass(frozen=True)
-class _Measure:
+class Measure:
     """One measure of all models.
 
     Attributes:
-      label, how: HTML.
       direction: "higher" or "lower" is better; empty where neither is.
       values: of each model, None where it has none.
       comparable: whether the models' values answer the same question; only then one is the best.
-      intervals: HTML beside each value.
+      intervals: of the values, NaN where there is none.
     """
 
     label: str
@@ -65,66 +70,73 @@ class _Measure:
     values: Sequence[float | None]
     comparable: bool
     show: Callable[[float | None], str] = number
-    intervals: Sequence[str] = ()
+    intervals: Sequence[Interval] = ()
 
     @property
-    def cells(self) -> list[text.Cell]:
-        known = [value for value in self.values if value is not None and not np.isnan(value)]
-        best = None
-        # Values that print alike count as equal.
-        if self.comparable and self.direction and len({self.show(value) for value in known}) > 1:
-            best = self.show(max(known) if self.direction == "higher" else min(known))
-        intervals = self.intervals or [""] * len(self.values)
-        shown = (f"<b>{content}</b>" if content == best else content for content in map(self.show, self.values))
+    def best(self) -> int | None:
+        """The model of the best value whose interval overlaps no other's; None without one."""
+        known = [(value, index) for index, value in enumerate(self.values) if value is not None and not np.isnan(value)]
+        if not (self.comparable and self.direction and self.intervals and len(known) > 1):
+            return None
+        sign = 1.0 if self.direction == "higher" else -1.0
+        best = max(known, key=lambda entry: sign * entry[0])[1]
+        ends = {index: sorted(sign * end for end in self.intervals[index]) for _, index in known}
+        # A comparison with NaN, which is no interval, is false.
+        return best if all(ends[best][0] > high for index, (_, high) in ends.items() if index != best) else None
+
+    @property
+    def cells(self) -> list[Cell]:
+        best, intervals = self.best, self.intervals or [_UNKNOWN] * len(self.values)
         return [
-            text.Cell(one + interval, value) for one, interval, value in zip(shown, intervals, self.values, strict=True)
+            Cell(self.show(value), self._brackets(interval), np.nan if value is None else value, index == best)
+            for index, (value, interval) in enumerate(zip(self.values, intervals, strict=True))
         ]
 
-    @property
-    def row(self) -> list[str | text.Cell]:
-        return [f"{self.label}<small>{self.how}</small>", _ARROWS[self.direction], *self.cells]
+    def _brackets(self, interval: Interval) -> str:
+        # On a narrow screen the line may break only between the two bounds.
+        low, high = (self.show(bound).replace(" ", _NO_BREAK) for bound in interval)
+        return "" if np.isnan(interval).any() else f"[{low}, {high}]"
 
 
-def summary(models: Models) -> str:
-    """Measures in rows, models in columns, the best value of a row in bold where the models' values compare."""
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What the page's summary shows.
+
+    Attributes:
+      table: measures in rows.
+      turned: a title and a table for each kind of attack, models in rows.
+      methods: of certificates, with their norms and splits.
+      differing: what the certificates differ in, so that they do not compare.
+    """
+
+    table: Table
+    turned: Sequence[tuple[str, Table]]
+    methods: Sequence[str]
+    differing: Sequence[str]
+
+
+def summary(models: Sequence[ModelResults]) -> Summary:
+    """Measures in rows, models in columns; the best value of a row is marked where values compare and differ."""
     swept = sweeps(models)
-    of_attacks = [(title_html(sweep), _attack_measures(sweep, models)) for sweep in swept]
     certified = [main_certificate(model) for model in models]
-    others = _other_measures(models, certified)
-    groups = [*of_attacks, ("Certificates and training" if swept else "", others)]
-    rows: list[list[str | text.Cell]] = []
+    groups = [(sweep.heading, _attack_measures(sweep, models)) for sweep in swept]
+    groups += [("Certificates and training" if swept else "", _other_measures(models, certified))]
+    heads = [Cell(model.name, series=index) for index, model in enumerate(models)]
+    rows: list[Row] = []
+    turned = []
     for title, measures in groups:
         rows += [[title]] if title else []
-        rows += [measure.row for measure in measures]
-    header = ["measure", "", *(heading(index, model) for index, model in enumerate(models))]
-    best = "; bold: the best value, where the models answer the same question." if len(models) > 1 else "."
-    notes = [f"↑: higher is better, ↓: lower{best}"]
-    notes += ["Attacks: over all pairs and budgets; in brackets, 95&nbsp;% intervals over pairs." if swept else ""]
-    methods = {f"{c.method} ({NORMS[c.norm]}, {c.split} images)" for c in certified if c is not None}
-    notes += [f"Certificates: method {escape(', '.join(sorted(methods)))}." if methods else ""]
-    notes += ["∞: no attack of the sweep got there." if swept else "", "&ndash;: not measured yet."]
-    return (
-        text.table(header, rows)
-        + f'<p class="note">{" ".join(filter(None, notes))}</p>'
-        + _question_warning(certified)
-        + (_turned(models, groups) if len(models) > 1 else "")
-    )
+        rows += [[Cell(one.label, one.how), _ARROWS[one.direction], *one.cells] for one in measures]
+        columns = [one.cells for one in measures]
+        header = ["model", *(Markup("{} {}").format(one.label, _ARROWS[one.direction]) for one in measures)]
+        of_models = [[head, *(cells[index] for cells in columns)] for index, head in enumerate(heads)]
+        turned.append((title, Table(header, of_models, "numbers sortable")))
+    known = [one for one in certified if one is not None]
+    methods = sorted({f"{one.method} ({NORMS[one.norm]}, {one.split} images)" for one in known})
+    return Summary(Table(["measure", "", *heads], rows), turned, methods, _differing(known))
 
 
-def _turned(models: Models, groups: Sequence[tuple[str, Sequence[_Measure]]]) -> str:
-    """Models in rows, to be sorted by any measure; one table for each kind of attack."""
-    parts = []
-    for title, measures in groups:
-        columns = [measure.cells for measure in measures]
-        rows: Iterator[text.Row] = (
-            [heading(index, model), *(cells[index] for cells in columns)] for index, model in enumerate(models)
-        )
-        header = ["model", *(f"{measure.label} {_ARROWS[measure.direction]}" for measure in measures)]
-        parts.append((f"<h4>{title}</h4>" if title else "") + text.table(header, rows, kind="numbers sortable"))
-    return f"<details><summary>The same table with a model in each row, to sort</summary>{''.join(parts)}</details>"
-
-
-def _attack_measures(sweep: Sweep, models: Models) -> list[_Measure]:
+def _attack_measures(sweep: Sweep, models: Sequence[ModelResults]) -> list[Measure]:
     """The measures of an attack; without those that it has of no model."""
     measures = []
     of_model = {index: attack.summary for index, _, attack in sweep.swept}
@@ -132,16 +144,15 @@ def _attack_measures(sweep: Sweep, models: Models) -> list[_Measure]:
     for entry, label, how, direction in _ATTACK_ROWS:
         if any(entry in found for found in of_model.values()) and not (entry == _FREE and is_ball(sweep.first)):
             found = [of_model.get(index, {}) for index in range(len(models))]
-            show = text.percent if entry.startswith("share_") else number
             measures.append(
-                _Measure(
-                    label,
-                    how.format(unit=escape(sweep.first.unit), budget=budget_kind(sweep.first)),
+                Measure(
+                    formula(label),
+                    formula(how).format(unit=sweep.first.unit, budget=budget_kind(sweep.first)),
                     direction,
                     [one.get(entry) for one in found],
                     compare and entry != _OF_ITS_OWN_SCALE,
-                    show,
-                    [_interval(one, entry, show) for one in found],
+                    text.percent if entry.startswith("share_") else number,
+                    [_interval(one, entry) for one in found],
                 )
             )
     return measures
@@ -152,33 +163,38 @@ def _effort(attack: AttackData) -> tuple[object, ...]:
     return (len(attack.sources), *sorted(attack.budgets.tolist()))
 
 
-def _same_data(models: Models) -> bool:
+def _same_data(models: Sequence[ModelResults]) -> bool:
     """Whether all are of the same images, as far as their settings say."""
     return len({tuple(item for item in model.settings.items() if item[0].startswith("data.")) for model in models}) == 1
 
 
-def _other_measures(models: Models, certified: Sequence[CertificateData | None]) -> list[_Measure]:
+def _other_measures(models: Sequence[ModelResults], certified: Sequence[CertificateData | None]) -> list[Measure]:
     margins = [None if c is None else float(np.median(c.radius)) for c in certified]
     abstained = [None if c is None else float(np.mean(c.abstained)) for c in certified]
     errors = [_last(model, "reconstruction_error") for model in models]
     same_data = _same_data(models)
     asked = {(c.method, question(c), len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
     compare = same_data and len(asked) == 1
+    of_margins = [_UNKNOWN if c is None else _median_interval(c.radius) for c in certified]
+    how = "pixel units, median, an abstention counts 0"
     return [
-        _Measure("Certified margin", "pixel units, median, an abstention counts 0", "higher", margins, compare),
-        _Measure("Images without a certificate", "the method abstained", "lower", abstained, compare, text.percent),
-        _Measure("Reconstruction error", "pixel units, mean over validation images", "lower", errors, same_data),
+        Measure("Certified margin", how, "higher", margins, compare, number, of_margins),
+        Measure("Images without a certificate", "the method abstained", "lower", abstained, compare, text.percent),
+        Measure("Reconstruction error", "pixel units, mean over validation images", "lower", errors, same_data),
     ]
 
 
-def _interval(found: Mapping[str, float], entry: str, show: Callable[[float | None], str]) -> str:
-    """The bounds of a number's interval, where it has any."""
-    bounds = [found.get(f"{entry}_{bound}", np.nan) for bound in ("low", "high")]
-    if np.isnan(bounds).any():
-        return ""
-    # On a narrow screen the line may break only between the two bounds.
-    low, high = (show(bound).replace(" ", _NO_BREAK) for bound in bounds)
-    return f"<small>[{low}, {high}]</small>"
+def _median_interval(margins: Float[np.ndarray, " image"]) -> Interval:
+    """The 95 % bootstrap interval of the median over images."""
+    if len(margins) < 2:
+        return _UNKNOWN
+    low, high = metrics.bootstrap_interval(lambda images: np.median(margins[images], axis=-1), len(margins),
+                                           vectorized=True)  # fmt: skip
+    return float(low), float(high)
+
+
+def _interval(found: Mapping[str, float], entry: str) -> Interval:
+    return found.get(f"{entry}_low", np.nan), found.get(f"{entry}_high", np.nan)
 
 
 def _last(model: ModelResults, name: str) -> float | None:
@@ -186,18 +202,15 @@ def _last(model: ModelResults, name: str) -> float | None:
     return rows[-1] if rows else None
 
 
-def _question_warning(certified: Sequence[CertificateData | None]) -> str:
-    """Says what the certificates that stand for the models differ in."""
-    known = [c for c in certified if c is not None]
+def _differing(known: Sequence[CertificateData]) -> list[str]:
+    """What the certificates that stand for the models differ in."""
     differing = []
     if len(radii := {c.reconstruction_radius for c in known}) > 1:
-        differing += [f"different reconstruction radii <i>r</i> ({', '.join(number(r) for r in sorted(radii))})"]
+        differing += [f"different reconstruction radii r ({', '.join(number(r) for r in sorted(radii))})"]
     if len(norms := {NORMS[c.norm] for c in known}) > 1:
         differing += [f"distortions of different norms ({', '.join(sorted(norms))})"]
     if len(splits := {c.split for c in known}) > 1:
         differing += [f"images of different parts of the data ({', '.join(sorted(splits))})"]
     if len(risks := {c.risk for c in known}) > 1:
         differing += [f"different risks ({', '.join(number(risk) for risk in sorted(risks))})"]
-    if not differing:
-        return ""
-    return f'<p class="flag">The models were certified for {" and ".join(differing)}: their margins do not compare.</p>'
+    return differing

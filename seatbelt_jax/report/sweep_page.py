@@ -1,21 +1,24 @@
 """One self-contained page on all cells of a sweep over models."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-from seatbelt_jax.plots import cell_curves, charts, text
-from seatbelt_jax.plots.cells import CellAttack, SweepData
-from seatbelt_jax.plots.certificates import Question, question
-from seatbelt_jax.plots.text import escape, number
-from seatbelt_jax.report import cell_table, certified, gallery, legend
-from seatbelt_jax.report.page import page
+import numpy as np
+from markupsafe import Markup
+
+from seatbelt_jax.plots import cell_curves, text
+from seatbelt_jax.plots.cells import SweepData
+from seatbelt_jax.plots.certificates import question
+from seatbelt_jax.plots.text import number
+from seatbelt_jax.report import cell_table, certified, gallery
+from seatbelt_jax.report.attacked import WEAK, signs
+from seatbelt_jax.report.page import Cell, Row, Table, render, shown
 from seatbelt_jax.report.runs_page import Report
 
 # Bytes of the page. The pictures may not take all: some are for the rest, and for a size that is guessed too low.
 LARGEST = 10_000_000
 _RESERVE = 200_000
-# Attacks that are suspicious, beyond which the page warns.
-_WEAK = 0.1
 _MOST_VALUES = 8
 
 
@@ -32,182 +35,123 @@ def build_sweep(sweep: SweepData, *, command: str, largest: int = LARGEST) -> Re
     """
     if not sweep.cells:
         raise ValueError(f"the sweep {sweep.name} has no cells to report")
-    rest = {
-        "curves": _curves(sweep),
-        "trust": _trust(sweep),
-        "certificates": _certificates(sweep),
-        "not-certified": _not_certified(sweep),
-        "not-done": cell_table.not_done(sweep),
-        "settings": _settings(sweep),
-    }
-    every = [True] * len(sweep.cells)
-    used = sum(len(content.encode()) for content in (*rest.values(), cell_table.cell_table(sweep, every)))
-    done = gallery.pack([cell.attacks for cell in sweep.cells], largest - used - _RESERVE)
-    contents = {
-        "cells": ("All cells", cell_table.cell_table(sweep, [text is not None for text in done.texts])),
-        "curves": ("Along the grid", rest["curves"]),
-        "attacks": ("Attacked images", _attacks(sweep, done)),
-        "trust": ("How far to trust the attacks", rest["trust"]),
-        "certificates": ("Certified margins", rest["certificates"]),
-        "not-certified": ("What is not certified", rest["not-certified"]),
-        "not-done": ("Cells that are not done", rest["not-done"]),
-        "settings": ("Settings and provenance", rest["settings"]),
-    }
-    sections: dict[str, tuple[str, Callable[[], str]]] = {
-        name: (title, lambda content=content: content)  # type: ignore[misc]
-        for name, (title, content) in contents.items()
-    }
-    html = page(
-        sections,
-        title=f"Sweep {sweep.name}",
-        heading=f"How hard are the models of {escape(sweep.name)} to fool?",
-        key=f'<p class="small">{escape(cell_table.counts(sweep))}</p>',
-        introduction="sweep_introduction.html",
-        command=command,
-    )
-    return Report(html, {})
-
-
-def _curves(sweep: SweepData) -> str:
-    drawn = cell_curves.curves(sweep)
-    parts = [
-        f"{f'<h3>{escape(heading)}</h3>' if heading else ''}{charts.grid(draws, f'curve-{index}', kind='small')}"
-        for index, (heading, draws) in enumerate(drawn.charts.items())
-    ]
-    names = legend.names(drawn.names) if drawn.names else ""
-    return names + "".join(parts) + _described(drawn)
-
-
-def _described(drawn: cell_curves.Curves) -> str:
-    """The caption of the charts."""
-    if not drawn.charts:
-        return '<p class="note">No numeric axis of the sweep has several values yet, so there are no curves.</p>'
-    return (
-        '<p class="note">Points: medians of the sweep&rsquo;s table. Bars: 95&nbsp;% intervals over pairs for attacks, '
-        "the middle half of the images for margins. Lines of different models are drawn slightly apart. Cells that are "
-        "not done leave gaps, and so do distortions that most pairs never reach.</p>"
-    )
-
-
-def _attacks(sweep: SweepData, done: gallery.Packed) -> str:
-    if not any(cell.attacks for cell in sweep.cells):
-        return text.hint(
-            "There are no attack results of this sweep yet. To make them, for example:",
-            [f"seatbelt attack --run={sweep.path}/{sweep.cells[0].name}"],
-        )
-    return gallery.note(sweep, done) + gallery.gallery(sweep, done)
-
-
-def _trust(sweep: SweepData) -> str:
-    """For every attack of every cell, how many of its attacks have which sign of weakness."""
-    found = [(cell, name, attack) for cell in sweep.cells for name, attack in cell.attacks.items()]
-    if not found:
-        return '<p class="note">Nothing has been attacked yet.</p>'
-    shares = [_shares(attack) for _, _, attack in found]
-    raised = list(dict.fromkeys(name for one in shares for name, share in one.items() if share))
-    meanings = {flag.name: flag.meaning for _, _, attack in found for flag in attack.flags}
-    rows: list[text.Row] = [
-        [
-            text.name(cell.name),
-            escape(name),
-            text.shown(cell.numbers.get(f"{name}_share_suspicious"), text.percent),
-            *(
-                text.Cell("not checked", None) if one.get(flag) is None else text.shown(one[flag], text.percent)
-                for flag in raised
-            ),
-        ]
-        for (cell, name, _), one in zip(found, shares, strict=True)
-    ]
-    untested = [name for name in meanings if all(one.get(name) is None for one in shares)]
-    clean = [name for name in meanings if name not in raised and name not in untested]
-    notes = [f"{name}: {meanings[name]}" for name in raised]
-    told = f"Signs: {'; '.join(notes)}. " if notes else ""
-    told += f"Looked for and not found: {', '.join(clean)}. " if clean else ""
-    unchecked = {flag.name: flag.unchecked for _, _, attack in found for flag in attack.flags}
-    told += f"Not checked: {'; '.join(unchecked[name] for name in untested)}." if untested else ""
-    header = ["cell", "attack", "suspicious", *map(escape, raised)]
-    return (
-        _warning(sweep)
-        + text.table(header, rows, kind="numbers sortable cells")
-        + f'<p class="note">{escape(told)}</p>'
-    )
-
-
-def _shares(attack: CellAttack) -> Mapping[str, float | None]:
-    return {flag.name: flag.share for flag in attack.flags}
-
-
-def _warning(sweep: SweepData) -> str:
-    known = [
-        share
-        for cell in sweep.cells
-        for name in sweep.attacks
-        if (share := cell.numbers.get(f"{name}_share_suspicious")) is not None
-    ]
-    weak = sum(share > _WEAK for share in known)
-    if not weak:
-        return ""
-    return (
-        f'<p class="flag">Weak attacks: in {weak} of {len(known)} sweeps of attacks, more than {text.percent(_WEAK)} '
-        "of the attacks show a sign of weakness. Stronger ones may exist: read the distances of these cells as upper "
-        "bounds of their robustness, and do not compare them with those of cells that were attacked better.</p>"
-    )
-
-
-def _certificates(sweep: SweepData) -> str:
-    rows: list[text.Row] = [
-        [text.name(cell.name), *row]
-        for cell in sweep.cells
-        for row in certified.certificate_rows(cell.certificates, cell.empirical)
-    ]
-    if not rows:
-        return text.hint(
-            "There are no certificates of this sweep yet. To make them, for example:",
-            [f"seatbelt certify --run={sweep.path}/{sweep.cells[0].name}"],
-        )
-    asked = Counter(question(one) for cell in sweep.cells for one in cell.certificates)
-    table = text.table(["cell", *certified.CERTIFICATE_HEADER], rows, kind="numbers sortable cells")
-    return (_asked_differently(asked) if len(asked) > 1 else "") + table
-
-
-def _asked_differently(asked: Mapping[Question, int]) -> str:
-    listed = "; ".join(
-        f"r = {number(one.radius)}, {one.norm}, risk {number(one.risk)}, {one.split} images ({count})"
-        for one, count in asked.items()
-    )
-    question = "These certificates answer different questions, so their margins do not compare"
-    return f'<p class="flag">{question}: {escape(listed)}.</p>'
-
-
-def _not_certified(sweep: SweepData) -> str:
     every = [certificate for cell in sweep.cells for certificate in cell.certificates]
     without = sum(not cell.certificates for cell in sweep.cells)
-    told = f"<b>{without} of {len(sweep.cells)} cells</b> have no certificate: only attacks tell about them."
-    return certified.not_certified(every, [told] * (without > 0))
+    told = (f"{without} of {len(sweep.cells)} cells", "have no certificate: only attacks tell about them.")
+    rows = [
+        [Cell(cell.name), *row] for cell in sweep.cells for row in certified.rows(cell.certificates, cell.empirical)
+    ]
+    given: dict[str, Any] = {
+        "command": command,
+        "sweep": sweep,
+        "weak": WEAK,
+        "answers": _answers(sweep),
+        "filters": cell_table.filters(sweep),
+        "curves": cell_curves.curves(sweep),
+        "trust": _trust(sweep),
+        "asked": Counter(question(one) for one in every),
+        "certificates": Table(["cell", *certified.HEADER], rows, "numbers sortable cells"),
+        "not_certified": certified.limits(every, [told] if without else []),
+        "not_done": cell_table.not_done(sweep),
+        "settings": _values("setting", {cell.name: cell.settings for cell in sweep.cells if cell.settings}),
+        "made": _values("", {cell.name: cell.provenance for cell in sweep.cells if cell.provenance}),
+    }
+
+    def page(done: gallery.Packed) -> str:
+        table = cell_table.cell_table(sweep, [text is not None for text in done.texts])
+        return render("sweep.html", **given, cells=table, gallery=gallery.shown(sweep, done))
+
+    nothing = gallery.Packed(gallery.LEVELS[0], [None] * len(sweep.cells), 0)
+    room = largest - len(page(nothing).encode()) - _RESERVE
+    return Report(page(gallery.pack([cell.attacks for cell in sweep.cells], room)), {})
 
 
-def _settings(sweep: SweepData) -> str:
-    parts = [_values("setting", {cell.name: cell.settings for cell in sweep.cells if cell.settings})]
-    origins = {cell.name: cell.provenance for cell in sweep.cells if cell.provenance}
-    return "".join([*parts, "<h3>Made with</h3>", _values("", origins)])
+def _answers(sweep: SweepData) -> Table:
+    """A row for all cells: what it takes to fool them, what is proven, how strong the attacks were."""
+    known = {cell.name: cell.numbers.get(f"{name}_median_distortion_half_way_l2", np.nan)
+             for name in list(sweep.attacks)[:1] for cell in sweep.cells}  # fmt: skip
+    sizes = {cell: size for cell, size in known.items() if np.isfinite(size)}
+    margins = [
+        (cell.name, float(np.median(one.radius)))
+        for cell in sweep.cells
+        for one in cell.certificates
+        if one.soundness == "sound"
+    ]
+    # Of several margins of a cell the largest.
+    sound = dict(sorted(margins, key=lambda entry: entry[1]))
+    others = sum(bool(cell.certificates) for cell in sweep.cells)
+    shares = _suspicious(sweep)
+    fooled = Cell("none found", "no attacks that moved most reconstructions half way")
+    proven = Cell("nothing", f"no sound margin; those of {others} cells are of first order, which is no proof")
+    strength = Cell(text.ABSENT, "no attacks yet")
+    if sizes:
+        fooled = _range("‖d‖ =", sizes, "median that moves the reconstruction half way to the attacker’s target")
+    if sound:
+        proven = _range("‖d‖ <", sound, "largest sound median margin of a cell")
+    if shares:
+        weak = f"{sum(share > WEAK for share in shares)} of {len(shares)} look weak"
+        strength = Cell(weak, f"sweeps of attacks of which more than {text.percent(WEAK)} show a sign of weakness")
+    models = Cell(f"{len(sweep.cells)} cells", cell_table.counts(sweep))
+    header = [
+        "Models",
+        "Perturbations of these sizes fool them",
+        "Proven: no smaller ones do",
+        "Strength of the attacks",
+    ]
+    return Table(header, [[models, fooled, proven, strength]])
 
 
-def _values(head: str, of_cells: Mapping[str, Mapping[str, str]]) -> str:
+def _range(what: str, values: Mapping[str, float], meaning: str) -> Cell:
+    low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+    if len(values) == 1:
+        return Cell(f"{what} {number(values[low])}", f"{meaning}; {low}")
+    return Cell(f"{what} {number(values[low])} to {number(values[high])}", f"{meaning}; least: {low}, most: {high}")
+
+
+def _suspicious(sweep: SweepData) -> list[float]:
+    columns = [f"{name}_share_suspicious" for name in sweep.attacks]
+    return [cell.numbers[column] for cell in sweep.cells for column in columns if column in cell.numbers]
+
+
+def _trust(sweep: SweepData) -> dict[str, Any]:
+    """For every attack of every cell, how many of its attacks have which sign of weakness."""
+    found = [(cell, name, attack) for cell in sweep.cells for name, attack in cell.attacks.items()]
+    seen = signs([attack.flags for _, _, attack in found])
+    rows: list[Row] = [
+        [
+            Cell(cell.name),
+            name,
+            shown(cell.numbers.get(f"{name}_share_suspicious"), text.percent),
+            *(
+                Cell("not checked", value=np.nan) if of_cell.get(flag) is None else shown(of_cell[flag], text.percent)
+                for flag in seen.raised
+            ),
+        ]
+        for (cell, name, _), of_cell in zip(found, seen.shares, strict=True)
+    ]
+    shares = _suspicious(sweep)
+    return {
+        "weak": (sum(share > WEAK for share in shares), len(shares)),
+        "table": Table(["cell", "attack", "suspicious", *seen.raised], rows, "numbers sortable cells"),
+        "signs": seen,
+    }
+
+
+def _values(head: str, of_cells: Mapping[str, Mapping[str, str]]) -> dict[str, Table]:
     """What differs between the cells that have it, and how many have which; what they share, once."""
     names = dict.fromkeys(name for found in of_cells.values() for name in found)
     counted = {name: Counter(found[name] for found in of_cells.values() if name in found) for name in names}
-    differing = [[escape(name), _listed(values)] for name, values in counted.items() if len(values) > 1]
-    same = [[escape(name), escape(next(iter(values)))] for name, values in counted.items() if len(values) == 1]
-    parts = [text.table([head, "values, and how many cells have them"], differing, kind="words")] if differing else []
-    if same:
-        table = text.table([head, "in all cells that have it"], same, kind="words")
-        parts.append(f"<details><summary>{len(same)} entries that are the same in all cells</summary>{table}</details>")
-    return "".join(parts)
+    differing = [[name, _listed(values)] for name, values in counted.items() if len(values) > 1]
+    same = [[name, next(iter(values))] for name, values in counted.items() if len(values) == 1]
+    return {
+        "differing": Table([head, "values, and how many cells have them"], differing, "words"),
+        "same": Table([head, "in all cells that have it"], same, "words"),
+    }
 
 
 def _listed(values: Mapping[str, int]) -> str:
-    shown = sorted(values.items(), key=lambda entry: -entry[1])
-    listed = [f"{escape(value)} <small>{count}</small>" for value, count in shown[:_MOST_VALUES]]
-    if len(shown) > _MOST_VALUES:
-        listed.append(f"<small>and {len(shown) - _MOST_VALUES} more</small>")
-    return f'<span class="values">{"".join(f"<span>{one}</span>" for one in listed)}</span>'
+    found = sorted(values.items(), key=lambda entry: -entry[1])
+    one = Markup("<span>{} <small>{}</small></span>")
+    listed = Markup("").join(one.format(value, count) for value, count in found[:_MOST_VALUES])
+    more = Markup("<small>and {} more</small>").format(len(found) - _MOST_VALUES) if len(found) > _MOST_VALUES else ""
+    return Markup('<span class="values">{}{}</span>').format(listed, more)

@@ -3,6 +3,7 @@
 for (const gallery of document.querySelectorAll(".gallery")) {
   const template = gallery.querySelector("template");
   const panes = gallery.querySelector(".panes");
+  const sizes = JSON.parse(gallery.dataset.sizes);
   const more = gallery.querySelector("button.more");
   const stored = (cell) => JSON.parse(document.getElementById(`pictures-${cell}`).textContent);
 
@@ -38,7 +39,9 @@ for (const gallery of document.querySelectorAll(".gallery")) {
       find(".kind").textContent = attack.kind;
       find(".title").textContent = attack.title;
       slider.max = attack.frames.length - 1;
-      slider.value = Math.floor(attack.frames.length / 2);
+      // All cells open at the same size of the distortion, or as near to it as they come.
+      const away = attack.frames.map((frame) => Math.abs(frame.norm - sizes[attack.name]));
+      slider.value = away.indexOf(Math.min(...away));
       show();
     };
     const load = () => {
