@@ -21,7 +21,7 @@ from seatbelt_jax import metrics, plots, runs, storage
 from seatbelt_jax.attacks import AttackResult, Status
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
-from seatbelt_jax.plots.certificates import margin_histogram
+from seatbelt_jax.plots.certificates import certified_fraction, margin_histogram
 from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build, summary
@@ -405,6 +405,19 @@ def test_counts_have_whole_ticks_and_many_histograms_rows_of_their_own() -> None
     assert [label.get_text() for label in axes.texts] == [f"method {index}" for index in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("methods", "named"),
+    [(("hybrid", "spectral"), ["a\nhybrid", "b\nspectral"]), (("hybrid", "hybrid"), ["a", "b"])],
+)
+@pytest.mark.parametrize("chart", [margin_histogram, certified_fraction])
+def test_a_chart_that_compares_two_methods_says_so(chart, methods: tuple[str, str], named: list[str]) -> None:
+    data = results_report.certificate_data(made_up_runs.certificate(), "validation")
+    found = [dataclasses.replace(data, method=method) for method in methods]
+    axes = Figure().add_subplot()
+    chart([(index, name, one) for index, (name, one) in enumerate(zip("ab", found, strict=True))], "what")(axes)
+    assert sorted(words.get_text() for words in axes.texts) == named
+
+
 @pytest.mark.parametrize(("factor", "scale"), [(2.0, "linear"), (100.0, "log")])
 def test_certified_against_attacked_keeps_the_diagonal_in_the_middle(factor: float, scale: str) -> None:
     results = results_report
@@ -416,6 +429,9 @@ def test_certified_against_attacked_keeps_the_diagonal_in_the_middle(factor: flo
     assert axes.get_xlim() == axes.get_ylim() and axes.get_xlim()[1] > 0.75 * factor
     # The abstention has no place on a logarithmic axis, and is counted.
     assert ("1 without a certificate" in axes.get_title()) == (scale == "log")
+    axes, other = Figure().add_subplot(), dataclasses.replace(found, method="hybrid")
+    certified_against_empirical([Compared(0, "a", found, shown), Compared(1, "b", other, shown)], "both")(axes)
+    assert [words.get_text() for words in axes.get_legend().get_texts()][:2] == ["a, spectral", "b, hybrid"]
 
 
 def test_the_measures_of_an_evaluation(launcher, make_run) -> None:

@@ -73,13 +73,23 @@ def main_certificate(model: Model) -> CertificateData | None:
     return main_of(model.certificates)
 
 
+def named(certified: Certified) -> Certified:
+    """With the method below each model's name where methods differ, so that a chart says what it compares."""
+    if len({certificate.method for _, _, certificate in certified}) == 1:
+        return certified
+    return [
+        (index, name if name == certificate.method else f"{name}\n{certificate.method}", certificate)
+        for index, name, certificate in certified
+    ]
+
+
 def margin_histogram(certified: Certified, what: str) -> Draw:
     """Images per bin of the certified margin without abstentions; more than two certificates have a row each."""
 
     def draw(axes: Axes) -> None:
         edges, logarithmic = _axis(certified, _BINS + 1)
         in_rows = len(certified) > 2
-        for position, (index, name, certificate) in enumerate(certified):
+        for position, (index, name, certificate) in enumerate(named(certified)):
             colour = series_colour(index)
             counts, _ = np.histogram(_claimed(certificate), edges)
             floor = len(certified) - 1 - position if in_rows else 0
@@ -101,7 +111,7 @@ def margin_histogram(certified: Certified, what: str) -> Draw:
         if len(certified) == 2:
             top = axes.get_ylim()[1]
             largest_last = sorted(certified, key=lambda entry: float(np.median(entry[2].radius)))
-            label_ends(axes, [(name, top, series_colour(index)) for index, name, _ in largest_last])
+            label_ends(axes, [(name, top, series_colour(index)) for index, name, _ in named(largest_last)])
 
     return draw
 
@@ -112,7 +122,7 @@ def certified_fraction(certified: Certified, what: str) -> Draw:
     def draw(axes: Axes) -> None:
         radii, logarithmic = _axis(certified, _POINTS)
         curves = []
-        for index, name, certificate in certified:
+        for index, name, certificate in named(certified):
             held = np.where(certificate.abstained, 0.0, certificate.radius)
             # At radius 0 only what carries a claim counts.
             share = np.mean((held[:, None] >= radii) & (held[:, None] > 0.0), axis=0)
@@ -134,7 +144,8 @@ def margin_against(certified: Sequence[tuple[int, str, CertificateData, float]],
     """
 
     def draw(axes: Axes) -> None:
-        for index, name, certificate, value in certified:
+        names = [name for _, name, _ in named([entry[:3] for entry in certified])]
+        for name, (index, _, certificate, value) in zip(names, certified, strict=True):
             low, middle, high = np.quantile(certificate.radius, [0.25, 0.5, 0.75])
             colour = series_colour(index)
             axes.errorbar(value, middle, [[middle - low], [high - middle]], fmt="o", ms=4.5, color=colour, capsize=3)
@@ -205,7 +216,7 @@ def _name_curves(
 
     # Each name a little lower than the one before: at the ends the curves meet.
     parts = [max(0.8 - 0.11 * position, 0.1) for position in range(len(curves))]
-    clear = all(
+    clear = not any("\n" in name for name, _, _ in curves) and all(
         not 0 <= crossing(other, part)[0] - crossing(share, part)[0] < _LETTER * len(points) * (len(name) + 2)
         for (name, share, _), part in zip(curves, parts, strict=True)
         for _, other, _ in curves

@@ -117,9 +117,10 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
       ends: (name, last y in data coordinates, colour).
     """
     right = axes.get_xlim()[1]
+    lines = max((name.count("\n") + 1 for name, _, _ in ends), default=1)
     to_axes = axes.transScale + axes.transLimits
     heights = np.array([to_axes.transform((right, y))[1] for _, y, _ in ends])
-    for (name, _, colour), height in zip(ends, _apart(heights), strict=True):
+    for (name, _, colour), height in zip(ends, _apart(heights, _LABEL_SPACING * lines), strict=True):
         label_point(axes, name, 1.0, height, colour, coordinates="axes fraction")
 
 
@@ -127,7 +128,7 @@ def label_point(axes: Axes, name: str, x: float, y: float, colour: str, *, coord
     """Writes a model's name to the right of a point; on a curve, in data coordinates, also above it."""
     on_a_curve = coordinates == "data"
     axes.annotate(
-        short(name),
+        "\n".join(map(short, name.split("\n"))),
         (x, y),
         xycoords=coordinates,
         xytext=(3, 1) if on_a_curve else (5, 0),
@@ -145,16 +146,16 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
 
 
-def _apart(heights: Float[np.ndarray, " label"]) -> Float[np.ndarray, " label"]:
+def _apart(heights: Float[np.ndarray, " label"], spacing: float) -> Float[np.ndarray, " label"]:
     """Moves labels up where they would touch, then all that stand too high down again."""
     placed = np.clip(heights, 0.0, 1.0)
     order = np.argsort(heights, kind="stable")
     for below, above in pairwise(order):
-        placed[above] = max(placed[above], placed[below] + _LABEL_SPACING)
+        placed[above] = max(placed[above], placed[below] + spacing)
     ceiling = 1.0
     for index in order[::-1]:
         placed[index] = min(placed[index], ceiling)
-        ceiling = placed[index] - _LABEL_SPACING
+        ceiling = placed[index] - spacing
     return placed
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
-from seatbelt_jax.plots.certificates import NORMS, Model, question
+from seatbelt_jax.plots.certificates import NORMS, Model, named, question
 from seatbelt_jax.plots.charts import INK, MUTED, Draw, series_colour, series_style, tick_axis, tick_tens, value_axis
 from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.plots.text import number
@@ -59,9 +59,9 @@ def certified_against_empirical(compared: Sequence[Compared], what: str) -> Draw
         certified, upper = (np.concatenate([one.margins[side][one.found] for one in compared]) for side in (0, 1))
         both = (certified > 0.0) & (upper > 0.0)
         logarithmic = bool(both.any() and np.median(upper[both]) > _FAR * np.median(certified[both]))
-        for one in compared:
+        for name, one in zip(_names(compared), compared, strict=True):
             x, y = (margins[one.found] for margins in one.margins)
-            axes.plot(x, y, "o", ms=3.5, mew=0, alpha=0.8, color=series_colour(one.index), label=one.name)
+            axes.plot(x, y, "o", ms=3.5, mew=0, alpha=0.8, color=series_colour(one.index), label=name)
         if logarithmic:
             low, high = certified[both].min() / 1.4, upper[both].max() * 1.4
             axes.set_xscale("log")
@@ -108,13 +108,13 @@ def probability_against_norm(compared: Sequence[Compared]) -> Draw:
         # Half of the curves reach at least as far.
         right = max(float(np.median(one.empirical.curve_norms[:, -1])) for one in compared)
         norms = np.linspace(0.0, right or 1.0, _POINTS)
-        for one in compared:
+        for name, one in zip(_names(compared), compared, strict=True):
             found = zip(one.empirical.curve_norms, one.empirical.curve_probability, strict=True)
             curves = [np.interp(norms, *curve) for curve in found]
             low, middle, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0)
             colour = series_colour(one.index)
             axes.fill_between(norms, low, high, color=colour, alpha=0.15, lw=0)
-            axes.plot(norms, middle, color=colour, ls=series_style(one.index), label=one.name)
+            axes.plot(norms, middle, color=colour, ls=series_style(one.index), label=name)
             certified = float(np.median(one.certificate.radius))
             axes.plot(certified, one.certificate.risk, "^", ms=6, color=colour, mec="white", mew=0.6, clip_on=False)
         risks = sorted({one.certificate.risk for one in compared})
@@ -133,6 +133,12 @@ def probability_against_norm(compared: Sequence[Compared]) -> Draw:
         _legend(axes)
 
     return draw
+
+
+def _names(compared: Sequence[Compared]) -> list[str]:
+    """Names for a legend, with the methods where these differ."""
+    certified = [(one.index, one.name, one.certificate) for one in compared]
+    return [", ".join(name.split("\n")) for _, name, _ in named(certified)]
 
 
 def _norms(compared: Sequence[Compared]) -> str:
