@@ -1,11 +1,15 @@
 """Figures and tables of Sootla 2018: their numbers from planted tables, pictures from runs with planted attacks."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from configs import mnist_joint_vae
-from seatbelt_jax import runs, storage
+from seatbelt_jax import runs
+from seatbelt_jax.jobs import attack
+from seatbelt_jax.results import files
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.studies import companions as companions_study
 from seatbelt_jax.studies import table as table_study
@@ -63,7 +67,7 @@ def _attacks(pairs, sources, targets):
     )
     numbers = {"source_index": np.arange(pairs), "target_index": np.asarray(targets) + 200}
     labels = {"source_label": np.asarray(sources), "target_label": np.asarray(targets)}
-    return {**result.to_arrays(), **numbers, **labels, "step": 4}
+    return dataclasses.replace(result, **numbers, **labels)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +86,9 @@ def planted(tmp_path_factory):
         with Checkpoints(opened.path / "checkpoints") as checkpoints:
             checkpoints.save(4, variables=opened.model.init(jax.random.key(0)), training={"step": np.zeros(())})
         all_labels, one_target = _attacks(6, [0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]), _attacks(21, [0] * 21, [1] * 21)
-        storage.write_npz(opened.path / "attacks" / "digits.npz", all_labels)
-        storage.write_npz(opened.path / "attacks" / "gallery.npz", one_target)
-        # An evaluation of an earlier step.
-        storage.write_npz(opened.path / "attacks" / "before.npz", {**all_labels, "step": 3})
+        # The last is of an earlier step.
+        for name, result, step in (("digits", all_labels, 4), ("gallery", one_target, 4), ("before", all_labels, 3)):
+            files.write(opened.path / "attacks" / f"{name}.npz", result, step, attack.Options())
     return folder
 
 

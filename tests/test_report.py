@@ -239,7 +239,7 @@ def test_objectives_threats_and_budgets_are_called_by_their_names(
 
 def drawn_line(launcher, result: AttackResult, chart: str = "objective") -> tuple[Axes, np.ndarray]:
     """The axes of a chart of one model's attacks, and the (budget, median) that it draws."""
-    data = results_report.attack_data(pathlib.Path("attack.npz"), result.to_arrays(), (-1.0, 1.0))
+    data = results_report.attack_data(result, (-1.0, 1.0))
     model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], [], {}, {})
     axes = Figure().add_subplot()
     attack_charts(sweeps([model])[0])[chart](axes)
@@ -387,7 +387,7 @@ def test_certificates_of_test_images_are_shown_with_their_split(launcher, make_r
 
 def drawn_histogram(count: int) -> Axes:
     """The margins of so many methods."""
-    data = results_report.certificate_data(made_up_runs.certificate(), "validation")
+    data = results_report.certificate_data(made_up_runs.certificate())
     axes = Figure().add_subplot()
     margin_histogram([(index, f"method {index}", data) for index in range(count)], "a")(axes)
     axes.figure.draw_without_rendering()
@@ -421,7 +421,7 @@ def test_a_chart_that_compares_two_methods_says_so(chart, methods: tuple[str, st
 @pytest.mark.parametrize(("factor", "scale"), [(2.0, "linear"), (100.0, "log")])
 def test_certified_against_attacked_keeps_the_diagonal_in_the_middle(factor: float, scale: str) -> None:
     results = results_report
-    found = results.certificate_data(made_up_runs.certificate(), "validation")
+    found = results.certificate_data(made_up_runs.certificate())
     shown = plots.EmpiricalData(factor * found.radius, np.ones((4, 2)), np.ones((4, 2)), 1e-3, 0.5, 4.0, 10, "l2")
     axes = Figure().add_subplot()
     certified_against_empirical([Compared(0, "a", found, shown)], "spectral")(axes)
@@ -476,7 +476,7 @@ def test_one_number_in_place_of_a_bracket_is_left_out(launcher, make_run, capsys
 
 def test_many_galleries_share_the_page(launcher) -> None:
     result = made_up_runs.attack(np.random.default_rng(0), (32, 32, 3), pairs=4, budgets=20)
-    data = results_report.attack_data(pathlib.Path("a.npz"), result.to_arrays(), (-1.0, 1.0), {})
+    data = results_report.attack_data(result, (-1.0, 1.0), {})
     tiles = [len(shown_pairs(data, count)) * len(slider_steps(data, count)) for count in (1, 10, 40, 400)]
     assert tiles[0] == 4 * 17 and tiles[1:] == sorted(tiles[1:], reverse=True) and tiles[3] == 3
     # Bytes of all pictures that sliders carry, as they are before compression.

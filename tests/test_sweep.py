@@ -1,6 +1,7 @@
 """launch/sweep.py: a whole sweep, one that was killed, cells that fail, and shards."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import signal
@@ -11,8 +12,9 @@ import pytest
 
 from configs.sweeps import smoke
 from seatbelt_jax import runs, storage, training
-from seatbelt_jax.jobs import train
+from seatbelt_jax.jobs import certify, train
 from seatbelt_jax.report import build
+from seatbelt_jax.results import files
 from seatbelt_jax.runs import lock
 from seatbelt_jax.runs.layout import newest_step
 from seatbelt_jax.studies import cells as cells_study
@@ -319,16 +321,14 @@ def test_a_cell_stopped_before_its_first_checkpoint_has_nothing_to_show_yet(cell
     assert not any(stage.is_done(runs.open(path)) for stage in stages)
 
 
-def test_where_every_image_is_abstained_on_there_is_no_margin(cells):
-    arrays = {
-        "norm": "l2",
-        "norm_bound": np.ones(2),
-        "radius": np.array([0.0, 0.5]),
-        "abstained": np.array([True, False]),
-    }
-    of = table_study._of_certificate
-    assert of("camuto", arrays)["margin_camuto_median_l2"] == 0.25
-    nothing = of("camuto", {**arrays, "radius": np.zeros(2), "abstained": np.array([True, True])})
+def test_where_every_image_is_abstained_on_there_is_no_margin(tmp_path):
+    file = tmp_path / "certificates" / "camuto.npz"
+    some = made_up_runs.certificate()
+    none = dataclasses.replace(some, radius=np.zeros(some.n), abstained=np.ones(some.n, bool))
+    files.write(file, some, 4, certify.Options())
+    assert table_study._of_certificate(file)["margin_camuto_median_l2"] == 0.375
+    files.write(file, none, 4, certify.Options())
+    nothing = table_study._of_certificate(file)
     assert (nothing["margin_camuto_median_l2"], nothing["margin_camuto_share_abstained"]) == ("", 1.0)
 
 

@@ -1,11 +1,13 @@
 """What a sweep's companions say of certified images and of attack success, from planted results."""
 
+import dataclasses
 import types
 
 import numpy as np
 import pytest
 
-from seatbelt_jax import storage
+from seatbelt_jax.jobs import certify
+from seatbelt_jax.results import Certificate, EmpiricalMargin, JacobianNorms, files
 from seatbelt_jax.studies import companions as companions_study
 
 
@@ -15,29 +17,30 @@ def companions():
 
 
 def test_images_have_their_curves_and_jacobians(companions, tmp_path):
-    certificate = {"norm": "l2", "radius": [0.1, 0.2, 0.3], "p_lower": [0.9] * 3, "norm_bound": [2.0] * 3}
-    certificate |= {"reconstruction_radius": 8.0, "norms_frobenius": [4.0, 5.0, 6.0], "step": 7}
+    norms = JacobianNorms(*(np.arange(4.0, 7.0) for _ in range(6)))
+    certificate = Certificate(
+        np.array([0.1, 0.2, 0.3]), np.full(3, 0.9), np.full(3, 9), np.zeros(3, bool), np.full(3, 2.0), norms,
+        "camuto", "first_order", (), 1e-3, 0.5, 8.0, 10,
+    )  # fmt: skip
     # For the first two images alone.
-    attacked = {"norm": "l2", "upper": [1.5, np.inf], "p_clean": [1.0, 0.9], "step": 7}
-    attacked |= {
-        "curve_norms": [[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]],
-        "curve_probability": [[1.0, 0.6, 0.2], [0.9, 0.8, 0.7]],
-    }
-    files = []
-    for name, arrays in (("camuto", certificate), ("empirical_margin", attacked)):
-        files.append(tmp_path / f"{name}.npz")
-        storage.write_npz(files[-1], {key: np.asarray(value) for key, value in arrays.items()})
-    first, second, third = companions._images(types.SimpleNamespace(latest_step=7), files)
+    curves = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]]), np.array([[1.0, 0.6, 0.2], [0.9, 0.8, 0.7]])
+    attacked = EmpiricalMargin(
+        np.array([1.5, np.inf]), np.zeros((2, 1, 1, 1)), np.zeros(2), np.array([1.0, 0.9]), *curves,
+        1e-3, 0.5, 8.0, 10, 5, "l2",
+    )  # fmt: skip
+    made = [tmp_path / "camuto.npz", tmp_path / "empirical_margin.npz"]
+    for file, record in zip(made, (certificate, attacked), strict=True):
+        files.write(file, record, 7, certify.Options())
+    first, second, third = companions._images(types.SimpleNamespace(latest_step=7), made)
     assert (first["margin_camuto_l2"], first["empirical_margin_l2"], first["curve_last_l2"]) == (0.1, 1.5, 2.0)
-    # Files without the field are of a sigma that moves.
     assert first["empirical_margin_l2_frozen_std"] == 0
-    storage.write_npz(files[1], {key: np.asarray(value) for key, value in {**attacked, "frozen_std": True}.items()})
-    frozen, *_ = companions._images(types.SimpleNamespace(latest_step=7), files)
+    files.write(made[1], dataclasses.replace(attacked, frozen_std=True), 7, certify.Options())
+    frozen, *_ = companions._images(types.SimpleNamespace(latest_step=7), made)
     assert frozen["empirical_margin_l2_frozen_std"] == 1
     assert [second[f"curve_probability_{point}"] for point in range(3)] == [0.9, 0.8, 0.7]
     assert second["encoder_jacobian_frobenius_latent_units_per_pixel_unit"] == 5.0
     assert third["reconstruction_radius_l2"] == 8.0 and third["empirical_margin_l2"] == third["curve_last_l2"] == ""
-    assert not companions._images(types.SimpleNamespace(latest_step=8), files)
+    assert not companions._images(types.SimpleNamespace(latest_step=8), made)
 
 
 def test_success_is_by_pair_of_labels_under_one_budget(companions):

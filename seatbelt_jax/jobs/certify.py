@@ -240,8 +240,8 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     config = task.opened.config
     return plots.CertifiedModel(
         name=name,
-        certificates=[certificate_data(certificate, task.split) for certificate in certificates.values()],
-        empirical=[] if empirical is None else [empirical_data(empirical, task.split)],
+        certificates=[certificate_data(certificate) for certificate in certificates.values()],
+        empirical=[] if empirical is None else [empirical_data(empirical)],
         minimal_radius=(
             None if minimal is None else plots.MinimalRadiusData(minimal.estimate, minimal.lower, minimal.upper)
         ),

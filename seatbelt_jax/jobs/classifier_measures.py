@@ -1,15 +1,15 @@
 """Measures of attacks by classifiers: of the model's reconstructions, of its codes, and of images."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from seatbelt_jax import attacks, data, metrics, models, storage, training
+from seatbelt_jax import attacks, data, metrics, models, training
 from seatbelt_jax.jobs.evaluation import NotApplicableError, Task, first, labels_of
 from seatbelt_jax.metrics.batches import map_images
+from seatbelt_jax.results import AttackResult, files
 from seatbelt_jax.vae import VAE
 
 # Downstream tasks of Willetts et al. 2021, Table 1: what the classifier is, and what it reads.
@@ -82,9 +82,9 @@ def attack_success(task: Task) -> dict[str, Any]:
         progress=True,
     )
     answer: dict[str, Any] = {"classifier": architecture, "held_out_accuracy": trained.held_out_accuracy}
-    for name, arrays in found.items():
-        result = attacks.AttackResult.from_arrays(arrays)
-        success = metrics.attack_success(result, trained, arrays["source_label"], arrays["target_label"])
+    for name, result in found.items():
+        of_pairs = np.asarray(result.source_label), np.asarray(result.target_label)
+        success = metrics.attack_success(result, trained, *of_pairs)
         counts = {"counted_pairs": int(success.counted.sum()), **success.label_pairs()}
         answer[name] = {"budgets": result.budgets, **counts, **success.rates()}
         # For a sweep over budgets these tables would be longer than everything else.
@@ -111,14 +111,12 @@ def _outputs_of_batch(vae: VAE, images: Float[Array, "batch *image"], _: Array) 
     }
 
 
-def _attacks(task: Task) -> dict[str, Mapping[str, np.ndarray]]:
+def _attacks(task: Task) -> dict[str, AttackResult]:
     """Sweeps on the model of this step and on this split that have targets and labels, by their names."""
-    files = {file.stem: storage.read_npz(file) for file in sorted((task.opened.path / "attacks").glob("*.npz"))}
+    current, _ = files.current(task.opened.path / "attacks", task.step)
+    results = {file.stem: files.read(file, AttackResult) for file in current}
     return {
-        name: arrays
-        for name, arrays in files.items()
-        if arrays.get("step") == task.step
-        and arrays.get("split", "validation") == task.options.split
-        and "source_label" in arrays
-        and arrays["targeted"]
+        name: result
+        for name, result in results.items()
+        if result.split == task.options.split and result.source_label is not None and result.targeted
     }

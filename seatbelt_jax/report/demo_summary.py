@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seatbelt_jax import attacks, bounds, metrics, storage, training
+from seatbelt_jax import attacks, metrics, runs, training
+from seatbelt_jax.results import AttackResult, Certificate, files
 
 # The demo's attack: latent, by KL, on all layers, between images of different labels.
 _ATTACK = pathlib.Path("attacks", "latent_kl_all_label.npz")
@@ -34,7 +35,7 @@ def summary(runs: Mapping[str, pathlib.Path]) -> str:
 
 
 def _table(path: pathlib.Path) -> Table:
-    result = attacks.AttackResult.from_arrays(storage.read_npz(path / _ATTACK))
+    result = files.read(path / _ATTACK, AttackResult)
     found = metrics.summarise(result)
     certificates = _certificates(path)
     radius = certificates[0].reconstruction_radius
@@ -60,16 +61,16 @@ def _table(path: pathlib.Path) -> Table:
     }
 
 
-def _certificates(path: pathlib.Path) -> list[bounds.Certificate]:
+def _certificates(path: pathlib.Path) -> list[Certificate]:
     """Those of the run's newest step."""
-    files = sorted((path / "certificates").glob("*.npz"))
-    found = [bounds.Certificate.from_arrays(storage.read_npz(file)) for file in files]
+    current, _ = files.current(path / "certificates", runs.newest_step(path / "checkpoints"))
+    found = [margins for margins in map(files.read_margins, current) if isinstance(margins, Certificate)]
     if not found:
         raise FileNotFoundError(f"{path / 'certificates'} has no certificates")
     return found
 
 
-def _median(certificates: list[bounds.Certificate], soundness: str) -> str:
+def _median(certificates: list[Certificate], soundness: str) -> str:
     """The largest median margin among the certificates of a class, with its method; "none" without any."""
     margins = [float(np.median(one.radius)) for one in certificates if one.soundness == soundness]
     return f"{max(margins):.3g}" if margins else "none"

@@ -3,20 +3,16 @@
 import math
 import pathlib
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seatbelt_jax import bounds, metrics, models, plots, runs, storage, training
-from seatbelt_jax.attacks import AttackResult, Diagnosis, Status, diagnose
-from seatbelt_jax.results import MEANING, NOT_CHECKED
+from seatbelt_jax import metrics, models, plots, runs, storage, training
+from seatbelt_jax.attacks import diagnose
+from seatbelt_jax.results import MEANING, NOT_CHECKED, AttackResult, Certificate, Diagnosis, EmpiricalMargin, files
 from seatbelt_jax.runs import measures, model_name
 
-# Whose images -> what the commands call the results on them.
-_CERTIFICATES = {"validation": "certificates", "test": "certificates_test"}
-_EVALUATIONS = {"validation": "evaluation.json", "test": "evaluation_test.json"}
 _SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
 
 
@@ -38,12 +34,12 @@ def of_run(opened: runs.Run, name: str) -> plots.ModelResults:
         num_layers=len(opened.config["model"]["latent_sizes"]),
         metrics=_metrics(opened.path),
         samples=_samples(opened.path / "samples.npz"),
-        attacks={file.stem: attack_data(file, arrays, image_range(opened)) for file, arrays in attacks_of(opened)},
+        attacks={file.stem: read_attack(file, image_range(opened)) for file in attacks_of(opened)},
         certificates=found.certificates,
         empirical=found.empirical,
         settings=dict(flat(opened.config)),
         provenance=dict(flat(opened.provenance)),
-        measures={split: taken for split, name in _EVALUATIONS.items() if (taken := _measures(opened, name))},
+        measures={split: taken for split in files.SPLITS if (taken := _measures(opened, split))},
     )
 
 
@@ -65,32 +61,27 @@ class Certification(NamedTuple):
 def certification_of(opened: runs.Run) -> Certification:
     """Raises ValueError where a file is damaged."""
     found = Certification([], [])
-    for split, folder in _CERTIFICATES.items():
-        for file, arrays in _results_of(opened, folder):
-            kind = _kind_of(file)
-            try:
-                if kind == "certificate":
-                    found.certificates.append(certificate_data(bounds.Certificate.from_arrays(arrays), split))
-                elif kind == "empirical_margin":
-                    found.empirical.append(empirical_data(bounds.EmpiricalMargin.from_arrays(arrays), split))
-            except ValueError as error:
-                raise ValueError(f"{file}: {error}") from error
+    for split in files.SPLITS:
+        for file in _results_of(opened, files.of_split("certificates", split)):
+            record = files.read_margins(file)
+            if isinstance(record, Certificate):
+                found.certificates.append(certificate_data(record))
+            elif isinstance(record, EmpiricalMargin):
+                found.empirical.append(empirical_data(record))
     return found
 
 
-def attacks_of(opened: runs.Run) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
-    """The files of attacks on the model as it stands, with their arrays."""
+def attacks_of(opened: runs.Run) -> list[pathlib.Path]:
+    """The files of attacks on the model as it stands."""
     return _results_of(opened, "attacks")
 
 
-def _results_of(opened: runs.Run, folder: str) -> Iterator[tuple[pathlib.Path, Mapping[str, np.ndarray]]]:
+def _results_of(opened: runs.Run, folder: str) -> list[pathlib.Path]:
     """The results of the model as it stands; those of an earlier step are named and left out."""
-    for file in sorted((opened.path / folder).glob("*.npz")):
-        arrays = storage.read_npz(file)
-        if "step" in arrays and arrays["step"] != opened.latest_step:
-            _left_out(file, arrays["step"], opened)
-        else:
-            yield file, arrays
+    current, old = files.current(opened.path / folder, opened.latest_step)
+    for file in old:
+        _left_out(file, files.made_by(file).step, opened)
+    return current
 
 
 def _left_out(file: pathlib.Path, step: object, opened: runs.Run) -> None:
@@ -105,24 +96,25 @@ def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
-def attack_data(
-    file: pathlib.Path,
-    arrays: Mapping[str, np.ndarray],
-    image_range: tuple[float, float],
-    summary: Mapping[str, float] | None = None,
+def read_attack(
+    file: pathlib.Path, image_range: tuple[float, float], summary: Mapping[str, float] | None = None
 ) -> plots.AttackData:
-    """What is shown of a sweep of attacks; `summary` is made anew where it is not given.
+    """What is shown of the sweep of attacks in a file, as `attack_data`.
 
     Raises:
       ValueError: naming the file, where it is damaged.
     """
+    found = files.read(file, AttackResult)
     try:
-        found = AttackResult.from_arrays(arrays)
-        endings = Counter(Status(status).name.lower() for status in found.status.ravel())
-        diagnosis = diagnose(found)
-        summary = metrics.summarise(found) if summary is None else summary
+        return attack_data(found, image_range, summary)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def attack_data(
+    found: AttackResult, image_range: tuple[float, float], summary: Mapping[str, float] | None = None
+) -> plots.AttackData:
+    """What is shown of a sweep of attacks; `summary` is made anew where it is not given."""
     return plots.AttackData(
         name=found.name,
         unit=found.unit,
@@ -142,9 +134,9 @@ def attack_data(
         distance_left=found.distance_left,
         distance_at_start=found.distance_at_start,
         shown=metrics.shown_budget(found),
-        summary=summary,
-        endings=endings,
-        flags=_flags(diagnosis),
+        summary=metrics.summarise(found) if summary is None else summary,
+        endings=found.endings,
+        flags=_flags(diagnose(found)),
         image_range=image_range,
     )
 
@@ -161,13 +153,7 @@ def _flags(diagnosis: Diagnosis) -> list[plots.Flag]:
     ]
 
 
-def _kind_of(file: pathlib.Path) -> str:
-    """What certification left in a file: a certificate, an empirical margin or minimal radii, by its name."""
-    kinds = ("empirical_margin", "minimal_radius")
-    return next((kind for kind in kinds if file.stem.startswith(kind)), "certificate")
-
-
-def certificate_data(found: bounds.Certificate, split: str) -> plots.CertificateData:
+def certificate_data(found: Certificate) -> plots.CertificateData:
     """What is shown of a certificate."""
     return plots.CertificateData(
         method=found.method,
@@ -180,11 +166,11 @@ def certificate_data(found: bounds.Certificate, split: str) -> plots.Certificate
         reconstruction_radius=found.reconstruction_radius,
         num_samples=found.num_samples,
         norm=found.norm,
-        split=split,
+        split=found.split,
     )
 
 
-def empirical_data(found: bounds.EmpiricalMargin, split: str) -> plots.EmpiricalData:
+def empirical_data(found: EmpiricalMargin) -> plots.EmpiricalData:
     """What is shown of the margins that attacks left."""
     return plots.EmpiricalData(
         upper=found.upper,
@@ -195,13 +181,13 @@ def empirical_data(found: bounds.EmpiricalMargin, split: str) -> plots.Empirical
         reconstruction_radius=found.reconstruction_radius,
         num_samples=found.num_samples,
         norm=found.norm,
-        split=split,
+        split=found.split,
     )
 
 
-def _measures(opened: runs.Run, name: str) -> dict[str, float]:
+def _measures(opened: runs.Run, split: str) -> dict[str, float]:
     """The numbers of an evaluation of the model as it stands, by their paths in its file."""
-    file = opened.path / name
+    file = opened.path / files.of_split("evaluation.json", split)
     if not file.exists():
         return {}
     record = measures.read_record(file)

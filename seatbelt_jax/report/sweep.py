@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from seatbelt_jax import interrupts, metrics, plots, runs, storage
 from seatbelt_jax.report import results
 from seatbelt_jax.report.gallery import gallery_of
+from seatbelt_jax.results import files
 
 # Columns of the table that say where a cell is; of these, the ones that are words.
 _AXES = ("data", "model", "L", "d_z", "beta", "tau", "seed")
@@ -91,10 +91,10 @@ def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
     image_range = results.image_range(opened)
     settings = dict(results.flat(opened.config))
     shown = {}
-    for file, arrays in results.attacks_of(opened):
-        options = _options(arrays)
+    for file in results.attacks_of(opened):
+        options = files.made_by(file).options or {}
         name = options["name"] if options.get("name") in attacks else file.stem
-        attack = results.attack_data(file, arrays, image_range, summary={})
+        attack = results.read_attack(file, image_range, summary={})
         chosen = metrics.telling_budgets(attack.budgets, attack.distortion_norm, _BUDGETS)
         shown[name] = plots.CellAttack(gallery_of(attack, [int(index) for index in chosen]), attack.flags)
         settings |= {f"attack {name}: {key}": value for key, value in results.flat(options) if key != "name"}
@@ -107,15 +107,6 @@ def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
         "settings": settings,
         "provenance": dict(results.flat(opened.provenance)),
     }
-
-
-def _options(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What an attack was made with; empty in results that do not say."""
-    try:
-        found = storage.parse_json(f"{arrays['options']}", "options") if "options" in arrays else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _place(row: Mapping[str, str]) -> dict[str, str | float]:

@@ -18,8 +18,10 @@ from seatbelt_jax.results.record import Record
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 SPLITS = ("validation", "test")
-# What a run's certificates folder holds, by the beginning of the file's name; other files hold certificates.
-_KINDS: dict[str, type[Record]] = {"empirical_margin": EmpiricalMargin, "minimal_radius": MinimalRobustRadius}
+# What a run's folder of certificates holds.
+Margins = Certificate | EmpiricalMargin | MinimalRobustRadius
+# By the beginnings of the files' names; other files hold certificates.
+_KINDS: dict[str, type[Margins]] = {"empirical_margin": EmpiricalMargin, "minimal_radius": MinimalRobustRadius}
 
 
 class MadeBy(NamedTuple):
@@ -86,9 +88,11 @@ def read(file: pathlib.Path, kind: type[AnyRecord]) -> AnyRecord:
     return record if record.split else dataclasses.replace(record, split=split)
 
 
-def kind_of(file: pathlib.Path) -> type[Record]:
-    """What a file of a run's certificates holds, by its name."""
-    return next((kind for beginning, kind in _KINDS.items() if file.stem.startswith(beginning)), Certificate)
+def read_margins(file: pathlib.Path) -> Margins:
+    """The record in a file of a run's certificates; raises as `read`."""
+    return read(
+        file, next((kind for beginning, kind in _KINDS.items() if file.stem.startswith(beginning)), Certificate)
+    )
 
 
 def write(file: pathlib.Path, record: Record, step: int | None, options: Any) -> None:

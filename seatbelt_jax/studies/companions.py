@@ -10,6 +10,7 @@ import numpy as np
 
 from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import certify, evaluate
+from seatbelt_jax.results import EmpiricalMargin, MinimalRobustRadius, files
 from seatbelt_jax.studies.cells import Sweep
 from seatbelt_jax.studies.stages import attack_file
 
@@ -44,7 +45,7 @@ POINTS = 51
 _DIGITS, _WHOLE = 6, 1e9
 
 
-def files(table: pathlib.Path) -> dict[str, pathlib.Path]:
+def paths(table: pathlib.Path) -> dict[str, pathlib.Path]:
     """Where the companions of a sweep's table are: sweep_pairs.csv, or sweep_pairs_1_of_2.csv, and so on."""
     shard = table.stem.removeprefix("sweep")
     return {name: table.with_name(f"sweep_{name}{shard}.csv") for name in NAMES}
@@ -52,7 +53,7 @@ def files(table: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def write(table: pathlib.Path, of_cells: Sequence[Mapping[str, Rows]]) -> None:
     """Writes those that have any rows; one that is there from earlier, and has none now, is removed."""
-    for name, file in files(table).items():
+    for name, file in paths(table).items():
         rows = [row for cell in of_cells for row in cell.get(name, [])]
         if rows:
             columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -119,33 +120,30 @@ def _images(opened: runs.Run, found: Sequence[pathlib.Path]) -> Rows:
     """A row for each certified image, with what each method and each attack says of it."""
     columns: dict[str, np.ndarray] = {}
     for file in found:
-        if not file.exists() or (arrays := storage.read_npz(file)).get("step") != opened.latest_step:
+        if not file.exists() or not files.made_by(file).is_of(opened.latest_step):
             continue
-        name = file.stem
-        if name == "minimal_radius":
-            columns["minimal_radius_l2"] = arrays["estimate"]
-            continue
-        norm = str(arrays["norm"])
-        if name.startswith("empirical_margin"):
-            frozen = np.full(arrays["upper"].shape, int(arrays.get("frozen_std", False)))
+        name, margins = file.stem, files.read_margins(file)
+        if isinstance(margins, MinimalRobustRadius):
+            columns["minimal_radius_l2"] = margins.estimate
+        elif isinstance(margins, EmpiricalMargin):
             columns |= {
-                f"empirical_margin_{norm}": arrays["upper"],
-                f"empirical_margin_{norm}_frozen_std": frozen,
-                "probability_clean": arrays["p_clean"],
+                f"empirical_margin_{margins.norm}": margins.upper,
+                f"empirical_margin_{margins.norm}_frozen_std": np.full(margins.upper.shape, int(margins.frozen_std)),
+                "probability_clean": margins.p_clean,
+                # Evenly spaced along a direction, so that the last place says where all are.
+                f"curve_last_{margins.norm}": margins.curve_norms[:, -1],
             }
-            # Evenly spaced along a direction, so that the last place says where all are.
-            columns[f"curve_last_{norm}"] = arrays["curve_norms"][:, -1]
-            for point, share in enumerate(arrays["curve_probability"].T):
+            for point, share in enumerate(margins.curve_probability.T):
                 columns[f"curve_probability_{point}"] = share
-            continue
-        columns |= {
-            f"margin_{name}_{norm}": arrays["radius"],
-            f"probability_lower_bound_{name}": arrays["p_lower"],
-            f"norm_bound_{name}_stds_per_pixel_unit": arrays["norm_bound"],
-            "reconstruction_radius_l2": np.broadcast_to(arrays["reconstruction_radius"], arrays["radius"].shape),
-        }
-        if norm == "l2" and "norms_frobenius" in arrays:
-            columns["encoder_jacobian_frobenius_latent_units_per_pixel_unit"] = arrays["norms_frobenius"]
+        else:
+            columns |= {
+                f"margin_{name}_{margins.norm}": margins.radius,
+                f"probability_lower_bound_{name}": margins.p_lower,
+                f"norm_bound_{name}_stds_per_pixel_unit": margins.norm_bound,
+                "reconstruction_radius_l2": np.full(margins.n, margins.reconstruction_radius),
+            }
+            if margins.norm == "l2" and margins.norms is not None:
+                columns["encoder_jacobian_frobenius_latent_units_per_pixel_unit"] = np.asarray(margins.norms.frobenius)
     count = max(map(len, columns.values()), default=0)
     # Attacks may be on the first images alone.
     return [

@@ -1,14 +1,12 @@
 """What is done to each cell of a sweep, and how it is known to be done."""
 
-import dataclasses
-import json
 import pathlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from seatbelt_jax import data, interrupts, runs, storage, training
+from seatbelt_jax import data, interrupts, runs, training
 from seatbelt_jax.errors import EXPECTED
 from seatbelt_jax.jobs import attack, certification, certify, evaluate, evaluation, train
 from seatbelt_jax.runs import measures
@@ -131,7 +129,7 @@ def failure(error: Exception) -> Exception:
 def attack_file(opened: runs.Run, options: attack.Options) -> pathlib.Path | None:
     """The results of an attack with these options on the run's newest step."""
     for file in sorted((opened.path / "attacks").glob(f"*{options.name}.npz")):
-        if _is_of(storage.read_npz(file), opened, options):
+        if files.made_by(file).is_of(opened.latest_step, options):
             return file
     return None
 
@@ -170,9 +168,9 @@ def _is_attacked(opened: runs.Run, options: attack.Options) -> bool:
 
 
 def _is_certified(opened: runs.Run, options: certification.Options) -> bool:
-    files = certify.results(opened, options)
     return not certify.is_unfinished(opened, options) and all(
-        file.exists() and _is_of(storage.read_npz(file), opened, options) for file in files
+        file.exists() and files.made_by(file).is_of(opened.latest_step, options)
+        for file in certify.results(opened, options)
     )
 
 
@@ -183,15 +181,6 @@ def _is_evaluated(opened: runs.Run, options: evaluation.Options) -> bool:
         return False
     made, skipped = record["measures"], record["skipped"]
     return all(
-        name in skipped or (name in made and made[name].get("options") == _as_json(options))
+        name in skipped or (name in made and made[name].get("options") == files.as_json(options))
         for name in options.measures or evaluate.MEASURES
     )
-
-
-def _is_of(arrays: Mapping[str, Any], opened: runs.Run, options: Any) -> bool:
-    made_by = storage.parse_json(f"{arrays.get('options', 'null')}", f"options of results in {opened.path}")
-    return arrays.get("step") == opened.latest_step and made_by == _as_json(options)
-
-
-def _as_json(options: Any) -> Any:
-    return json.loads(json.dumps(dataclasses.asdict(options)))

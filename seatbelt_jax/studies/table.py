@@ -8,6 +8,7 @@ import numpy as np
 
 from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import certification, certify, evaluate
+from seatbelt_jax.results import EmpiricalMargin, MinimalRobustRadius, files
 from seatbelt_jax.studies.cells import Cell, Sweep
 from seatbelt_jax.studies.stages import attack_file
 
@@ -52,15 +53,15 @@ def results_of(sweep: Sweep, path: pathlib.Path) -> dict[str, Any]:
             row |= _of_attack(name, file)
     if sweep.certify is not None and not certification.why_not(opened.config):
         for file in certify.results(opened, sweep.certify):
-            if file.exists() and (arrays := storage.read_npz(file)).get("step") == opened.latest_step:
-                row |= _of_certificate(file.stem, arrays)
+            if file.exists() and files.made_by(file).is_of(opened.latest_step):
+                row |= _of_certificate(file)
     if sweep.evaluate is not None:
         row |= _of_measures(evaluate.newest_measures(opened, sweep.evaluate))
     return row
 
 
 def _of_attack(name: str, file: pathlib.Path) -> dict[str, Any]:
-    unit = str(storage.read_npz(file)["unit"]).replace(" ", "_")
+    unit = str(storage.read_npz(file, ("unit",))["unit"]).replace(" ", "_")
     summary = storage.read_csv(file.with_name(f"{file.stem}_summary.csv"))
     row = {}
     for line in summary:
@@ -71,23 +72,23 @@ def _of_attack(name: str, file: pathlib.Path) -> dict[str, Any]:
     return row
 
 
-def _of_certificate(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _of_certificate(file: pathlib.Path) -> dict[str, Any]:
     """Columns of a certificate, of the upper bounds of margins, or of the least r that can be met."""
-    if name == "minimal_radius":
-        return {"minimal_radius_median_l2": np.median(arrays["estimate"])}
-    norm = str(arrays["norm"])
-    if name.startswith("empirical_margin"):
-        return {f"empirical_margin_median_{norm}": np.median(arrays["upper"])}
+    found = files.read_margins(file)
+    if isinstance(found, MinimalRobustRadius):
+        return {"minimal_radius_median_l2": np.median(found.estimate)}
+    if isinstance(found, EmpiricalMargin):
+        return {f"empirical_margin_median_{found.norm}": np.median(found.upper)}
     row = {
         # Where none has a certificate, 0 would look like a measured one.
-        f"margin_{name}_median_{norm}": "" if np.all(arrays["abstained"]) else np.median(arrays["radius"]),
-        f"margin_{name}_share_abstained": np.mean(arrays["abstained"]),
-        f"margin_{name}_norm_bound_median_stds_per_pixel_unit": np.median(arrays["norm_bound"]),
+        f"margin_{file.stem}_median_{found.norm}": "" if found.abstained.all() else np.median(found.radius),
+        f"margin_{file.stem}_share_abstained": np.mean(found.abstained),
+        f"margin_{file.stem}_norm_bound_median_stds_per_pixel_unit": np.median(found.norm_bound),
     }
-    if norm == "l2" and "norms_spectral" in arrays:
+    if found.norm == "l2" and found.norms is not None:
         row |= {
-            "encoder_jacobian_norm_median_latent_units_per_pixel_unit": np.median(arrays["norms_spectral"]),
-            "encoder_log_std_jacobian_norm_median_per_pixel_unit": np.median(arrays["norms_log_std_spectral"]),
+            "encoder_jacobian_norm_median_latent_units_per_pixel_unit": np.median(found.norms.spectral),
+            "encoder_log_std_jacobian_norm_median_per_pixel_unit": np.median(found.norms.log_std_spectral),
         }
     return row
 

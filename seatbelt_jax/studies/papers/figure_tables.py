@@ -4,14 +4,15 @@ import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from seatbelt_jax import storage
+from seatbelt_jax.results import AttackResult, files
 from seatbelt_jax.studies import companions as sweep_companions
 
 Row = dict[str, Any]
+Content = TypeVar("Content")
 
 # What tells one model from another, whatever a sweep calls it: layers, penalty, and what the decoder reads.
 KINDS: dict[str, Callable[[Row], bool]] = {
@@ -89,6 +90,12 @@ class Tables(NamedTuple):
         chosen = [row for row in found if first.setdefault(row["cell"], row["attack"]) == row["attack"]]
         return list(joined(cells, chosen))
 
+    def attacked(self, cell: str, pattern: str = "*.npz") -> Iterator[tuple[pathlib.Path, AttackResult]]:
+        """The results of attacks in a cell's run directories, those whose files match a pattern."""
+        folders = self.runs.get(cell, [])
+        found = (file for folder in folders for file in sorted((folder / "attacks").glob(pattern)))
+        return readable(found, partial(files.read, kind=AttackResult))
+
     def data_sets(self, rows: Sequence[Row]) -> list[str]:
         return list(dict.fromkeys(str(row["data"]) for row in rows))
 
@@ -116,7 +123,7 @@ def read(folders: Sequence[str | pathlib.Path]) -> Tables:
             rows = [row for row in _numeric_rows(table) if row.get("step") is not None]
             _check_complete(rows, table)
             _add(cells, rows, ("cell",), table, beside=("status",))
-            for name, file in sweep_companions.files(table).items():
+            for name, file in sweep_companions.paths(table).items():
                 if file.exists():
                     _add(companions[name], _numeric_rows(file), _KEYS[name], file)
             for path in (folder / str(row["cell"]) for row in rows):
@@ -159,11 +166,13 @@ def _add(
         known[place] = before | {name: value for name, value in row.items() if value is not None}
 
 
-def readable(files: Iterable[pathlib.Path]) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of those files of runs that are there and whole; the others are named and left out."""
-    for file in files:
+def readable(
+    paths: Iterable[pathlib.Path], read: Callable[[pathlib.Path], Content]
+) -> Iterator[tuple[pathlib.Path, Content]]:
+    """Those files of runs that are there and whole, with what they hold; the others are named and left out."""
+    for file in paths:
         try:
-            yield storage.read_npz(file)
+            yield file, read(file)
         except FileNotFoundError:
             continue
         except (ValueError, OSError) as error:

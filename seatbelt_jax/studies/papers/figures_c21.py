@@ -11,7 +11,7 @@ from seatbelt_jax.studies.papers import figures_c21_settings as settings
 from seatbelt_jax.studies.papers.damage_numbers import THROUGH
 from seatbelt_jax.studies.papers.drawing import Drawn, Figure
 from seatbelt_jax.studies.papers.figure_numbers import over
-from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables, readable
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables
 
 _PAPER = "Camuto et al. 2021"
 _SWEEP = "configs/sweeps/c21_small.py"
@@ -59,20 +59,19 @@ def damaged_images(tables: Tables) -> Drawn:
     image_range = (0.0, 1.0)
     for beta, rows in over(attacked, "beta").items():
         first = rows[0]
-        folders = tables.runs.get(first["cell"], [])
-        files = [file for folder in folders for file in sorted((folder / "attacks").glob(f"*{first['attack']}.npz"))]
-        if (arrays := next(readable(files), None)) is None:
+        _, result = next(tables.attacked(first["cell"], f"*{first['attack']}.npz"), (None, None))
+        if result is None:
             raise MissingError(f"the run directory of {first['cell']}, with its attacks: galleries show images")
-        shown = slice(min(_SHOWN, len(arrays["sources"])))
+        shown = slice(min(_SHOWN, len(result.sources)))
         pictures = {
-            "x": arrays["sources"][shown],
-            "x + d": arrays["adversarial"][shown, -1],
-            "recon(x + d)": arrays["adversarial_reconstructions"][shown, -1],
+            "x": result.sources[shown],
+            "x + d": result.adversarial[shown, -1],
+            "recon(x + d)": result.adversarial_reconstructions[shown, -1],
         }
         tiles += list(pictures.values())
         names += [f"β = {beta:g}: {name}" for name in pictures]
         notes += ["", "", f"damage {np.mean([row['damage_l2'] for row in rows]):.3g}"]
-        if arrays["sources"].min() < 0.0:
+        if result.sources.min() < 0.0:
             image_range = (-1.0, 1.0)
         table += [
             {"data": row["data"], "beta": beta, "cell": row["cell"], "image": row["source_index"],

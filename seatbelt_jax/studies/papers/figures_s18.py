@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from seatbelt_jax import attacks, metrics, plots, runs
+from seatbelt_jax import metrics, plots, runs
+from seatbelt_jax.results import AttackResult, files
 from seatbelt_jax.studies.papers.drawing import Drawn, Figure, page
-from seatbelt_jax.studies.papers.figure_tables import MissingError, Row, Tables, joined, readable
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Row, Tables, joined
 
 _PAPER = "Sootla 2018"
 _SWEEP = "configs/sweeps/s18_small.py"
@@ -29,6 +30,7 @@ _MODELS: dict[str, Callable[[Row], bool]] = {
 _TABLE_4_1 = {"JointVAE": (36.86, 12.54), "VAE": (29.83, 9.49), "VAE with weight decay": (26.88, 7.85)}
 _MEASURES = {"ignore_target": "AS ignore-target", "target": "AS target"}
 _COLUMNS = 10
+_OF_AN_EXAMPLE = ("source_index", "source_label", "target_label", "distortion_l2", "distance_left_l2")
 _COUNTED = "Attacks count whose source's clean reconstruction is classified right; pairs of digits weigh the same."
 
 
@@ -40,12 +42,12 @@ def latents(tables: Tables) -> Drawn:
         folder = _folders(tables, cell)[0]
         result = _attack(tables, cell, whole=True)
         # One source of every label: the first.
-        _, first = np.unique(result["source_label"], return_index=True)
+        _, first = np.unique(np.asarray(result.source_label), return_index=True)
         chosen = first[:_COLUMNS]
         vae = runs.open(folder).load_vae(int(cell["step"]))
-        image = result["sources"][chosen[0]]
+        image = result.sources[chosen[0]]
         strips = metrics.traversal_from_image(vae, image, values=np.linspace(-3.0, 3.0, _COLUMNS).tolist())
-        rows = [result["sources"][chosen], result["source_reconstructions"][chosen], *strips]
+        rows = [result.sources[chosen], result.source_reconstructions[chosen], *strips]
         columns = max(map(len, rows))
         tiles = np.stack([np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), np.nan)]) for row in rows])
         continuous = sum(len(strip) == _COLUMNS for strip in strips) - (len(strips[-1]) == _COLUMNS)
@@ -68,8 +70,7 @@ def latents(tables: Tables) -> Drawn:
 def examples(tables: Tables, model: str) -> Drawn:
     """Fig. 4.2 and 4.3: adversarial examples of many sources against one target, and their reconstructions."""
     cell = _cells(tables, model)[model]
-    result = _attack(tables, cell, whole=False)
-    found = attacks.AttackResult.from_arrays(result)
+    found = _attack(tables, cell, whole=False)
     count = len(found.sources) // _COLUMNS * _COLUMNS
     shape = (-1, _COLUMNS, *found.sources.shape[1:])
     image_range = (0.0, 1.0) if found.sources.min() >= 0.0 else (-1.0, 1.0)
@@ -81,13 +82,8 @@ def examples(tables: Tables, model: str) -> Drawn:
         )
     ]
     place = {"data": cell["data"], "model": model, "cell": cell["cell"]}
-    table = [
-        {**place, "source_index": int(result["source_index"][pair]), "source_label": int(result["source_label"][pair]),
-         "target_label": int(result["target_label"][pair]), "distortion_l2": float(found.distortion_norm[pair, 0]),
-         "distance_left_l2": float(found.distance_left[pair, 0])}
-        for pair in range(count)
-    ]  # fmt: skip
-    label = int(result["target_label"][0])
+    table = [{**place, **{name: row[name].item() for name in _OF_AN_EXAMPLE}} for row in found.rows()[:count]]
+    label = table[0]["target_label"]
     median = np.median(found.distortion_norm)
     notes = (
         f"{count} test images attacked with one {label} for a target; median ||d|| {median:.3g} (L2, pixel units).",
@@ -203,17 +199,17 @@ def _success(tables: Tables, cell: Row) -> list[Row]:
     return max(groups.values(), key=len)
 
 
-def _attack(tables: Tables, cell: Row, *, whole: bool) -> dict[str, np.ndarray]:
-    """The arrays of the model's attacks by pairs of all labels, or of those of many sources against one target.
+def _attack(tables: Tables, cell: Row, *, whole: bool) -> AttackResult:
+    """The model's attacks by pairs of all labels, or those of many sources against one target.
 
     Raises:
       MissingError: where there is none.
     """
-    files = [file for folder in _folders(tables, cell) for file in sorted((folder / "attacks").glob("*.npz"))]
-    for arrays in readable(files):
-        is_current = arrays.get("step") == cell["step"] and "target_label" in arrays and arrays["targeted"]
-        if is_current and (len(np.unique(arrays["target_index"])) == 1) != whole:
-            return dict(arrays)
+    _folders(tables, cell)
+    for file, found in tables.attacked(cell["cell"]):
+        is_current = files.made_by(file).step == cell["step"] and found.target_label is not None and found.targeted
+        if is_current and (len(np.unique(np.asarray(found.target_index))) == 1) != whole:
+            return found
     words = "pairs of all labels" if whole else "many images against one target"
     raise MissingError(f"attacks on {cell['cell']} by {words}")
 

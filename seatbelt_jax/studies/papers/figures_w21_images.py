@@ -1,13 +1,13 @@
 """Figures of images of Willetts et al. 2021, from the runs of sweeps, and its Swiss roll."""
 
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seatbelt_jax import metrics, plots, runs, storage
-from seatbelt_jax.attacks import AttackResult
+from seatbelt_jax.results import AttackResult, files
 from seatbelt_jax.studies.papers import figure_densities as densities
 from seatbelt_jax.studies.papers import figure_numbers as numbers
 from seatbelt_jax.studies.papers import swiss_roll
@@ -44,7 +44,7 @@ def attacks_on_three_models(tables: Tables) -> Drawn:
         chosen |= {numbers.NAMES[kind]: densities.model_of(cells, data, kind) for kind in ("beta_tcvae", "seatbelt")}
         shown = []
         for name, cell in chosen.items():
-            if cell is not None and (found := _attack(tables.runs[cell["cell"]], "seed")) is not None:
+            if cell is not None and (found := _attack(tables, cell, "seed")) is not None:
                 named = name if name == "VAE" else _named(cell)
                 shown.append(_attacked(tables, cell, found, named, int(metrics.shown_budget(found)[0])))
             else:
@@ -71,7 +71,7 @@ def rotations(tables: Tables) -> Drawn:
         "at the least Delta": lambda found: int(np.nanargmin(found.objective[0])),
         "at the largest Delta below its mean": lambda found: int(metrics.shown_budget(found)[0]),
     }
-    found = [(cell, result) for cell in cells if (result := _attack(tables.runs[cell["cell"]], "factor:orientation"))]
+    found = [(cell, result) for cell in cells if (result := _attack(tables, cell, "factor:orientation"))]
     if not found:
         raise MissingError(
             "run directories of beta_tcvae and seatbelt with attacks by latent_kl_all, pairs_by=factor:orientation"
@@ -107,9 +107,9 @@ def reconstructions(tables: Tables) -> Drawn:
             if cell is None:
                 continue
             file = tables.runs[cell["cell"]][0] / "samples.npz"
-            if (found := next(readable([file]), None)) is None:
+            if (found := next(readable([file], storage.read_npz), None)) is None:
                 continue
-            arrays = found
+            _, arrays = found
             images, made = (arrays[name][:_SHOWN] for name in ("images", "reconstructions"))
             if rows and not np.array_equal(images, rows[0]):
                 raise ValueError(f"{file} shows other images than the β-TCVAE's; draw them from one sweep")
@@ -147,17 +147,13 @@ def _with_runs(tables: Tables) -> list[Row]:
     return found
 
 
-def _attack(paths: Sequence[pathlib.Path], pairs_by: str) -> AttackResult | None:
+def _attack(tables: Tables, cell: Row, pairs_by: str) -> AttackResult | None:
     """The KL attack on all layers of a cell, of pairs that were chosen so."""
-    for arrays in (arrays for path in paths for arrays in _results(path)):
-        options = storage.parse_json(f"{arrays.get('options', '{}')}", "options of an attack")
-        if (arrays["name"], arrays["threat"], options.get("pairs_by")) == ("latent_kl_all", "penalty", pairs_by):
-            return AttackResult.from_arrays(arrays)
+    for file, found in tables.attacked(cell["cell"], "latent_kl_all*.npz"):
+        options = files.made_by(file).options or {}
+        if (found.name, found.threat, options.get("pairs_by")) == ("latent_kl_all", "penalty", pairs_by):
+            return found
     return None
-
-
-def _results(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
-    yield from readable(sorted((path / "attacks").glob("latent_kl_all*.npz")))
 
 
 def _attacked(tables: Tables, cell: Row, found: AttackResult, name: str, budget: int) -> Attacked:
