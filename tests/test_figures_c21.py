@@ -11,6 +11,7 @@ from seatbelt_jax.studies import table as table_study
 from seatbelt_jax.studies.papers import damage_numbers, figure_tables
 from seatbelt_jax.studies.papers import figures as figures_paper
 from tests import planted_sweep
+from tests.reference.made_up_attacks import made_up_result
 
 IMAGES = 6
 POINTS = 5
@@ -123,8 +124,8 @@ def planted(tmp_path_factory):
         run = folder / f"mnist_beta{beta:g}_tau0"
         storage.write_json(run / "config.json", {})
         images = np.full((IMAGES, 1, 4, 4, 1), 0.5)
-        arrays = {"sources": images[:, 0], "adversarial": images, "adversarial_reconstructions": images}
-        storage.write_npz(run / "attacks" / "maximum_damage_both_8_draws_l2_ball_both.npz", arrays)
+        result = made_up_result(sources=images[:, 0], adversarial=images, adversarial_reconstructions=images)
+        storage.write_npz(run / "attacks" / "maximum_damage_both_8_draws_l2_ball_both.npz", result.to_arrays())
     return folder
 
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+# Missing fields that a message names.
+_NAMED = 5
 _KINDS = {str: "U", bool: "b", int: "iu", float: "fiu"}
 
 
@@ -59,9 +61,8 @@ class Record:
             elif field.default is dataclasses.MISSING:
                 missing.append(field.name)
         if missing:
-            raise ValueError(
-                f"this is not {cls.called}: {', '.join(missing)} missing; if an earlier version made it, make it anew"
-            )
+            named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} others" if missing[_NAMED:] else "")
+            raise ValueError(f"this is not {cls.called}: {named} missing; if an earlier version made it, make it anew")
         check_fields(cls, values)
         kinds = {field.name: _required_kind(field.type) for field in dataclasses.fields(cls)}
         return cls(**{name: _value(kinds[name], stored) for name, stored in values.items()})
