@@ -124,7 +124,9 @@ def planted(tmp_path_factory):
         run = folder / f"mnist_beta{beta:g}_tau0"
         storage.write_json(run / "config.json", {})
         images = np.full((IMAGES, 1, 4, 4, 1), 0.5)
-        result = made_up_result(sources=images[:, 0], adversarial=images, adversarial_reconstructions=images)
+        given = ("sources", "targets", "source_reconstructions", "target_reconstructions")
+        attacked = {"adversarial": images, "adversarial_reconstructions": images}
+        result = made_up_result(**attacked, **dict.fromkeys(given, images[:, 0]))
         storage.write_npz(run / "attacks" / "maximum_damage_both_8_draws_l2_ball_both.npz", result.to_arrays())
     return folder
 
