@@ -343,7 +343,7 @@ def test_attacks_are_bold_only_under_the_same_budgets_and_delta_never(make_run) 
     # Distortion, and what it takes to go half way and nine tenths.
     assert best_of(a, b) == ["3.30"] * 3
     # The same numbers, a model a row, to sort.
-    assert [table.kind for _, table in summarised(a, b).turned] == ["numbers sortable"] * 2
+    assert [table.kind for _, table in summarised(a, b).turned] == ["numbers sortable dense"] * 2
     file = b / "attacks" / "latent_kl.npz"
     arrays = storage.read_npz(file)
     storage.write_npz(file, {**arrays, "budgets": 2.0 * arrays["budgets"]})
@@ -514,6 +514,32 @@ def test_words_from_files_are_escaped(launcher, make_run) -> None:
     assert "<b>$x$&amp;" in page.text["summary"]
     # In a chart, where $x$ could be taken for a formula.
     assert re.search(r"<text [^>]*>&lt;b&gt;\$x\$&amp;amp;</text>", source)
+
+
+def test_a_script_as_the_name_of_a_run_or_a_file_is_text(launcher, make_run, tmp_path: pathlib.Path) -> None:
+    run, other = make_run(ALARM, *ALL), make_run("b/script>", "attacks")
+    arrays = storage.read_npz(run / "attacks" / "latent_kl.npz")
+    storage.write_npz(run / "attacks" / "<script>alert(2)<!--.npz", arrays)
+    source, page = read(launcher.report([run, other], tmp_path / "page.html", command=ALARM))
+    assert "<script>alert" not in source and page.open == []
+    # One gallery for each attack of each model, and the page's own code.
+    assert [script.get("type") for script in page.scripts] == ["application/json"] * 3 + [None]
+    assert ALARM in page.text["answers"] and "<script>alert(2)<!--" in page.text["attacked-images"]
+
+
+def test_galleries_open_at_one_size_of_the_distortion(launcher, make_run) -> None:
+    norms = {"a": np.array([4.0, 3.0, 2.0, 1.0, 0.0]), "b": np.array([7.0, 6.0, 5.0, 2.5, 0.0])}
+    names = [attacked(make_run, name, distortion_norm=np.tile(found, (3, 1))) for name, found in norms.items()]
+    for name in names:
+        file = name / "attacks" / "latent_kl.npz"
+        # The largest two distortions go half way: 3 on one model, 6 on the other.
+        left = np.tile([0.0, 0.0, 9.0, 9.0, 9.0], (3, 1))
+        found = dataclasses.replace(AttackResult.from_arrays(storage.read_npz(file)), distance_left=left)
+        storage.write_npz(file, dataclasses.replace(found, distance_at_start=np.full(3, 9.0)).to_arrays())
+    _, page = read(launcher.report(names))
+    shown = section(page, "attacked-images")
+    assert shown.count("each pair near ‖d‖ = 4.50") == 4
+    assert shown.count("‖d‖ = 4.00 · 100 % of the way") == shown.count("‖d‖ = 5.00 · 0 % of the way") == 3
 
 
 @pytest.mark.slow

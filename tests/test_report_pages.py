@@ -9,6 +9,9 @@ from tests import browser, made_up_runs, made_up_sweep
 
 pytestmark = pytest.mark.slow
 
+# A folder may be called so. It is no picture, and changes no title.
+HOSTILE = "<img src=x onerror=document.title=1>"
+
 # On every page: images load, and the page is no wider than its window. With what else it found.
 _SOUND = """
   const sound = async () => {
@@ -17,6 +20,9 @@ _SOUND = """
       images: document.images.length,
       broken: [...document.images].filter((image) => !(image.naturalWidth > 0)).length,
       width: document.documentElement.scrollWidth, window: innerWidth,
+      clipped: [...document.querySelectorAll(".scroll")]
+        .filter((frame) => frame.scrollWidth > frame.clientWidth)
+        .map((frame) => `${frame.closest("section").id}: ${frame.scrollWidth} > ${frame.clientWidth}`),
     };
   };
   const column = (table, number) =>
@@ -52,6 +58,14 @@ _SWEEP = f"""{_SOUND}
   const moving = () => pane.querySelector(".moving").src;
   const cell = () => pane.querySelector("select.cell").selectedOptions[0].textContent;
   const given = () => pane.querySelector(".given").src;
+  const sizes = JSON.parse(document.querySelector(".gallery").dataset.sizes);
+  const norm = () => {{
+    const number = pane.querySelector("select.cell").value;
+    const attack = JSON.parse(document.getElementById(`pictures-${{number}}`).textContent)[0];
+    return attack.frames.map((frame) => [Math.abs(frame.norm - sizes[attack.name]), frame.label]);
+  }};
+  const opening = () => [pane.querySelector("output").textContent, norm().sort((a, b) => a[0] - b[0])[0]];
+  found.openings = [opening()];
   found.first = cell();
   const before = [moving(), given(), pane.querySelector("output").textContent];
   const slider = pane.querySelector("input[type=range]");
@@ -59,6 +73,7 @@ _SWEEP = f"""{_SOUND}
   found.slid = [moving() !== before[0], given() === before[1], pane.querySelector("output").textContent !== before[2]];
   table.querySelectorAll("a[data-pictures]")[1].click();
   found.second = cell();
+  found.openings.push(opening());
   found.changed = given() !== before[1];
   document.querySelector("button.more").click();
   found.panes = document.querySelectorAll(".pane").length;
@@ -82,6 +97,10 @@ _RUNS = f"""{_SOUND}
   for (const closed of document.querySelectorAll("details")) closed.open = true;
   return {{ ...found, ...(await sound()) }};
 """
+_OPEN = f"""{_SOUND}
+  for (const closed of document.querySelectorAll("details")) closed.open = true;
+  return {{ title: document.title, ...(await sound()) }};
+"""
 _LOUD = "console.error('planted'); document.body.style.width = '3000px'; return await (async () => {%s})();"
 
 
@@ -96,21 +115,24 @@ def seen(tmp_path_factory):
     other = {**made_up_runs.certificate().to_arrays(), "method": "antithetic"}
     storage.write_npz(runs[0] / "certificates" / "antithetic.npz", other)
     of_runs = report.report(runs)
+    names = ("seatbelt_vae_tau_0.1_beta_10_seed_3", "vae_beta_1_seed_3", HOSTILE, "beta_tcvae_6")
+    of_many = report.report([made_up_runs.write(folder / "many" / name, *every) for name in names])
     pages = {
         f"{name}, {width}": (page, width, body)
         for name, page, body in (("sweep", of_sweep, _SWEEP), ("runs", of_runs, _RUNS))
-        for width in (390, 1200)
+        for width in (390, 1280)
     }
+    pages["many, 1280"] = (of_many, 1280, _OPEN)
     return browser.look(pages, folder)
 
 
 def test_no_page_complains(seen):
-    assert set(seen.found) == {"sweep, 390", "sweep, 1200", "runs, 390", "runs, 1200"}
+    assert set(seen.found) == {"sweep, 390", "sweep, 1280", "runs, 390", "runs, 1280", "many, 1280"}
     assert {name: found["failed"] for name, found in seen.found.items() if "failed" in found} == {}
     assert seen.complaints == []
 
 
-@pytest.mark.parametrize("name", ["sweep, 390", "sweep, 1200", "runs, 390", "runs, 1200"])
+@pytest.mark.parametrize("name", ["sweep, 390", "sweep, 1280", "runs, 390", "runs, 1280"])
 def test_images_load_and_nothing_is_wider_than_the_window(seen, name):
     found = seen.found[name]
     # A sweep opens one cell and, asked to, another: three pictures each.
@@ -119,7 +141,17 @@ def test_images_load_and_nothing_is_wider_than_the_window(seen, name):
     assert found["window"] == int(name.split()[-1]) and found["width"] <= found["window"]
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("name", ["sweep, 1280", "runs, 1280", "many, 1280"])
+def test_no_table_is_clipped_at_1280_pixels(seen, name):
+    assert seen.found[name]["clipped"] == []
+
+
+def test_the_name_of_a_folder_is_text(seen):
+    found = seen.found["many, 1280"]
+    assert HOSTILE in found["title"] and found["broken"] == 0 and found["images"] > 40
+
+
+@pytest.mark.parametrize("width", [390, 1280])
 def test_the_table_of_cells_is_sorted_and_filtered(seen, width):
     found = seen.found[f"sweep, {width}"]
     as_made, rising, falling = found["margins"]
@@ -133,15 +165,17 @@ def test_the_table_of_cells_is_sorted_and_filtered(seen, width):
     assert found["columns"] == [["all_layers"] * 4, ["top_layer"] * 4]
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_the_gallery_opens_cells_and_slides(seen, width):
     found = seen.found[f"sweep, {width}"]
     assert found["slid"] == [True, True, True]
     assert found["first"] == "seatbelt_beta1" and found["second"] != found["first"] and found["changed"]
     assert found["panes"] == 2 and found["captions"] == 3
+    # Both cells open at the budget whose distortion is nearest to one and the same.
+    assert [label for label, _ in found["openings"]] == [nearest[1] for _, nearest in found["openings"]]
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_the_tables_and_pictures_of_runs(seen, width):
     found = seen.found[f"runs, {width}"]
     rising = ["antithetic", "spectral", "spectral"]

@@ -130,7 +130,7 @@ def summary(models: Sequence[ModelResults]) -> Summary:
         columns = [one.cells for one in measures]
         header = ["model", *(Markup("{} {}").format(one.label, _ARROWS[one.direction]) for one in measures)]
         of_models = [[head, *(cells[index] for cells in columns)] for index, head in enumerate(heads)]
-        turned.append((title, Table(header, of_models, "numbers sortable")))
+        turned.append((title, Table(header, of_models, "numbers sortable dense")))
     known = [one for one in certified if one is not None]
     methods = sorted({f"{one.method} ({NORMS[one.norm]}, {one.split} images)" for one in known})
     return Summary(Table(["measure", "", *heads], rows), turned, methods, _differing(known))
