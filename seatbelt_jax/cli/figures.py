@@ -1,4 +1,8 @@
 """Draws figures of the papers from sweeps: seatbelt figures --sweep=runs/sweeps/w21_small --figure=w21_3
+or figures of single runs: seatbelt figures --run=runs/A [--run=runs/B ...] --format=pdf
+
+Figures of runs: what attacks cost and by penalty or radius, attacked images, certified margins, learning curves. They
+stand in figures/ in the run or, for several, beside them.
 
 --figure is a name, several with commas between them, or all: those that the sweeps have data for. Each becomes
 NAME.png, and NAME.csv with the numbers drawn, in figures/ of the first sweep's folder. --sweep is a folder with runs
@@ -9,6 +13,8 @@ import pathlib
 
 from absl import flags
 
+from seatbelt_jax.report.build import figures_of_runs
+from seatbelt_jax.report.figures import FORMATS
 from seatbelt_jax.studies.papers.figures import draw
 from seatbelt_jax.studies.papers.registry import FIGURES
 
@@ -16,10 +22,18 @@ from seatbelt_jax.studies.papers.registry import FIGURES
 def define_flags() -> None:
     flags.DEFINE_multi_string("sweep", [], "Folder of a sweep; repeat the flag for more sweeps.")
     flags.DEFINE_list("figure", ["all"], f"Figures to draw: all, or a list from: {', '.join(FIGURES)}.")
-    flags.DEFINE_string("output", None, "Folder for the figures. Default: figures/ in the folder of the first sweep.")
+    flags.DEFINE_multi_string("run", [], "Run directory; repeat the flag to draw several runs together.")
+    flags.DEFINE_enum("format", "png", FORMATS, "Format of the figures of runs.")
+    flags.DEFINE_string("output", None, "Folder for the figures. Default: figures/ in the first sweep, or by the runs.")
 
 
 def main() -> None:
+    if flags.FLAGS.run:
+        if flags.FLAGS.sweep or flags.FLAGS["figure"].present:
+            raise ValueError("--sweep and --figure draw figures of the papers, --run those of runs; give one of both")
+        for file in figures_of_runs(flags.FLAGS.run, flags.FLAGS.output, flags.FLAGS.format):
+            print(file)
+        return
     output = flags.FLAGS.output or pathlib.Path([*flags.FLAGS.sweep, "runs"][0], "figures")
     written, missing = draw(flags.FLAGS.sweep, flags.FLAGS.figure, output)
     for file in written:

@@ -82,21 +82,13 @@ def nearest(attack: AttackData, size: float) -> Int[np.ndarray, " pair"]:
 
 def frame(attack: AttackData, pair: int, column: int) -> Frame:
     """The pictures of one attack, one screen pixel per pixel: the page blows them up."""
-    tiles = _tiles(attack, pair, column)
-    return Frame(_row(tiles[:3], attack.image_range), _row(tiles[3:5], attack.image_range))
+    shown = tiles(attack, pair, column)
+    return Frame(_row(shown[:3], attack.image_range), _row(shown[3:5], attack.image_range))
 
 
 def target_row(attack: AttackData, pair: int) -> bytes:
     """The target and its reconstruction."""
     return _row([attack.targets[pair], attack.target_reconstructions[pair]], attack.image_range)
-
-
-def attacked_images(attack: AttackData, size: float) -> bytes:
-    """All shown pairs, at distortions of about a size, as one picture of seven columns, or five without targets."""
-    found = nearest(attack, size)
-    columns = 7 if attack.targeted else 5
-    rows = [_tiles(attack, pair, int(found[pair]))[:columns] for pair in shown_pairs(attack)]
-    return image_grid(np.array(rows), attack.image_range)
 
 
 def attack_charts(sweep: Sweep) -> dict[str, Draw]:
@@ -136,7 +128,7 @@ def _likelihood(sweep: Sweep) -> Draw:
     return draw
 
 
-def _tiles(attack: AttackData, pair: int, column: int) -> list[np.ndarray]:
+def tiles(attack: AttackData, pair: int, column: int) -> list[np.ndarray]:
     """x, x + d, d; what is drawn from x and x + d; the target and what is drawn from it."""
     source, adversarial = attack.sources[pair], attack.adversarial[pair, column]
     return [

@@ -1,11 +1,11 @@
-"""The look of every chart, and charts as SVG for the page and PNG for the figures folder."""
+"""The look of every chart, and charts as SVG for the page and files for the figures folder."""
 
 import io
 import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from seatbelt_jax.plots.text import power, tick
 
 Draw = Callable[[Axes], None]
+Format = Literal["png", "svg", "pdf"]
 
 # Distinct for readers with any colour vision, and legible as text on white. The page's style sheet has brighter
 # colours of the same names for a dark background.
@@ -97,16 +98,24 @@ def svg(draw: Draw, name: str) -> str:
     return _for_a_page(buffer.getvalue())
 
 
-def png(draws: Sequence[Draw], *, columns: int = 2) -> bytes:
-    """Charts side by side as one picture."""
+def figure(draws: Sequence[Draw], kind: Format = "png", *, columns: int = 2) -> bytes:
+    """Charts side by side as one figure."""
     columns = min(columns, len(draws))
     rows = math.ceil(len(draws) / columns)
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout="constrained")
+        made = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout="constrained")
         for position, draw in enumerate(draws, 1):
-            draw(figure.add_subplot(rows, columns, position))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=160)
+            draw(made.add_subplot(rows, columns, position))
+    return encoded(made, kind)
+
+
+def encoded(made: Figure, kind: Format, dpi: int = 160) -> bytes:
+    """A figure as a file: the same bytes for the same figure, letters as outlines or embedded."""
+    buffer = io.BytesIO()
+    # No date.
+    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    with matplotlib.rc_context({**SETTINGS, "svg.fonttype": "path", "svg.hashsalt": "figure", "pdf.fonttype": 42}):
+        made.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -16,7 +16,7 @@ from seatbelt_jax.plots.certificates import (
     minimal_radii,
     question,
 )
-from seatbelt_jax.plots.charts import Draw, png, short
+from seatbelt_jax.plots.charts import Draw, figure, short
 from seatbelt_jax.plots.empirical import (
     Compared,
     certified_against_empirical,
@@ -97,7 +97,7 @@ def certification_figures(models: Sequence[CertifiedModel]) -> dict[str, bytes]:
     ]
     if minimal:
         draws["minimal_radius"] = [minimal_radii(minimal, every[0].reconstruction_radius)]
-    return {f"{name}.png": png(charts) for name, charts in draws.items() if charts}
+    return {f"{name}.png": figure(charts) for name, charts in draws.items() if charts}
 
 
 def _certificate(model: Model, method: str | None) -> CertificateData | None:

@@ -2,7 +2,6 @@
 with a caption below."""
 
 import dataclasses
-import io
 import textwrap
 from collections.abc import Sequence
 
@@ -17,6 +16,8 @@ from seatbelt_jax.plots.charts import (
     INK,
     MUTED,
     SETTINGS,
+    Format,
+    encoded,
     label_ends,
     series_colour,
     series_style,
@@ -127,8 +128,8 @@ Panel = Curves | NumberMap | Tiles
 _Bars = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"], Float[np.ndarray, " point"], str]
 
 
-def paper_figure(panels: Sequence[Panel | None], caption: str, *, columns: int = 2) -> bytes:
-    """Panels side by side as one PNG, the caption below; None leaves a place empty.
+def paper_figure(panels: Sequence[Panel | None], caption: str, *, columns: int = 2, kind: Format = "png") -> bytes:
+    """Panels side by side as one figure, the caption below; None leaves a place empty.
 
     Raises:
       ValueError: for no panels.
@@ -155,9 +156,7 @@ def paper_figure(panels: Sequence[Panel | None], caption: str, *, columns: int =
         # The caption names files and formulas of users; none of it is a formula of Matplotlib's.
         below = figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=_CAPTION_SIZE, color=MUTED)
         below.set_parse_math(False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return encoded(figure, kind, dpi=150)
 
 
 def _size(panel: Panel) -> tuple[float, float]:

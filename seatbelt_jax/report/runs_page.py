@@ -2,18 +2,17 @@
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from seatbelt_jax import storage
-from seatbelt_jax.plots import attacks, charts, curves, margins, text
+from seatbelt_jax.plots import charts, text
 from seatbelt_jax.plots.images import data_uri, image_grid
 from seatbelt_jax.plots.results import ModelResults
 from seatbelt_jax.plots.sweeps import sweeps
-from seatbelt_jax.report import attacked, certified
+from seatbelt_jax.report import attacked, certified, figures
 from seatbelt_jax.report.answers import answers
 from seatbelt_jax.report.page import Cell, Row, Table, render, shown
 from seatbelt_jax.report.summary import summary
@@ -54,18 +53,9 @@ def build(models: Models, *, command: str) -> Report:
     names = [model.name for model in models]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a report takes models of different names, at least one; got {names}")
-    swept = sweeps(models)
     # Drawn once, used in the page and in the files.
-    drawn: dict[str, Mapping[str, charts.Draw]] = {"learning_curves": curves.learning_charts(models)}
-    drawn |= {f"attack_{sweep.key}": attacks.attack_charts(sweep) for sweep in swept}
-    drawn["certified_margins"] = margins.certificate_charts(models)
-    figures = {f"{name}.png": charts.png(list(entry.values())) for name, entry in drawn.items() if entry}
-    for sweep in swept:
-        size = attacks.common_size(sweep)
-        for _, model, attack in sweep.swept:
-            name = re.sub(r"[^\w.-]+", "_", model.name)
-            figures[f"attacked_images_{sweep.key}_{name}.png"] = attacks.attacked_images(attack, size)
-    return Report(_page(models, drawn, command), figures)
+    drawn = figures.charts_of(models)
+    return Report(_page(models, drawn, command), figures.files(models, drawn))
 
 
 def _page(models: Models, drawn: Mapping[str, Mapping[str, charts.Draw]], command: str) -> str:
