@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 from absl import flags
+from matplotlib.figure import Figure
 from ml_collections import config_flags
 
 from seatbelt_jax import metrics, plots, storage
@@ -101,6 +102,21 @@ def test_charts_of_one_data_set_stand_together_and_of_several_by_measure():
     assert headings(cells_of("mnist", **numbers)) == {"mnist": [delta, elbo]}
     both = cells_of("mnist", "sprites", **numbers)
     assert headings(both) == {delta: ["mnist", "sprites"], elbo: ["mnist", "sprites"]}
+
+
+@pytest.mark.parametrize(("methods", "named"), [(("spectral", "hierarchical"), True), (("hybrid", "hybrid"), False)])
+def test_a_curve_of_margins_by_different_methods_names_them(methods, named):
+    cells = [
+        plots.CellData(
+            f"{model}{beta}", "done", "", {"model": model, "beta": beta}, {f"margin_{method}_median_l2": beta}
+        )
+        for model, method in zip("ab", methods, strict=True)
+        for beta in (1.0, 2.0)
+    ]
+    (charts,) = cell_curves.curves(plots.SweepData("small", "x", cells, {})).charts.values()
+    axes = Figure().add_subplot()
+    charts["Certified margin, pixel units"](axes)
+    assert [words.get_text() for words in axes.texts] == (list(methods) if named else [])
 
 
 def test_what_no_cell_has_is_no_column():

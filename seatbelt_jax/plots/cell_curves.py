@@ -1,14 +1,14 @@
 """A sweep's measures along one axis of its grid: a small chart for each measure and data set, a line for each model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from seatbelt_jax.plots.cells import CellData, SweepData, main_margin
 from seatbelt_jax.plots.certificates import main_of
-from seatbelt_jax.plots.charts import Draw, series_colour, series_style, tick_axis, value_axis
+from seatbelt_jax.plots.charts import Draw, label_ends, series_colour, series_style, tick_axis, value_axis
 from seatbelt_jax.plots.text import tick
 
 # The axis that charts run along: the first of these with several values.
@@ -50,9 +50,11 @@ def curves(sweep: SweepData) -> Curves:
     sets = list(dict.fromkeys(map(_data, cells)))
     for title, column in _measures(sweep).items():
         for data in sets:
-            if lines := _lines([cell for cell in cells if _data(cell) == data], column, along, others, names):
+            of_data = [cell for cell in cells if _data(cell) == data]
+            if lines := _lines(of_data, column, along, others, names):
                 heading, above = (title, data) if len(sets) > 1 else (data, title)
-                drawn.setdefault(heading, {})[above] = _chart(lines, len(names), above, _ALONG[along])
+                methods = _methods(of_data, others, names) if column == _MARGIN else {}
+                drawn.setdefault(heading, {})[above] = _chart(lines, len(names), above, _ALONG[along], methods)
     return Curves(names, drawn)
 
 
@@ -114,7 +116,19 @@ def _margin(cell: CellData) -> tuple[float, float, float]:
     return margin.median, float(low), float(high)
 
 
-def _chart(lines: Sequence[tuple[int, Sequence[_Point]]], names: int, title: str, label: str) -> Draw:
+def _methods(cells: Sequence[CellData], others: Sequence[str], names: Sequence[str]) -> dict[int, str]:
+    """The methods by which each line's margins are, where these differ; by the number of the line's name."""
+    found: dict[int, dict[str, None]] = {}
+    for cell in cells:
+        if margin := main_margin(cell.numbers):
+            found.setdefault(names.index(_name(cell, others)), {})[margin.method] = None
+    words = {index: ", ".join(methods) for index, methods in found.items()}
+    return words if len(set(words.values())) > 1 else {}
+
+
+def _chart(
+    lines: Sequence[tuple[int, Sequence[_Point]]], names: int, title: str, label: str, methods: Mapping[int, str]
+) -> Draw:
     def draw(axes: Axes) -> None:
         every = np.array([point for _, points in lines for point in points])
         span = np.ptp(every[:, 0]) or 1.0
@@ -131,5 +145,8 @@ def _chart(lines: Sequence[tuple[int, Sequence[_Point]]], names: int, title: str
             tick_axis(axes.xaxis)
         axes.set_xlabel(label, parse_math=False)
         value_axis(axes, title, logarithmic=bool(values.min() > 0.0 and values.max() > _DECADE * values.min()))
+        # What compares methods says so.
+        ends = {index: points[-1][1] for index, points in lines}
+        label_ends(axes, [(methods[index], end, series_colour(index)) for index, end in ends.items() if methods])
 
     return draw
