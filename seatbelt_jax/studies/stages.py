@@ -9,6 +9,7 @@ from typing import NamedTuple
 from seatbelt_jax import data, interrupts, runs, training
 from seatbelt_jax.errors import EXPECTED
 from seatbelt_jax.jobs import attack, certification, certify, evaluate, evaluation, train
+from seatbelt_jax.results import files
 from seatbelt_jax.runs import measures
 from seatbelt_jax.runs.layout import newest_step, saved_steps
 from seatbelt_jax.studies.cells import Cell, Sweep
