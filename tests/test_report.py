@@ -27,7 +27,7 @@ from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build, summary
 from seatbelt_jax.report import results as results_report
-from seatbelt_jax.report.page import Cell
+from seatbelt_jax.report.page import Cell, formula
 from seatbelt_jax.results import MEANING, NOT_CHECKED
 from seatbelt_jax.runs import model_name
 from tests import launchers, made_up_runs
@@ -698,6 +698,18 @@ def test_damaged_metrics_name_the_line(launcher, make_run) -> None:
         file.write('{"step": 30, "split": "train", "elbo": "x"}\n')
     with pytest.raises(ValueError, match=r"line 5 of .*metrics\.jsonl: elbo must be"):
         launcher.report([run])
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("log p(xᵗ|z*), ‖d‖", "log <i>p</i>(<i>x</i><sup>t</sup>|<i>z</i>*), ‖<i>d</i>‖"),
+        ("d_z & L", "<i>d<sub>z</sub></i> &amp; <i>L</i>"),
+        ("the target’s own AUDDC <b>", "the target’s own AUDDC &lt;<i>b</i>&gt;"),
+    ],
+)
+def test_variables_of_formulas_are_italic(words: str, shown: str) -> None:
+    assert formula(words) == shown
 
 
 def test_image_grid_places_and_scales() -> None:

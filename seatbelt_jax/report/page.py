@@ -17,7 +17,7 @@ from seatbelt_jax.plots import charts, text
 
 _SCRIPTS = ("slider.js", "tables.js", "gallery.js")
 # A letter that stands alone is a variable: x, xᵗ, z*, d_z.
-_VARIABLE = re.compile(r"\b([A-Za-z])(?:(ᵗ)|_([a-z]))?\b")
+_VARIABLE = re.compile(r"(?<![\w’])([A-Za-z])(?:(ᵗ)|_([a-z]))?\b")
 
 
 @dataclasses.dataclass(frozen=True)
