@@ -32,7 +32,7 @@ warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
 from benchmarks.hardware import describe, write_results  # noqa: E402
 from configs import celeba_vae  # noqa: E402
 from seatbelt_jax import bounds, data, models, runs  # noqa: E402
-from seatbelt_jax.gaussian import DiagonalGaussian, sample  # noqa: E402
+from seatbelt_jax.gaussian import sample  # noqa: E402
 
 PACKAGES = ("jax", "jaxlib", "jaxopt", "numpy", "scipy")
 METHODS = ("camuto", "spectral", "moving_std")
@@ -46,15 +46,9 @@ def functions_of(path: str) -> tuple[Callable, Callable, np.ndarray]:
     vae = opened.load_vae()
     if len(vae.latent_sizes) > 1:
         raise ValueError(f"{path} has {len(vae.latent_sizes)} latent layers; these margins are for one")
-
-    def encode(x):
-        return jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], ()))
-
-    def decode(z):
-        return vae.likelihood.mean(vae.decode((z[None],)))[0]
-
+    model = bounds.Model.of_vae(vae)
     images = data.load(opened.config["data"], vae.likelihood.image_range).validation
-    return encode, decode, np.asarray(images.images(np.arange(min(1000, images.size), dtype=np.int32)))
+    return model.encode, model.decode, np.asarray(images.images(np.arange(min(1000, images.size), dtype=np.int32)))
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -137,10 +131,7 @@ def jacobian_row() -> dict[str, Any]:
     config = celeba_vae.get_config().model.to_dict() | {"latent_sizes": (128,)}
     model = models.build(config, (64, 64, 3))
     vae = model.bind(model.init(jax.random.key(0)))
-
-    def encode(x) -> DiagonalGaussian:
-        return jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], ()))
-
+    encode = bounds.Model.of_vae(vae).encode
     images = np.random.default_rng(0).uniform(-1, 1, (9, 64, 64, 3)).astype(np.float32)
     bench = {"case": "jacobian_norms 64x64x3, d_z 128", "images": 8}
     jacobians, posterior = bounds.jacobian.jacobians_in_float64(encode, images[0], 16), jax.jit(encode)

@@ -44,7 +44,7 @@ from seatbelt_jax import bounds, storage  # noqa: E402
 from seatbelt_jax.bounds import propagation  # noqa: E402
 from seatbelt_jax.bounds.confidence import sufficient_hits  # noqa: E402
 from seatbelt_jax.bounds.draw_radii import DrawRadii  # noqa: E402
-from seatbelt_jax.bounds.draws import Model, described_model  # noqa: E402
+from seatbelt_jax.bounds.layers import Layers  # noqa: E402
 from seatbelt_jax.bounds.pathwise_bounds import draw_radii  # noqa: E402
 
 ALPHA, RISK, PATHS = 1e-3, 0.5, 64
@@ -54,10 +54,9 @@ _HALVINGS, _ASCENT, _STARTS = 12, 40, 2
 
 
 def certified(subject: Subject, radius: float, methods: tuple[str, ...], **settings: Any) -> dict:
-    model = {"levels": subject.inner_levels, "features": subject.features}
     return bounds.certify_dataset(
-        subject.encode, subject.decode, subject.images, radius=radius, key=KEY, alpha=ALPHA, num_paths=PATHS,
-        methods=methods, batch_size=1, progress=True, **model, **settings,
+        subject.model, None, subject.images, radius=radius, key=KEY, alpha=ALPHA, num_paths=PATHS, methods=methods,
+        batch_size=1, progress=True, **settings,
     )  # fmt: skip
 
 
@@ -68,27 +67,27 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
     return time.perf_counter() - clock, time.process_time() - processor, made
 
 
-def model_of(subject: Subject) -> Model:
-    return described_model(
-        subject.encode, subject.inner_levels, subject.decode, subject.images[:1], subject.features
-    )[0]  # fmt: skip
+def layers_of(subject: Subject) -> Layers:
+    return subject.model.checked(subject.images[:1])[0]
 
 
-def noise_of(model: Model, index: int, first: int, count: int) -> np.ndarray:
+def noise_of(layers: Layers, index: int, first: int, count: int) -> np.ndarray:
     """The draws of an image that `certify` takes."""
     key = jax.random.fold_in(KEY, index)
     keys = jax.vmap(lambda draw: jax.random.fold_in(key, draw))(first + jnp.arange(count))
-    return np.asarray(jax.vmap(lambda one: jax.random.normal(one, (sum(model.sizes),)))(keys))
+    return np.asarray(jax.vmap(lambda one: jax.random.normal(one, (sum(layers.sizes),)))(keys))
 
 
 @jax.jit
-def attack_radii(model: Model, image: jax.Array, noise: jax.Array, radius: jax.Array, largest: jax.Array) -> jax.Array:
+def attack_radii(
+    layers: Layers, image: jax.Array, noise: jax.Array, radius: jax.Array, largest: jax.Array
+) -> jax.Array:
     """For each draw, the least R at which ascent finds a distortion that takes it out of the ball: from above."""
-    centre = model.reconstruct(image, jnp.zeros(noise.shape[1]))
+    centre = layers.reconstruct(image, jnp.zeros(noise.shape[1]))
 
     def of_draw(eta: jax.Array, key: jax.Array) -> jax.Array:
         def distance(d: jax.Array) -> jax.Array:
-            return jnp.sqrt(jnp.sum(jnp.square(model.reconstruct(image + d, eta) - centre)) + 1e-12)
+            return jnp.sqrt(jnp.sum(jnp.square(layers.reconstruct(image + d, eta) - centre)) + 1e-12)
 
         def ascend(start: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
             def step(number: jax.Array, state: tuple) -> tuple:
@@ -122,37 +121,37 @@ def attack_radii(model: Model, image: jax.Array, noise: jax.Array, radius: jax.A
     return jax.vmap(of_draw)(noise, jax.random.split(jax.random.key(9), len(noise)))
 
 
-def attack_margin(model: Model, image: np.ndarray, index: int, radius: float, largest: float) -> float:
-    found = attack_radii(model, image, noise_of(model, index, 0, PATHS), jnp.float32(radius), jnp.float32(largest))
+def attack_margin(layers: Layers, image: np.ndarray, index: int, radius: float, largest: float) -> float:
+    found = attack_radii(layers, image, noise_of(layers, index, 0, PATHS), jnp.float32(radius), jnp.float32(largest))
     return float(np.sort(np.asarray(found))[-sufficient_hits(PATHS, ALPHA, RISK)])
 
 
-def draws_of(model: Model, image: np.ndarray, noise: np.ndarray) -> DrawRadii:
-    reconstruct = jax.jit(lambda x, e: jax.vmap(Partial(model.reconstruct, x))(e))
-    centre = np.asarray(model.reconstruct(image, jnp.zeros(noise.shape[1])))
+def draws_of(layers: Layers, image: np.ndarray, noise: np.ndarray) -> DrawRadii:
+    reconstruct = jax.jit(lambda x, e: jax.vmap(Partial(layers.reconstruct, x))(e))
+    centre = np.asarray(layers.reconstruct(image, jnp.zeros(noise.shape[1])))
     distances = np.linalg.norm(np.asarray(reconstruct(image, noise) - centre).reshape(len(noise), -1), axis=1)
-    return draw_radii(model, image, centre, noise, distances, norm="l2")
+    return draw_radii(layers, image, centre, noise, distances, norm="l2")
 
 
-def _reconstruct(model: Model, x: jax.Array, noise: jax.Array) -> jax.Array:
-    return model.reconstruct(x, noise)
+def _reconstruct(layers: Layers, x: jax.Array, noise: jax.Array) -> jax.Array:
+    return layers.reconstruct(x, noise)
 
 
 def variants(subject: Subject, radius: float, images: int) -> dict[str, Any]:
     """Ways to spend bounds on draws: the margin that each gives, over that of 64 draws, and how often it gives none."""
-    model, ratios, tests = model_of(subject), dict[str, list[np.ndarray]](), []
+    layers, ratios, tests = layers_of(subject), dict[str, list[np.ndarray]](), []
     rng = np.random.default_rng(0)
     for index, image in enumerate(subject.images[:images]):
-        noise = noise_of(model, index, 0, 4 * PATHS)
-        centre = np.asarray(model.reconstruct(image, jnp.zeros(noise.shape[1])))
-        reconstruct = Partial(_reconstruct, model)
+        noise = noise_of(layers, index, 0, 4 * PATHS)
+        centre = np.asarray(layers.reconstruct(image, jnp.zeros(noise.shape[1])))
+        reconstruct = Partial(_reconstruct, layers)
         radii = np.concatenate(
             [
                 propagation.radii(reconstruct, image, noise[first : first + PATHS], centre, radius)
                 for first in range(0, len(noise), PATHS)
             ]
         )
-        draws = draws_of(model, image, noise[:PATHS])
+        draws = draws_of(layers, image, noise[:PATHS])
         found = draws.largest(radius, sufficient_hits(PATHS, ALPHA, RISK))
         tests.append(draws.tests)
         of_64 = np.sort(radii[:PATHS])[-sufficient_hits(PATHS, ALPHA, RISK)]
@@ -180,9 +179,9 @@ def variants(subject: Subject, radius: float, images: int) -> dict[str, Any]:
 
 
 def case(name: str, subject: Subject, radius: float, args: argparse.Namespace) -> dict[str, Any]:
-    images, one_layer = len(subject.images), subject.encode is not None
+    images, one_layer = len(subject.images), subject.model.levels is None
     methods = ("pathwise", "hybrid", "lipschitz") if one_layer else ("pathwise",)
-    model = model_of(subject)
+    layers = layers_of(subject)
     few = subject._replace(images=subject.images[:1])
     compile_seconds = timed(lambda: certified(few, radius, ("pathwise",)))[0]
     first = subject._replace(images=subject.images[: args.timed])
@@ -210,7 +209,9 @@ def case(name: str, subject: Subject, radius: float, args: argparse.Namespace) -
     print(row, flush=True)
 
     attacked = [i for i in range(min(args.attacked, images)) if pathwise.radius[i] > 0.0]
-    found = np.array([attack_margin(model, subject.images[i], i, radius, 200.0 * pathwise.radius[i]) for i in attacked])
+    found = np.array(
+        [attack_margin(layers, subject.images[i], i, radius, 200.0 * pathwise.radius[i]) for i in attacked]
+    )
     share = pathwise.radius[attacked] / found
     row |= {
         "attacked_images": len(attacked),
@@ -220,9 +221,8 @@ def case(name: str, subject: Subject, radius: float, args: argparse.Namespace) -
     }
     print(row, flush=True)
     upper = bounds.empirical_margin(
-        subject.encode, subject.decode, subject.images[: args.empirical], radius=radius, key=jax.random.key(3),
-        levels=subject.levels, num_samples=2000,
-    ).upper  # fmt: skip
+        subject.model, None, subject.images[: args.empirical], radius=radius, key=jax.random.key(3), num_samples=2000
+    ).upper
     told = np.isfinite(upper) & (upper > 0.0) & (pathwise.radius[: len(upper)] > 0.0)
     row |= {
         "median_empirical_margin": float(np.median(upper[told])) if told.any() else None,
@@ -247,9 +247,8 @@ def medians_of_others(subject: Subject, radius: float) -> dict[str, float]:
 def met_radius(subject: Subject) -> float:
     """An r that more than enough clean draws of every image lie within, chosen by draws of its own."""
     found = bounds.minimal_robust_radius(
-        subject.encode, subject.decode, subject.images, levels=subject.levels, key=jax.random.key(7), risk=0.8,
-        num_samples=1000,
-    )  # fmt: skip
+        subject.model, None, subject.images, key=jax.random.key(7), risk=0.8, num_samples=1000
+    )
     return float(np.ceil(found.upper.max()))
 
 

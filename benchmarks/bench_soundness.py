@@ -19,7 +19,6 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +32,7 @@ from seatbelt_jax import bounds, data, runs  # noqa: E402
 from seatbelt_jax.gaussian import DiagonalGaussian  # noqa: E402
 
 ONE_LAYER = ("camuto", "spectral", "antithetic", "moving_std", "linear_region", "lipschitz", "hybrid")
+HIERARCHICAL = ("hierarchical", "hierarchical_sup")
 LATENT = 16
 LINEAR = "linear (probabilistic PCA)"
 # Evaluations of an ascent. Upper bounds of margins take their own default.
@@ -40,14 +40,10 @@ _STEPS = 50
 
 
 class Subject(NamedTuple):
-    """A model as `bounds` takes it: encode for one layer, levels with features for several."""
+    """A model and images."""
 
     name: str
-    encode: Callable | None
-    levels: list[Callable] | None
-    features: Callable | None
-    inner_levels: list[Callable] | None
-    decode: Callable
+    model: bounds.Model
     images: np.ndarray
 
 
@@ -55,26 +51,7 @@ def of_run(path: str, number: int) -> Subject:
     opened = runs.open(path)
     vae = opened.load_vae()
     chosen = data.load(opened.config["data"], vae.likelihood.image_range).validation
-    images = np.asarray(chosen.images(np.arange(number, dtype=np.int32)))
-
-    def first(tree):
-        return jax.tree.map(lambda leaf: leaf[0], tree)
-
-    def level(x, below):
-        return first(vae.posterior(x[None], tuple(z[None] for z in below)))
-
-    def inner_level(features, below):
-        return first(vae.inference.posterior(features[None], tuple(z[None] for z in below)))
-
-    def decode(latents):
-        return vae.likelihood.mean(vae.decode(tuple(z[None] for z in latents)))[0]
-
-    depth = len(vae.latent_sizes)
-    if depth == 1:
-        return Subject(path, lambda x: level(x, ()), None, None, None, lambda z: decode((z,)), images)
-    return Subject(
-        path, None, [level] * depth, lambda x: vae.inference.features(x[None])[0], [inner_level] * depth, decode, images
-    )
+    return Subject(path, bounds.Model.of_vae(vae), np.asarray(chosen.images(np.arange(number, dtype=np.int32))))
 
 
 def linear(images: np.ndarray, number: int) -> Subject:
@@ -96,43 +73,24 @@ def linear(images: np.ndarray, number: int) -> Subject:
     def decode(z):
         return (centre + out @ z).reshape(images.shape[1:])
 
-    return Subject(LINEAR, encode, None, None, None, decode, images[:number])
+    return Subject(LINEAR, bounds.Model.of(encode, decode), images[:number])
 
 
 def certificates(subject: Subject, radius: float, samples: int, methods: tuple[str, ...]) -> dict[str, Any]:
     settings = {"radius": radius, "key": jax.random.key(0), "num_samples": samples, "alpha": 1e-6, "progress": True}
-    if subject.encode is not None:
-        return bounds.certify_dataset(subject.encode, subject.decode, subject.images, methods=methods, **settings)
-    settings |= {"features": subject.features, "num_pilot_samples": samples // 5}
-    return {
-        f"hierarchical, {mode}": bounds.hierarchical_margin(
-            subject.inner_levels, subject.decode, subject.images, mode=mode, **settings
-        )
-        for mode in ("path", "sup")
-    }
+    chosen = methods if subject.model.levels is None else HIERARCHICAL
+    return bounds.certify_dataset(
+        subject.model, None, subject.images, methods=chosen, num_pilot_samples=samples // 5, **settings
+    )
 
 
 def attacked(subject: Subject, certificate: bounds.Certificate, trials: int, samples: int) -> bounds.SoundnessReport:
-    model = {"levels": subject.levels}
-    images = bounds.soundness_attacks(
-        subject.encode,
-        subject.decode,
-        subject.images,
-        certificate,
-        key=jax.random.key(1),
-        trials_per_image=trials,
-        steps=_STEPS,
-        **model,
+    model, images = subject.model, subject.images
+    shifted = bounds.soundness_attacks(
+        model, None, images, certificate, key=jax.random.key(1), trials_per_image=trials, steps=_STEPS
     )
     return bounds.check_soundness(
-        certificate,
-        images,
-        decode=subject.decode,
-        images=subject.images,
-        key=jax.random.key(2),
-        encode=subject.encode,
-        num_samples=samples,
-        **model,
+        certificate, shifted, encode=model, images=images, key=jax.random.key(2), num_samples=samples
     )
 
 
@@ -142,13 +100,12 @@ def median_ratio(above: np.ndarray, below: np.ndarray) -> float | None:
 
 
 def tightness(subject: Subject, made: dict[str, Any], radius: float, samples: int) -> dict[str, Any]:
-    main = made["spectral"] if subject.encode is not None else made["hierarchical, path"]
+    main = made["spectral" if subject.model.levels is None else "hierarchical"]
     few = subject.images[:16]
     start = time.perf_counter()
     upper = bounds.empirical_margin(
-        subject.encode, subject.decode, few, radius=radius, key=jax.random.key(3), num_samples=samples,
-        levels=subject.levels,
-    ).upper  # fmt: skip
+        subject.model, None, few, radius=radius, key=jax.random.key(3), num_samples=samples
+    ).upper
     seconds = time.perf_counter() - start
     upper = np.where(upper > 0.0, upper, np.nan)
     row = {
@@ -156,8 +113,9 @@ def tightness(subject: Subject, made: dict[str, Any], radius: float, samples: in
         "attack_found_on": int(np.isfinite(upper).sum()),
         "attack_seconds_per_image": seconds / len(few),
     }
-    if subject.encode is None:
-        row["path_over_sup"] = median_ratio(main.radius, made["hierarchical, sup"].radius)
+    encode = subject.model.encode
+    if encode is None:
+        row["path_over_sup"] = median_ratio(main.radius, made["hierarchical_sup"].radius)
         return row
     row["t2_over_camuto"] = median_ratio(made["spectral"].radius, made["camuto"].radius)
     row["moving_std_over_spectral"] = median_ratio(made["moving_std"].radius, made["spectral"].radius)
@@ -166,13 +124,13 @@ def tightness(subject: Subject, made: dict[str, Any], radius: float, samples: in
             row[f"{name}_over_spectral"] = median_ratio(made[name].radius, made["spectral"].radius)
 
     def whitened(x, std):
-        return subject.encode(x).mean / std
+        return encode(x).mean / std
 
     for share in (0.1, 1.0):
         ratios = []
         for image, size in zip(few[:4], made["spectral"].radius, strict=False):
             if np.isfinite(size) and size > 0.0:
-                std = np.exp(np.asarray(subject.encode(image).log_std))
+                std = np.exp(np.asarray(encode(image).log_std))
                 product, affine = (
                     bounds.LipschitzBound(whitened, image, std, method=method).bound(share * size)
                     for method in ("product", "affine")

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from seatbelt_jax import bounds
-from seatbelt_jax.bounds import draws, pathwise_bounds
+from seatbelt_jax.bounds import layers, pathwise_bounds
 from seatbelt_jax.bounds.confidence import sufficient_hits
 from seatbelt_jax.gaussian import DiagonalGaussian, sample
 from tests.reference.linear_paths import LinearPaths, jacobian_bound, values_of
@@ -135,11 +135,11 @@ def test_the_wrong_noise_in_one_layer_is_caught(monkeypatch):
             latents = ()
             for level, size in zip(self.levels, self.sizes, strict=True):
                 latents = (*latents, sample(level(x, latents), noise[:size]))  # of layer 1, for every layer
-            return draws.Draw((), latents)
+            return layers.Draw((), latents)
 
         return path
 
-    monkeypatch.setattr(draws.Model, "path", lambda self, x, noise: paths(self, x)(noise))
+    monkeypatch.setattr(layers.Layers, "path", lambda self, x, noise: paths(self, x)(noise))
     # Numbers of draws that nothing was compiled for.
     monkeypatch.setattr(pathwise_bounds, "_FEW", 15)
     found, exact_margin = linear_margin(num_paths=47)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import bounds
-from seatbelt_jax.bounds.draws import checked_model
-from seatbelt_jax.bounds.evidence import gather
+from seatbelt_jax.bounds.evidence import Needed, gather
+from seatbelt_jax.bounds.streaming import Source
 from seatbelt_jax.gaussian import DiagonalGaussian
 
 PICTURE = np.array([[0.3, -0.2, 0.5]], np.float32)
@@ -187,13 +187,10 @@ def test_functions_that_draw_are_refused_everywhere(call):
 
 
 def evidence():
-    settings = {
-        "key": KEY, "num_samples": 60, "num_pilot_samples": 60, "num_paths": 0, "mirrored": False, "norm": "l2",
-        "batch_size": 400, "decode_batch": 64, "chunk_size": 4, "progress": False,
-    }  # fmt: skip
     pictures = np.zeros((800, 3), np.float32)
-    model = checked_model(lambda x: DiagonalGaussian(0.1 * x, jnp.zeros(3)), None, identity, pictures)
-    return list(gather(model, pictures.__getitem__, 800, **settings))
+    layers, _ = bounds.Model.of(lambda x: DiagonalGaussian(0.1 * x, jnp.zeros(3)), identity).checked(pictures)
+    work = bounds.Work(batch_size=400, decode_batch=64, chunk_size=4)
+    return list(gather(layers, Source.of(pictures), bounds.Question(key=KEY), Needed(samples=60, pilot=60), work))
 
 
 def test_what_is_chosen_by_pilot_draws_is_not_certified_by_them():

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from seatbelt_jax.bounds import certify
+from seatbelt_jax.bounds import certify, check_soundness, soundness_attacks
 from seatbelt_jax.bounds.confidence import upper_confidence_bound
-from seatbelt_jax.bounds.soundness import check_soundness, soundness_attacks
 from seatbelt_jax.gaussian import DiagonalGaussian
 
 SHAPE = (3, 2, 1)

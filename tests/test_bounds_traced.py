@@ -9,7 +9,6 @@ import pytest
 
 from seatbelt_jax import bounds
 from seatbelt_jax.bounds import JacobianNorms, LipschitzConstants
-from seatbelt_jax.bounds.draws import one_layer_model
 from seatbelt_jax.bounds.eigenvalue import largest_eigenvalue, largest_product_eigenvalue
 from seatbelt_jax.bounds.float64_call import float64_call
 from seatbelt_jax.bounds.margin import margin
@@ -249,8 +248,9 @@ def test_traced_norms_of_cancelling_layers_are_not_below_the_truth():
 @pytest.mark.slow
 def test_pathwise_radii_are_the_equation_and_the_margin_is_an_order_statistic():
     weights = network(7)
-    model = one_layer_model(encoder(weights), decoder(weights), IMAGES)
-    radii = np.asarray(pathwise_radii(model, IMAGES[0], NOISE, radius=0.8))
+    image = jax.ShapeDtypeStruct(IMAGES.shape[1:], IMAGES.dtype)
+    layers = bounds.Model.of(encoder(weights), decoder(weights)).layers(image)
+    radii = np.asarray(pathwise_radii(layers, IMAGES[0], NOISE, radius=0.8))
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda w: jnp.asarray(np.asarray(w), jnp.float64), weights)
         x, noise = (jnp.asarray(np.asarray(array), jnp.float64) for array in (IMAGES[0], NOISE))

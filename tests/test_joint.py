@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import attacks, concrete, data, elbo, gaussian, models, runs, training
+from seatbelt_jax import attacks, bounds, concrete, data, elbo, gaussian, models, runs, training
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
-from seatbelt_jax.jobs import certification as certification_job
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.vae import Encoding
@@ -315,9 +314,8 @@ def test_latent_attacks_bring_the_posteriors_closer(trained, layers):
 
 
 def test_margins_of_concrete_latents_are_refused(vae):
-    certification = certification_job
     with pytest.raises(ValueError, match=r"margins are for Gaussian latents; this model has Concrete ones") as error:
-        certification.functions_of(vae)
+        bounds.Model.of_vae(vae)
     assert "\n" not in str(error.value)
 
 

@@ -13,38 +13,51 @@ decoder of all latents:
         None, decode, images, levels=levels, radius=4.0, key=key, method="pathwise"
     )
 
-How far a margin is to be trusted stands in `Certificate.soundness`: of "first_order" are those that linearise the
-encoder at the image, "locally_exact" those that end where it ceases to be affine, and "sound" those that bound it over
-the whole ball.
+A `Model` takes the place of encode: `Model.of_vae(vae)` is a VAE of this library. `certificates` answers several
+`Question`s about a model from the same draws.
+
+How far a margin is to be trusted stands in `Certificate.soundness`: "first_order" margins linearise the encoder at the
+image, "locally_exact" ones end where it ceases to be affine, and "sound" ones bound it over the whole ball.
 """
 
-from seatbelt_jax.bounds.certify import certify, certify_dataset, margin_curve
+from seatbelt_jax.bounds.batches import certificates
+from seatbelt_jax.bounds.certify import certify, certify_dataset, hierarchical_margin, margin_curve
+from seatbelt_jax.bounds.claims import Claim, Method
 from seatbelt_jax.bounds.confidence import lower_confidence_bound, upper_confidence_bound
 from seatbelt_jax.bounds.dual import CertifiedReconstructionRadius, certified_reconstruction_radius
 from seatbelt_jax.bounds.empirical import empirical_margin
-from seatbelt_jax.bounds.hierarchy import hierarchical_margin
 from seatbelt_jax.bounds.jacobian import jacobian_norms
 from seatbelt_jax.bounds.linear_region import linear_region_radius
 from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
 from seatbelt_jax.bounds.margin import LipschitzConstants, camuto_margin, r_robustness_margin
 from seatbelt_jax.bounds.methods import METHODS
+from seatbelt_jax.bounds.model import Model
 from seatbelt_jax.bounds.pathwise import pathwise_margin
+from seatbelt_jax.bounds.question import Question
 from seatbelt_jax.bounds.reconstruction import minimal_robust_radius
-from seatbelt_jax.bounds.soundness import SoundnessReport, check_soundness, soundness_attacks
+from seatbelt_jax.bounds.soundness import SoundnessReport, check_soundness
+from seatbelt_jax.bounds.soundness_attacks import soundness_attacks
 from seatbelt_jax.bounds.tradeoff import gdp_compose
+from seatbelt_jax.bounds.work import Work
 from seatbelt_jax.results import Certificate, EmpiricalMargin, JacobianNorms, MinimalRobustRadius
 
 __all__ = [
     "METHODS",
     "Certificate",
     "CertifiedReconstructionRadius",
+    "Claim",
     "EmpiricalMargin",
     "JacobianNorms",
     "LipschitzBound",
     "LipschitzConstants",
+    "Method",
     "MinimalRobustRadius",
+    "Model",
+    "Question",
     "SoundnessReport",
+    "Work",
     "camuto_margin",
+    "certificates",
     "certified_reconstruction_radius",
     "certify",
     "certify_dataset",

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import Decode, Encode, Norm
+from seatbelt_jax.bounds.checks import Norm
+from seatbelt_jax.bounds.functions import Decode, Encode
 from seatbelt_jax.bounds.lipschitz import LipschitzBound, local_lipschitz
 from seatbelt_jax.bounds.margin import LipschitzConstants
 

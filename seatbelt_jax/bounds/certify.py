@@ -1,58 +1,36 @@
-"""certify, certify_dataset and margin_curve: margins of r-robustness, with stated confidence and assumptions."""
+"""certify, certify_dataset, margin_curve and hierarchical_margin: margins of r-robustness, with stated confidence."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Literal, Unpack, get_args
 
-import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.ball import MovementBounds
-from seatbelt_jax.bounds.batches import Streaming, Subject, certify_batches
-from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Features,
-    Level,
-    Norm,
-    check_counts,
-    check_images,
-    check_norm,
-    check_probability,
-    check_radius,
-)
-from seatbelt_jax.bounds.claims import Question
-from seatbelt_jax.bounds.confidence import check_sufficient_samples
-from seatbelt_jax.bounds.margin import LipschitzConstants
+from seatbelt_jax.bounds.batches import certificates
+from seatbelt_jax.bounds.checks import check_images, check_radius
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Level
 from seatbelt_jax.bounds.methods import METHODS
+from seatbelt_jax.bounds.model import Model, given
+from seatbelt_jax.bounds.settings import Settings, records
 from seatbelt_jax.bounds.streaming import Fetch
 from seatbelt_jax.results import Certificate
-from seatbelt_jax.unfinished import Store
+from seatbelt_jax.sections import check_choice
+
+Mode = Literal["path", "sup"]
 
 
 def certify(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     images: Float[Array | ndarray, "n *image"],
     *,
     radius: float,
     key: Array,
+    method: str = "spectral",
     levels: Sequence[Level] | None = None,
     features: Features | None = None,
-    num_samples: int = 10_000,
-    num_paths: int = 64,
-    alpha: float = 1e-3,
-    risk: float = 0.5,
-    method: str = "spectral",
-    norm: Norm = "l2",
-    lipschitz: LipschitzConstants | None = None,
-    num_pilot_samples: int = 1_000,
-    batch_size: int = 16,
-    decode_batch: int | None = None,
-    chunk_size: int = 16,
-    progress: bool = False,
+    **settings: Unpack[Settings],
 ) -> Certificate:
     """Certifies the margin of r-robustness of every image.
 
@@ -64,7 +42,7 @@ def certify(
     many draws are asked for.
 
     A hierarchy (Seatbelt-VAE, DLGM with more than one layer) is given by its `levels`, encode being None; the
-    pathwise methods certify it, and to first order `hierarchical_margin`. It cannot be written as encode and decode:
+    pathwise methods certify it, and to first order the hierarchical ones. It cannot be written as encode and decode:
     its decoder or higher levels read samples whose distribution the other margins do not follow. Collapsing it to its
     bottom or top layer certifies another model.
 
@@ -86,13 +64,14 @@ def certify(
       - "pathwise_first_order": the same with the Jacobian of each draw's reconstruction at the image; first order.
       - "best_sound": the larger of "pathwise" and "hybrid", each at alpha / 2; of a hierarchy, or where the code of
         one is not understood, the other at alpha; sound.
+      - "hierarchical", "hierarchical_sup": of a hierarchy, first order; see `hierarchical_margin`.
 
     Statistics: alpha is spent for each image on its own, so a data set of n images is expected to
     hold at most n * alpha bounds that fail (`Certificate.expected_failures`). The radius must not have been chosen by
     these draws; use another key to choose it.
 
     Args:
-      encode: x -> DiagonalGaussian with mean and log_std [latent], for one example.
+      encode: x -> DiagonalGaussian with mean and log_std [latent], for one example. Or a `Model`, with decode None.
       decode: z [latent] -> x, the mean image, for one example.
       images: [n, ...], floating point, in the model's pixel range.
       radius: r, the L2 radius of the ball of reconstructions, in pixel units.
@@ -107,6 +86,8 @@ def certify(
       norm: of perturbations: "l2", or "linf", the largest change of a pixel.
       lipschitz: for "lipschitz" and "hybrid", constants known to hold for every perturbation, as numbers.
       num_pilot_samples: further draws for each image, where a method chooses by draws.
+      draw_batch: of the hierarchical methods, draws whose Jacobians are taken at once; by default 64 on a CPU, 256
+        on an accelerator.
       batch_size: images between two updates of the progress bar.
       decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
       chunk_size: rows of the Jacobian propagated at once.
@@ -132,52 +113,31 @@ def certify(
         check_images(images),
         radius=radius,
         key=key,
+        methods=(method,),
         levels=levels,
         features=features,
-        num_samples=num_samples,
-        num_paths=num_paths,
-        alpha=alpha,
-        risk=risk,
-        methods=(method,),
-        norm=norm,
-        lipschitz=lipschitz,
-        num_pilot_samples=num_pilot_samples,
-        batch_size=batch_size,
-        decode_batch=decode_batch,
-        chunk_size=chunk_size,
-        progress=progress,
+        **settings,
     )[method]
 
 
 def certify_dataset(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     images: Float[Array | ndarray, "n *image"] | Fetch,
     *,
     radius: float,
     key: Array,
+    methods: Sequence[str] = ("spectral",),
     levels: Sequence[Level] | None = None,
     features: Features | None = None,
     count: int | None = None,
-    num_samples: int = 10_000,
-    num_paths: int = 64,
-    alpha: float = 1e-3,
-    risk: float = 0.5,
-    methods: Sequence[str] = ("spectral",),
-    norm: Norm = "l2",
-    lipschitz: LipschitzConstants | None = None,
-    num_pilot_samples: int = 1_000,
-    batch_size: int = 16,
-    decode_batch: int | None = None,
-    chunk_size: int = 16,
-    store: Store | None = None,
-    progress: bool = False,
+    **settings: Unpack[Settings],
 ) -> dict[str, Certificate]:
     """Certifies a data set batch by batch, by several methods from the same draws; `certify` says what is claimed.
 
     One set of draws serves all methods at no further cost in confidence where they share p_lower, as "camuto",
     "spectral", "moving_std", "linear_region" and "lipschitz" do: they fail together. "antithetic", "hybrid" and the
-    pathwise methods have bounds of their own, each of which fails with probability alpha.
+    pathwise and hierarchical methods have bounds of their own, each of which fails with probability alpha.
 
     `certified_fraction`, `mean_margin` and `expected_failures` of each `Certificate` describe the whole data set.
 
@@ -189,38 +149,23 @@ def certify_dataset(
       The other arguments and the errors are those of `certify`.
     """
     names = _check_methods(methods)
-    subject = Subject(encode, levels, decode, features)
-    question = _question(subject, radius, (num_samples, num_paths), alpha, risk, norm, lipschitz)
-    return certify_batches(
-        subject,
-        images,
-        count,
-        {name: question(name) for name in names},
-        Streaming(key, num_pilot_samples, batch_size, decode_batch, chunk_size, progress, store),
-    )
+    check_radius(radius)
+    question, work = records(settings, Settings, key=key, radius=radius)
+    questions = {name: dataclasses.replace(question, method=name) for name in names}
+    return certificates(given(encode, decode, levels, features), images, questions, work, count=count)
 
 
 def margin_curve(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     images: Float[Array | ndarray, "n *image"],
     *,
     radii: Sequence[float],
     key: Array,
+    method: str = "spectral",
     levels: Sequence[Level] | None = None,
     features: Features | None = None,
-    num_samples: int = 10_000,
-    num_paths: int = 64,
-    alpha: float = 1e-3,
-    risk: float = 0.5,
-    method: str = "spectral",
-    norm: Norm = "l2",
-    lipschitz: LipschitzConstants | None = None,
-    num_pilot_samples: int = 1_000,
-    batch_size: int = 16,
-    decode_batch: int | None = None,
-    chunk_size: int = 16,
-    progress: bool = False,
+    **settings: Unpack[Settings],
 ) -> tuple[Certificate, ...]:
     """Certificates for several radii r of the ball of reconstructions, which hold together.
 
@@ -237,60 +182,74 @@ def margin_curve(
     """
     if not len(radii):
         raise ValueError("a curve needs at least one radius")
-    _check_methods((method,))
-    check_probability("alpha", alpha)
-    subject = Subject(encode, levels, decode, features)
-    share, draws = alpha / len(radii), (num_samples, num_paths)
-    questions = {
-        str(number): _question(subject, radius, draws, share, risk, norm, lipschitz)(method)
-        for number, radius in enumerate(radii)
-    }
-    streaming = Streaming(key, num_pilot_samples, batch_size, decode_batch, chunk_size, progress)
-    return tuple(certify_batches(subject, check_images(images), None, questions, streaming).values())
+    whole, work = records(settings, Settings, key=key, method=method)
+    question = dataclasses.replace(whole, alpha=whole.alpha / len(radii))
+    questions = {str(number): dataclasses.replace(question, radius=radius) for number, radius in enumerate(radii)}
+    model = given(encode, decode, levels, features)
+    return tuple(certificates(model, check_images(images), questions, work).values())
 
 
-def _question(
-    subject: Subject,
+def hierarchical_margin(
+    levels: Sequence[Level],
+    decode: DecodePath,
+    images: Float[Array | ndarray, "n *image"],
+    *,
     radius: float,
-    draws: tuple[int, int],
-    alpha: float,
-    risk: float,
-    norm: Norm,
-    lipschitz: LipschitzConstants | None,
-) -> Callable[[str], Question]:
-    """From a method's name to what is asked, checked; draws are num_samples and num_paths."""
-    num_samples, num_paths = draws
+    key: Array,
+    features: Features | None = None,
+    mode: Mode = "path",
+    level_norms: Sequence[float] | None = None,
+    **settings: Unpack[Settings],
+) -> Certificate:
+    """Certifies the margin of r-robustness of every image under a model with one or more latent layers.
+
+    The event is that ||decode(z) - c||_2 <= radius, c decoded from the mean path of the unperturbed image (z^i the
+    mean of layer i given those means below), *and* that the whitened Jacobians of all layers, taken at the draw,
+    stack to a spectral norm of at most kappa. With q the one-sided Clopper-Pearson bound of its probability,
+
+        margin = (Phi^-1(q) - Phi^-1(risk)) / kappa.
+
+    kappa is chosen, for each image, among the norms of `num_pilot_samples` separate draws: the one that promises
+    the largest margin. The proof, and why neither averaged Jacobians nor those of the mean path would do, is at the
+    top of hierarchy.py. First order: the means are linearised in the perturbation, at each path. For one layer this is
+    `certify`'s "spectral" margin, on the same draws. It is for comparing models, at the price of a Jacobian a draw; a
+    margin to rely on is `certify(None, decode, images, levels=levels, method="pathwise")`, sound and for any depth.
+
+    Each draw costs one backward pass for every latent coordinate above layer 1 (layer 1's Jacobian is the same for
+    all draws). Those passes run for `draw_batch` draws and `chunk_size` coordinates at once, which bounds the
+    memory, not the result. Where all levels read the image through the same features, pass these: the passes then
+    end at the features, whose own Jacobian is found once for an image, and the result is the same.
+
+    Args:
+      levels: one function per layer, layer 1 (nearest the data) first: (x, below) -> DiagonalGaussian with mean
+        and log_std [latent], for one example; below is the tuple of the latents of the layers before it.
+      decode: the tuple of all latents -> x, the mean image, for one example.
+      images: [n, ...], floating point, in the model's pixel range.
+      radius: r, the L2 radius of the ball of reconstructions, in pixel units.
+      key: one typed key. The draws depend on it, on the image's index and on the draw's index alone.
+      features: x -> [feature], for one example; levels then take its value in the place of x.
+      mode: "path", the norm of the levels' Jacobians stacked, draw by draw; or "sup", a bound for each level, composed.
+      level_norms: for "sup", bounds of ||W_i||_2 that hold for all latents below, for every perturbation in question:
+        standard deviations per pixel unit, one for each layer. Without them each level's largest norm among the pilot
+        draws, which the event then includes.
+      The other arguments are those of `certify`; kappa is chosen by the pilot draws.
+
+    Returns:
+      A Certificate of method "hierarchical", or "hierarchical_sup", norm_bound holding kappa. It abstains where no
+      pilot draw has a finite norm.
+
+    Raises:
+      TypeError, ValueError: as for `certify`, levels in the place of encode; what must be finite must be so along
+        the mean path. A draw with a mean, sigma, Jacobian or reconstruction that is not finite is a miss.
+    """
+    check_choice("mode", mode, get_args(Mode))
     check_radius(radius)
-    check_counts(num_samples=num_samples, num_paths=num_paths)
-    check_norm(norm)
-    if lipschitz is not None and any(np.ndim(value) for value in dataclasses.asdict(lipschitz).values()):
-        raise ValueError("the Lipschitz constants of a certificate are numbers that hold for all images, not arrays")
-    movement = None
-    if subject.encode is not None:
-        movement = MovementBounds(subject.encode, cast(Decode, subject.decode), norm, lipschitz)
-
-    def question(name: str) -> Question:
-        method = METHODS[name]
-        if movement is None and not method.any_depth:
-            of_levels = ", ".join(other for other in METHODS if METHODS[other].any_depth)
-            raise ValueError(
-                f"method {name!r} is for one latent layer, given as encode; a hierarchy is certified by {of_levels}, "
-                "or to first order by hierarchical_margin"
-            )
-        if norm not in method.norms:
-            raise ValueError(f"method {name!r} has no bound for norm={norm!r}")
-        if name == "hybrid" and lipschitz is not None and lipschitz.decoder is None:
-            raise ValueError("method 'hybrid' needs the Lipschitz constants of mean and decoder too")
-        # Where two methods share alpha, each has half.
-        share = alpha / 2.0 if method.draws == "both" else alpha
-        if method.draws != "paths":
-            check_sufficient_samples(num_samples, share, risk)
-        if method.draws != "samples":
-            check_sufficient_samples(num_paths, share, risk, name="num_paths")
-        of_claim = num_paths if method.draws == "paths" else num_samples
-        return Question(name, radius, of_claim, num_paths, alpha, risk, norm, movement)
-
-    return question
+    method = {"path": "hierarchical", "sup": "hierarchical_sup"}[mode]
+    asked = {"key": key, "radius": radius, "method": method, "level_norms": level_norms}
+    # Jacobians take seconds an image: each is seen in the progress bar.
+    question, work = records({"batch_size": 1, **settings}, Settings, **asked)
+    model = Model.of_levels(levels, decode, features)
+    return certificates(model, check_images(images), {method: question}, work)[method]
 
 
 def _check_methods(methods: Sequence[str]) -> tuple[str, ...]:

@@ -1,57 +1,22 @@
-"""What is asked of a method of `certify`, and what it claims."""
+"""What a method of `certify` claims, and what it needs to."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Literal, NamedTuple
 
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.ball import MovementBounds
 from seatbelt_jax.bounds.checks import Norm
 from seatbelt_jax.bounds.confidence import lower_confidence_bound
 from seatbelt_jax.bounds.evidence import Evidence
+from seatbelt_jax.bounds.question import Question
 from seatbelt_jax.results import Soundness
 
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """What is to be certified: the arguments of `certify` that a claim depends on.
-
-    Attributes:
-      num_samples: draws for each image.
-      num_paths: draws that are bounded one by one.
-      of_encoder: bounds of one layer's movement; None for a hierarchy.
-    """
-
-    method: str
-    radius: float
-    num_samples: int
-    num_paths: int
-    alpha: float
-    risk: float
-    norm: Norm
-    of_encoder: MovementBounds | None
-
-    @property
-    def movement(self) -> MovementBounds:
-        """Bounds of the encoder's movement; methods for one latent layer read them."""
-        if self.of_encoder is None:
-            raise ValueError(f"method {self.method!r} is for one latent layer")
-        return self.of_encoder
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The assumption that constants which were given bring with them, where the method uses them."""
-        constants = None if self.of_encoder is None else self.of_encoder.given
-        if constants is None or self.method not in ("lipschitz", "hybrid", "best_sound"):
-            return ()
-        return (f"The Lipschitz constants that were given hold for every perturbation and latent: {constants}.",)
-
-    def describe(self) -> str:
-        """All of it in words, but for the model."""
-        fields = [getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "of_encoder"]
-        return f"{fields} {self.given}"
+# All draws; their mirror images; draws to choose by; draws that are bounded one by one.
+Need = Literal["samples", "mirrored", "pilot", "paths"]
+# Constants of a question that a method uses where they are given, and what it then assumes.
+Taken = tuple[Literal["lipschitz", "level_norms"], str]
 
 
 class Claim(NamedTuple):
@@ -70,21 +35,26 @@ class Method:
     Attributes:
       claim: from the evidence of a batch.
       soundness, assumptions: as in a `Certificate`.
-      mirrored: whether it needs the mirror images of the draws.
-      pilot: whether it needs draws to choose by.
-      draws: "samples", or "paths" where it needs none but those that are bounded one by one, or "both".
-      any_depth: whether it is for hierarchies too, not for one latent layer alone.
+      needs: what the evidence must hold.
+      models: for which it is: "one" latent layer, given as encode, "levels", or "any" model.
       norms: of perturbations, for which it has a bound.
+      takes: constants that it uses where they are given.
     """
 
     claim: Callable[[Evidence, Question], Claim]
     soundness: Soundness
     assumptions: tuple[str, ...]
-    mirrored: bool = False
-    pilot: bool = False
-    draws: Literal["samples", "paths", "both"] = "samples"
-    any_depth: bool = False
+    needs: Set[Need] = frozenset({"samples"})
+    models: Literal["one", "levels", "any"] = "one"
     norms: tuple[Norm, ...] = ("l2", "linf")
+    takes: Taken | None = None
+
+    def assumed(self, question: Question) -> tuple[str, ...]:
+        """The assumptions of a certificate, those that given constants bring with them included."""
+        constants = None if self.takes is None else getattr(question, self.takes[0])
+        if self.takes is None or constants is None:
+            return self.assumptions
+        return (*self.assumptions, f"{self.takes[1]}: {constants}.")
 
 
 def hits_and_bound(

@@ -1,5 +1,7 @@
 """Where to push an image: directions that move its latents most, ascents of the damage, and directions at random."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,8 @@ from numpy import ndarray
 from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
 from seatbelt_jax.attacks.region import L2Ball, Region
 from seatbelt_jax.bounds.checks import Norm
-from seatbelt_jax.bounds.draws import Model
-from seatbelt_jax.bounds.jacobian import jacobian_rows
+from seatbelt_jax.bounds.layers import Layers
+from seatbelt_jax.bounds.paths import mean_path_rows
 
 # Noise draws that an ascent holds fixed.
 ASCENT_DRAWS = 32
@@ -35,7 +37,7 @@ def unit(direction: Float[Array, "*image"], norm: Norm) -> Float[Array, "*image"
 
 
 def steepest_directions(
-    model: Model, x: Float[Array, "*image"], norm: Norm, count: int, chunk_size: int = 16
+    layers: Layers, x: Float[Array, "*image"], norm: Norm, count: int, chunk_size: int = 16
 ) -> tuple[Float[Array, "direction *image"], Float[Array, ""]]:
     """Unit directions that move the latents most, to first order, and how far the first moves them.
 
@@ -45,18 +47,7 @@ def steepest_directions(
     Returns:
       directions, and ||W u||_2 of the first, u: standard deviations per unit of the norm.
     """
-    path = model.mean_path(x)
-
-    def whitened_means(image: Float[Array, "*image"]) -> Float[Array, "total"]:
-        below = [path.latents[:index] for index in range(len(model.levels))]
-        return jnp.concatenate(
-            [
-                level(image, latents).mean / posterior.std
-                for level, latents, posterior in zip(model.levels, below, path.posteriors, strict=True)
-            ]
-        )
-
-    rows, scale = jacobian_rows(whitened_means, x, chunk_size)
+    rows, scale = map(jnp.asarray, mean_path_rows(layers, x, chunk_size))
     largest = jnp.max(scale)
     whitened = rows * (scale / largest)[:, None]
     _, left = jnp.linalg.eigh(whitened @ whitened.T)
@@ -67,52 +58,63 @@ def steepest_directions(
     return directions.reshape(-1, *x.shape), largest * jnp.linalg.norm(whitened @ directions[0])
 
 
-def ascend(
-    model: Model,
-    x: Float[Array, "*image"],
-    centre: Float[Array, "*image"],
-    noise: Float[Array, "draw total"],
-    starts: Float[Array, "lane *image"],
-    limits: Float[Array, "lane"],
-    *,
-    radius: float,
-    norm: Norm,
-    box: tuple[float, float],
-    steps: int,
-    decode_batch: int,
-) -> Float[Array, "lane *image"]:
-    """Images near x from which as many as possible of fixed draws leave the ball of reconstructions.
+@dataclasses.dataclass(frozen=True)
+class Ascent:
+    """How images are moved until as many as possible of fixed draws leave the ball of reconstructions.
 
     Even lanes ascend the mean distance from the centre (the maximum-damage attack, Camuto et al. 2021, Eq. 5, over
     several eta); odd ones a hinge of it, which only draws still inside the ball, or hardly outside, pull at.
 
-    Args:
-      noise: the draws, for all lanes.
-      starts: images; one outside of its ball is moved to the nearest point in it.
-      limits: the most that ||x' - x|| may be, for each lane.
+    Attributes:
+      radius: of the ball of reconstructions.
+      norm: of distortions.
       box: range of the pixels; may be infinite.
       steps: evaluations of the objective, at most.
       decode_batch: draws decoded at once.
     """
-    width = _HINGE_WIDTH * radius
 
-    def loss(image: Float[Array, "*image"], hinge: Bool[Array, ""]) -> Float[Array, ""]:
-        distances = jax.vmap(lambda eta: model.distance(image, eta, centre))(noise)
-        inside = width * jax.nn.softplus((radius - distances) / width)
-        return jnp.mean(jnp.where(hinge, inside, -distances))
+    radius: float
+    norm: Norm
+    box: tuple[float, float]
+    steps: int
+    decode_batch: int
 
-    solver = ProjectedGradient(maxiter=steps, max_evaluations=steps + 1, tol=0.0)
+    def run(
+        self,
+        layers: Layers,
+        x: Float[Array, "*image"],
+        centre: Float[Array, "*image"],
+        noise: Float[Array, "draw total"],
+        starts: Float[Array, "lane *image"],
+        limits: Float[Array, "lane"],
+    ) -> Float[Array, "lane *image"]:
+        """The moved images, near x.
 
-    def ascent(lane: tuple[Array, Array, Array]) -> Float[Array, "*image"]:
-        start, limit, hinge = lane
-        low, high = box
-        region: Region = (jnp.maximum(x - limit, low), jnp.minimum(x + limit, high))
-        if norm == "l2":
-            region = L2Ball(x, limit, low, high)
-        return solver.run(loss, start, region, hinge).params
+        Args:
+          noise: the draws, for all lanes.
+          starts: images; one outside of its ball is moved to the nearest point in it.
+          limits: the most that ||x' - x|| may be, for each lane.
+        """
+        width = _HINGE_WIDTH * self.radius
 
-    hinge = jnp.arange(len(starts)) % 2 == 1
-    return jax.lax.map(ascent, (starts, limits, hinge), batch_size=max(1, decode_batch // len(noise)))
+        def loss(image: Float[Array, "*image"], hinge: Bool[Array, ""]) -> Float[Array, ""]:
+            distances = jax.vmap(lambda eta: layers.distance(image, eta, centre))(noise)
+            inside = width * jax.nn.softplus((self.radius - distances) / width)
+            return jnp.mean(jnp.where(hinge, inside, -distances))
+
+        solver = ProjectedGradient(maxiter=self.steps, max_evaluations=self.steps + 1, tol=0.0)
+
+        def ascent(lane: tuple[Array, Array, Array]) -> Float[Array, "*image"]:
+            start, limit, hinge = lane
+            low, high = self.box
+            region: Region = (jnp.maximum(x - limit, low), jnp.minimum(x + limit, high))
+            if self.norm == "l2":
+                region = L2Ball(x, limit, low, high)
+            return solver.run(loss, start, region, hinge).params
+
+        hinge = jnp.arange(len(starts)) % 2 == 1
+        batch = max(1, self.decode_batch // len(noise))
+        return jax.lax.map(ascent, (starts, limits, hinge), batch_size=batch)
 
 
 def random_directions(key: Array, count: int, like: Float[Array, "*image"], norm: Norm) -> Float[Array, "count *image"]:

@@ -2,34 +2,23 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.ball import MovementBounds
-from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Features,
-    Level,
-    Norm,
-    check_counts,
-    check_images,
-    check_key,
-    check_norm,
-    check_perturbation,
-    check_probability,
-)
+from seatbelt_jax.bounds.checks import Norm, check_images, check_perturbation
 from seatbelt_jax.bounds.confidence import quantile_ranks
-from seatbelt_jax.bounds.draws import described_model
-from seatbelt_jax.bounds.evidence import Evidence, gather
-from seatbelt_jax.bounds.margin import LipschitzConstants
+from seatbelt_jax.bounds.evidence import Evidence, Needed, gather
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Level
 from seatbelt_jax.bounds.methods import METHODS
-from seatbelt_jax.bounds.streaming import default_decode_batch
+from seatbelt_jax.bounds.model import Model, given
+from seatbelt_jax.bounds.question import Question
+from seatbelt_jax.bounds.settings import Settings, records
+from seatbelt_jax.bounds.streaming import Source
 from seatbelt_jax.bounds.tradeoff import required_probability
+from seatbelt_jax.bounds.work import Work
 from seatbelt_jax.results import Soundness
 from seatbelt_jax.sections import check_choice
 
@@ -74,25 +63,16 @@ class CertifiedReconstructionRadius:
 
 
 def certified_reconstruction_radius(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     images: Float[Array | ndarray, "n *image"],
     *,
     eps: float,
     key: Array,
+    method: DualMethod = "spectral",
     levels: Sequence[Level] | None = None,
     features: Features | None = None,
-    num_samples: int = 10_000,
-    num_paths: int = 64,
-    alpha: float = 1e-3,
-    risk: float = 0.5,
-    method: DualMethod = "spectral",
-    norm: Norm = "l2",
-    lipschitz: LipschitzConstants | None = None,
-    batch_size: int = 16,
-    decode_batch: int | None = None,
-    chunk_size: int = 16,
-    progress: bool = False,
+    **settings: Unpack[Settings],
 ) -> CertifiedReconstructionRadius:
     """The radius r within which each reconstruction stays, more likely than `risk`, under any perturbation below eps.
 
@@ -108,75 +88,51 @@ def certified_reconstruction_radius(
     """
     check_choice("method", method, get_args(DualMethod))
     check_perturbation(eps)
-    check_probability("alpha", alpha)
-    check_probability("risk", risk)
-    check_norm(norm)
-    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(
-        num_samples=num_samples,
-        num_paths=num_paths,
-        batch_size=batch_size,
-        decode_batch=decode_batch,
-        chunk_size=chunk_size,
-    )
-    check_key(key)
-    array = check_images(images)
-    model, _ = described_model(encode, levels, decode, array, features)
-    chosen = METHODS[method]
-    by_path = chosen.draws == "paths"
-    if encode is None and not by_path:
-        raise ValueError(f"method {method!r} is for one latent layer, given as encode; use method='pathwise'")
-    num_draws = num_paths if by_path else num_samples
+    question, work = records(settings, Settings, key=key, method=method)
+    return _radii(given(encode, decode, levels, features), check_images(images), float(eps), question, work)
 
-    movement = None if encode is None else MovementBounds(encode, cast(Decode, decode), norm, lipschitz)
+
+def _radii(
+    model: Model, images: Float[ndarray, "n *image"], eps: float, question: Question, work: Work
+) -> CertifiedReconstructionRadius:
+    layers, _ = model.checked(images)
+    method = METHODS[question.method]
+    if layers.encode is None and method.models == "one":
+        raise ValueError(f"method {question.method!r} is for one latent layer, given as encode; use method='pathwise'")
+    num_draws = question.num_paths if "paths" in method.needs else question.num_samples
+    needed = Needed(num_draws, paths=num_draws if "paths" in method.needs else 0)
     radii, levels_of = [], []
-    for evidence in gather(
-        model,
-        array.__getitem__,
-        len(array),
-        key=key,
-        num_samples=num_draws,
-        num_pilot_samples=0,
-        num_paths=num_paths if by_path else 0,
-        mirrored=False,
-        norm=norm,
-        batch_size=batch_size,
-        decode_batch=decode_batch,
-        chunk_size=chunk_size,
-        progress=progress,
-    ):
-        distances, required = evidence.distances[..., 0], np.full(len(evidence.images), risk)
-        if movement is None or by_path:
+    for evidence in gather(layers, Source.of(images), question, needed, work):
+        distances, required = evidence.distances[..., 0], np.full(len(evidence.images), question.risk)
+        if needed.paths:
             distances = np.stack([draws.deviations_at(eps) for draws in evidence.paths])
         else:
-            shift, log_std_shift = _shifts(evidence, movement, method, eps)
-            required = np.asarray(required_probability(shift, log_std_shift, risk=risk))
+            shift, log_std_shift = _shifts(evidence, question.method, eps)
+            required = np.asarray(required_probability(shift, log_std_shift, risk=question.risk))
         for of_image, level in zip(np.sort(distances, axis=1), required, strict=True):
             # No order statistic is above a quantile of level 1.
-            rank = quantile_ranks(num_draws, level, alpha)[1] if level < 1.0 else num_draws + 1
+            rank = quantile_ranks(num_draws, level, question.alpha)[1] if level < 1.0 else num_draws + 1
             radii.append(of_image[rank - 1] if rank <= num_draws else np.inf)
         levels_of.append(required)
     return CertifiedReconstructionRadius(
-        np.array(radii),
-        np.concatenate(levels_of),
-        float(eps),
-        norm,
-        method,
-        chosen.soundness,
-        chosen.assumptions,
-        risk,
-        alpha,
-        num_draws,
+        radius=np.array(radii),
+        required=np.concatenate(levels_of),
+        eps=eps,
+        norm=question.norm,
+        method=question.method,
+        soundness=method.soundness,
+        assumptions=method.assumed(question),
+        risk=question.risk,
+        alpha=question.alpha,
+        num_samples=num_draws,
     )
 
 
-def _shifts(
-    evidence: Evidence, movement: MovementBounds, method: DualMethod, eps: float
-) -> tuple[Float[ndarray, "batch"], Float[ndarray, "batch"]]:
+def _shifts(evidence: Evidence, method: str, eps: float) -> tuple[Float[ndarray, "batch"], Float[ndarray, "batch"]]:
     """How far mean, in standard deviations, and log sigma can move under perturbations of size eps."""
     if method == "lipschitz":
         constants = [
-            movement.in_ball(image, std, with_decoder=False)(eps)
+            evidence.of_encoder.in_ball(image, std, with_decoder=False)(eps)
             for image, std in zip(evidence.images, evidence.std, strict=True)
         ]
         return (

@@ -8,60 +8,54 @@ makes it loose, never wrong.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Level,
-    Norm,
-    check_counts,
-    check_images,
-    check_key,
-    check_norm,
-    check_probability,
-    check_radius,
-    warn_of_constant_means,
-)
+from seatbelt_jax.bounds.checks import Norm, check_images, check_radius, warn_of_constant_means
 from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bound
 from seatbelt_jax.bounds.directions import lengths
-from seatbelt_jax.bounds.draws import check_clean, checked_model
-from seatbelt_jax.bounds.empirical_attack import CLEARANCES, Attack
-from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
+from seatbelt_jax.bounds.empirical_attack import CLEARANCES, Attack, Found, level_of
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Level
+from seatbelt_jax.bounds.model import Model, given
+from seatbelt_jax.bounds.question import Question
+from seatbelt_jax.bounds.search import Search
+from seatbelt_jax.bounds.settings import Draws, chosen, records
+from seatbelt_jax.bounds.streaming import Source, map_images
+from seatbelt_jax.bounds.work import Work
 from seatbelt_jax.results import EmpiricalMargin
 
 
+class Settings(Draws, total=False):
+    """What is asked, and how short distortions are sought; see `Question`, `Work` and `Search`."""
+
+    norm: Norm
+    norms: Sequence[float] | ndarray | None
+    search_samples: int
+    restarts: int
+    steps: int
+    frozen_std: bool
+    image_range: tuple[float, float] | None
+
+
 def empirical_margin(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     images: Float[Array | ndarray, "n *image"],
     *,
     radius: float,
     key: Array,
     levels: Sequence[Level] | None = None,
-    norms: Sequence[float] | ndarray | None = None,
-    norm: Norm = "l2",
-    num_samples: int = 10_000,
-    search_samples: int = 256,
-    restarts: int = 3,
-    steps: int = 100,
-    alpha: float = 1e-3,
-    risk: float = 0.5,
-    frozen_std: bool = False,
-    image_range: tuple[float, float] | None = None,
-    batch_size: int = 16,
-    decode_batch: int | None = None,
-    progress: bool = False,
+    features: Features | None = None,
+    **settings: Unpack[Settings],
 ) -> EmpiricalMargin:
     """An upper bound of every image's margin of r-robustness, by attack.
 
     Directions come from the leading singular vectors of the whitened Jacobian, both signs, and from ascents of the
-    damage (Camuto et al. 2021, Eq. 5, and a hinge of it; `soundness.ascend`) in balls of every norm, with restarts.
+    damage (Camuto et al. 2021, Eq. 5, and a hinge of it; `directions.Ascent`) in balls of every norm, with restarts.
     Along each, the smallest norm is sought at which the estimated probability falls below the risk, with draws that
     all share; a second round of ascents starts from the best directions, in balls of these norms. The best ones are
     looked at more closely, twice, with num_samples draws in the end, and four norms along the very best, chosen so that
@@ -76,12 +70,13 @@ def empirical_margin(
     (norms x restarts x 2 objectives x 2 rounds) and 14 more rays. The noise of 2 * num_samples draws is held at once.
 
     Args:
-      encode: x -> DiagonalGaussian with mean and log_std [latent], for one example; None where levels are given.
+      encode: x -> DiagonalGaussian with mean and log_std [latent], for one example; None where levels are given. Or a
+        `Model`, with decode None.
       decode: z [latent] -> x, for one example; with levels the tuple of all latents -> x.
       images: [n, ...], floating point, in the model's pixel range.
       radius: r, the L2 radius of the ball of reconstructions, in pixel units.
       key: one typed key. The result depends on it and on the image's index, not on any batch size.
-      levels: for a hierarchy, as for `hierarchical_margin` (without its features).
+      levels, features: for a hierarchy, as for `hierarchical_margin`.
       norms: of the balls attacked, pixel units; nothing beyond the largest is looked at. By default six for each image,
         from the one that suffices to first order to 64 times it, or to twice the one at which the probability falls
         below the risk along one of the steepest directions, where that is more.
@@ -104,103 +99,53 @@ def empirical_margin(
         image_range; num_samples too small for alpha ever to confirm; encode and levels both given, or neither.
     """
     check_radius(radius)
-    check_probability("alpha", alpha)
-    check_probability("risk", risk)
-    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(
-        num_samples=num_samples,
-        search_samples=search_samples,
-        restarts=restarts,
-        steps=steps,
-        batch_size=batch_size,
-        decode_batch=decode_batch,
-    )
-    check_norm(norm)
-    level = alpha / (1 + len(CLEARANCES))
-    check_refutable(num_samples, level, risk)
-    check_key(key)
-    array = check_images(images)
-    box = _check_box(image_range, array)
-    model = checked_model(encode, levels, decode, array)
-    given = None if norms is None else _check_norms(norms)
+    question, work = records(settings, Settings, key=key, radius=radius)
+    search = Search(**chosen(settings, Search))
+    check_refutable(question.num_samples, level_of(question), question.risk)
+    return _margin(given(encode, decode, levels, features), check_images(images), question, search, work)
 
-    # The most hits that confirm, and the shares of hits that the closer look heads for.
-    confirming = np.flatnonzero(upper_confidence_bound(np.arange(num_samples + 1), num_samples, level) < risk)[-1]
-    deviation = np.sqrt(2.0 * risk * (1.0 - risk) / num_samples)
-    targets = np.maximum(confirming / num_samples - np.asarray(CLEARANCES) * deviation, 0.0)
-    # Between these shares in the search's draws, with some certainty, the closer look's targets lie.
-    doubt = 3.0 * np.sqrt(risk * (1.0 - risk) / search_samples)
-    bracket = (risk + doubt, max(targets[-1] - doubt, 0.25 * targets[-1]))
 
-    attack = Attack(
-        model=model,
-        key=key,
-        norms=given,
-        targets=tuple(targets),
-        bracket=bracket,
-        box=box,
-        radius=radius,
-        risk=risk,
-        norm=norm,
-        frozen_std=frozen_std,
-        num_samples=num_samples,
-        search_samples=search_samples,
-        restarts=restarts,
-        steps=steps,
-        decode_batch=decode_batch,
-    )
+def _margin(
+    model: Model, images: Float[ndarray, "n *image"], question: Question, search: Search, work: Work
+) -> EmpiricalMargin:
+    low, high = search.box
+    if images.min() < low or images.max() > high:
+        raise ValueError(
+            f"the images reach from {images.min():g} to {images.max():g}, outside of image_range "
+            f"{search.image_range}; pass the range that the model's images have, or None for any d"
+        )
+    layers, _ = model.checked(images)
+    attack = Attack(layers, question, search, work.decode_batch)
     batches, constant = [], list[int]()
-    for first, _, found in map_images(
-        attack, array.__getitem__, len(array), batch_size=batch_size, progress=progress, description="empirical margin"
-    ):
-        check_clean(found.clean, found.centre_finite, first)
+    for first, _, found in map_images(attack, Source.of(images), work, "empirical margin"):
+        layers.check_clean(found.clean, found.centre_finite, first)
         constant += [first + int(row) for row in np.flatnonzero(found.speed == 0.0)]
         batches.append(found._replace(clean=None))
-    warn_of_constant_means("encode's mean" if levels is None else "the mean of every layer", constant, len(array), 2)
-    found = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    warn_of_constant_means(layers.means, constant, len(images))
+    return _shortest(jax.tree.map(lambda *parts: np.concatenate(parts), *batches), images, question, search)
 
-    distortions = found.tried.astype(np.float64) - array[:, None].astype(np.float64)
-    distances = lengths(distortions, norm, array.ndim - 1)
-    p_upper = np.asarray(upper_confidence_bound(found.hits, num_samples, level))
-    distances = np.where(p_upper < risk, distances, np.inf)
+
+def _shortest(found: Found, images: Float[ndarray, "n *image"], question: Question, search: Search) -> EmpiricalMargin:
+    """The shortest of the distortions that fresh draws confirm, for each image."""
+    norm, axes, clean = question.norm, images.ndim - 1, images[:, None].astype(np.float64)
+    distortions = np.asarray(found.tried, np.float64) - clean
+    p_upper = np.asarray(upper_confidence_bound(np.asarray(found.hits), question.num_samples, level_of(question)))
+    distances = np.where(p_upper < question.risk, lengths(distortions, norm, axes), np.inf)
     # The first of equals is d = 0: what stands where nothing was confirmed.
-    chosen = (np.arange(len(array)), np.argmin(distances, axis=1))
-    curve = found.curve.astype(np.float64) - array[:, None].astype(np.float64)
+    chosen = (np.arange(len(images)), np.argmin(distances, axis=1))
     return EmpiricalMargin(
         upper=distances[chosen],
         distortion=distortions[chosen],
         p_upper=p_upper[chosen],
-        p_clean=found.hits[:, 0] / num_samples,
-        curve_norms=lengths(curve, norm, array.ndim - 1),
-        curve_probability=found.curve_hits / search_samples,
-        alpha=alpha,
-        risk=risk,
-        reconstruction_radius=float(radius),
-        num_samples=num_samples,
+        p_clean=np.asarray(found.hits[:, 0]) / question.num_samples,
+        curve_norms=lengths(np.asarray(found.curve, np.float64) - clean, norm, axes),
+        curve_probability=np.asarray(found.curve_hits) / search.search_samples,
+        alpha=question.alpha,
+        risk=question.risk,
+        reconstruction_radius=float(question.radius),
+        num_samples=question.num_samples,
         num_tried=1 + len(CLEARANCES),
         norm=norm,
-        frozen_std=frozen_std,
-        image_range=image_range,
+        frozen_std=search.frozen_std,
+        image_range=search.image_range,
     )
-
-
-def _check_box(image_range: tuple[float, float] | None, images: Float[ndarray, "n *image"]) -> tuple[float, float]:
-    """The range of pixels, infinite for None; raises unless it is one and holds the images."""
-    if image_range is None:
-        return -np.inf, np.inf
-    low, high = image_range
-    if not low < high:
-        raise ValueError(f"image_range must be (low, high) with low < high, or None for any d, got {image_range}")
-    if images.min() < low or images.max() > high:
-        raise ValueError(
-            f"the images reach from {images.min():g} to {images.max():g}, outside of image_range {image_range}; pass "
-            "the range that the model's images have, or None for any d"
-        )
-    return float(low), float(high)
-
-
-def _check_norms(norms: Sequence[float] | ndarray) -> Float[ndarray, "norm"]:
-    array = np.asarray(norms, np.float64)
-    if array.ndim != 1 or array.size == 0 or not (np.isfinite(array) & (array > 0.0)).all():
-        raise ValueError(f"norms must be a list of positive, finite norms in pixel units, or None, got {norms}")
-    return array

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,34 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import Norm, check_jacobians
+from seatbelt_jax.bounds.ball import MovementBounds
+from seatbelt_jax.bounds.checks import check_jacobians
 from seatbelt_jax.bounds.draw_radii import DrawRadii
-from seatbelt_jax.bounds.draws import Draw, Model, check_clean
-from seatbelt_jax.bounds.jacobian import (
-    jacobians_in_float64,
-    norms_from_jacobians,
-)
+from seatbelt_jax.bounds.jacobian import jacobians_in_float64, norms_from_jacobians
+from seatbelt_jax.bounds.layers import Draw, Layers, noise_of
+from seatbelt_jax.bounds.path_norms import PathNorms
 from seatbelt_jax.bounds.pathwise_bounds import draw_radii
-from seatbelt_jax.bounds.reconstruction import noise_of, reconstruction_distances
-from seatbelt_jax.bounds.streaming import Fetch, Skip, map_images
+from seatbelt_jax.bounds.question import Question
+from seatbelt_jax.bounds.reconstruction import reconstruction_distances
+from seatbelt_jax.bounds.streaming import Skip, Source, map_images
+from seatbelt_jax.bounds.work import Work
 from seatbelt_jax.results import JacobianNorms
+
+
+class Needed(NamedTuple):
+    """How many draws the evidence holds of an image.
+
+    Attributes:
+      samples: all draws.
+      pilot: further draws, to choose by.
+      paths: how many of the first draws are bounded one by one.
+      mirrored: whether the draws' mirror images are decoded too.
+    """
+
+    samples: int
+    pilot: int = 0
+    paths: int = 0
+    mirrored: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,7 +47,9 @@ class Evidence:
     Attributes:
       first: index of the batch's first image in the data set.
       images: [batch, ...].
-      model: whose draws these are.
+      layers: whose draws these are.
+      movement: bounds of how far one latent layer moves; None for a hierarchy.
+      along_paths: norms of the levels' Jacobians along the draws.
       std: [batch, latent], sigma of layer 1 at the images.
       jacobian_norms: of the encoder, each [batch]; None for a hierarchy, where they depend on the draw.
       distances: [batch, draw, side], float64, of draws and, where asked for, of their mirror images, from the
@@ -41,13 +61,22 @@ class Evidence:
 
     first: int
     images: Float[ndarray, "batch *image"]
-    model: Model
+    layers: Layers
+    movement: MovementBounds | None
+    along_paths: PathNorms
     std: Float[ndarray, "batch latent"]
     jacobian_norms: JacobianNorms | None
     distances: Float[ndarray, "batch draw side"]
     pilot_distances: Float[ndarray, "batch pilot"]
     noise: Float[ndarray, "batch path total"]
     paths: Sequence[DrawRadii]
+
+    @property
+    def of_encoder(self) -> MovementBounds:
+        """Bounds of the encoder's movement; methods for one latent layer read them."""
+        if self.movement is None:
+            raise ValueError("a hierarchy has no encoder of one latent layer")
+        return self.movement
 
     @property
     def norms(self) -> JacobianNorms:
@@ -71,21 +100,19 @@ class Evidence:
 class _Look:
     """What the draws of one image show; the arguments are those of `gather`."""
 
-    model: Model
+    layers: Layers
     key: Array
-    num_samples: int = dataclasses.field(metadata={"static": True})
-    num_pilot_samples: int = dataclasses.field(metadata={"static": True})
-    num_paths: int = dataclasses.field(metadata={"static": True})
-    mirrored: bool = dataclasses.field(metadata={"static": True})
+    needed: Needed = dataclasses.field(metadata={"static": True})
     decode_batch: int = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x: Float[Array, "*image"], index: Int[Array, ""]) -> "_Seen":
-        paths, key = self.model.paths(x), jax.random.fold_in(self.key, index)
-        noise = jax.ShapeDtypeStruct((sum(self.model.sizes),), jax.eval_shape(self.model.mean_path, x).latents[0].dtype)
+        layers, needed = self.layers, self.needed
+        paths, key = layers.paths(x), jax.random.fold_in(self.key, index)
+        noise = jax.ShapeDtypeStruct((sum(layers.sizes),), jax.eval_shape(layers.mean_path, x).latents[0].dtype)
 
         def draws(number: int, first: int, mirrored: bool) -> tuple[Float[Array, "*image"], Float[Array, "draw side"]]:
             return reconstruction_distances(
-                lambda eta: self.model.decode(paths(eta).latents),
+                lambda eta: layers.decode(paths(eta).latents),
                 noise,
                 key,
                 num_samples=number,
@@ -94,11 +121,11 @@ class _Look:
                 mirrored=mirrored,
             )
 
-        centre, distances = draws(self.num_samples, 0, self.mirrored)
+        centre, distances = draws(needed.samples, 0, needed.mirrored)
         pilot = jnp.zeros(0)
-        if self.num_pilot_samples:
-            pilot = draws(self.num_pilot_samples, self.num_samples, False)[1][:, 0]
-        of_paths = jax.vmap(lambda draw: noise_of(key, draw, noise))(jnp.arange(self.num_paths))
+        if needed.pilot:
+            pilot = draws(needed.pilot, needed.samples, False)[1][:, 0]
+        of_paths = jax.vmap(lambda draw: noise_of(key, draw, noise))(jnp.arange(needed.paths))
         clean = paths(jnp.zeros(noise.shape, noise.dtype))
         return _Seen(clean, centre, jnp.isfinite(centre).all(), distances, pilot, of_paths)
 
@@ -117,43 +144,30 @@ class _Seen:
 
 
 def gather(
-    model: Model,
-    fetch: Fetch,
-    count: int,
-    *,
-    key: Array,
-    num_samples: int,
-    num_pilot_samples: int,
-    num_paths: int,
-    mirrored: bool,
-    norm: Norm,
-    batch_size: int,
-    decode_batch: int,
-    chunk_size: int,
-    progress: bool,
-    skip: Skip | None = None,
+    layers: Layers, source: Source, question: Question, needed: Needed, work: Work, skip: Skip | None = None
 ) -> Iterator[Evidence]:
     """Yields the evidence of every batch of a data set, in order.
 
     Pilot draws follow the others in the numbering by which each draw has its key: the others are the same with and
-    without them. The functions of the model are values (`functions`).
+    without them. The functions of the layers are values.
 
     Args:
-      num_paths: of the draws, how many are bounded one by one; at most num_samples.
+      question: its key, norm and Lipschitz constants; all who read the evidence share them.
 
     Raises:
       ValueError: a mean, sigma, Jacobian or reconstruction of the mean that is not finite, or a sigma of zero.
     """
-
-    look = _Look(model, key, num_samples, num_pilot_samples, num_paths, mirrored, decode_batch)
-    batches = map_images(look, fetch, count, batch_size=batch_size, progress=progress, description="certify", skip=skip)
-    encode, jacobians_of = model.encode, None
-    for first, images, seen in batches:
-        check_clean(seen.clean, seen.finite, first)
+    encode, jacobians_of, movement, norm = layers.encode, None, None, question.norm
+    if encode is not None:
+        movement = MovementBounds(encode, layers.decode_one, norm, question.lipschitz)
+    along_paths = PathNorms(layers, question.key, norm, work)
+    look = _Look(layers, question.key, needed, work.decode_batch)
+    for first, images, seen in map_images(look, source, work, "certify", skip):
+        layers.check_clean(seen.clean, seen.finite, first)
         std, norms = np.asarray(seen.clean.posteriors[0].std), None
         if encode is not None:
             if jacobians_of is None:
-                jacobians_of = jacobians_in_float64(encode, images[0], chunk_size, norm)
+                jacobians_of = jacobians_in_float64(encode, images[0], work.chunk_size, norm)
             # One after the other: a Jacobian is work enough for the machine.
             each = [jax.tree.map(np.asarray, jacobians_of(image)) for image in images]
             jacobians = jax.tree.map(lambda *arrays: np.stack(arrays), *each)
@@ -164,14 +178,16 @@ def gather(
         yield Evidence(
             first,
             images,
-            model,
+            layers,
+            movement,
+            along_paths,
             std,
             norms,
             distances,
             seen.pilot.astype(np.float64),
             seen.noise,
             [
-                draw_radii(model, *one, norm=norm)
-                for one in zip(images, seen.centre, seen.noise, distances[:, :num_paths, 0], strict=True)
+                draw_radii(layers, *one, norm=norm)
+                for one in zip(images, seen.centre, seen.noise, distances[:, : needed.paths, 0], strict=True)
             ],
         )

@@ -18,11 +18,8 @@ from numpy import ndarray
 
 from seatbelt_jax.arithmetic import common_type
 from seatbelt_jax.bounds.checks import (
-    Encode,
     Norm,
     check_counts,
-    check_deterministic,
-    check_encode,
     check_images,
     check_jacobians,
     check_norm,
@@ -32,6 +29,7 @@ from seatbelt_jax.bounds.checks import (
 )
 from seatbelt_jax.bounds.double import compiled_in_float64, in_float64
 from seatbelt_jax.bounds.eigenvalue import largest_eigenvalue
+from seatbelt_jax.bounds.functions import Encode, check_deterministic, check_encode
 from seatbelt_jax.bounds.operator_norm import operator_norm
 from seatbelt_jax.bounds.precision import evaluate, float64_formula, is_traced
 from seatbelt_jax.norm import safe_sqrt
@@ -126,7 +124,7 @@ def jacobian_norms(
     for part, name in zip(jacobians, ("mean", "log_std"), strict=True):
         check_jacobians(np.asarray(part[0])[None], first=0, source=f"encode's {name}")
     norms = norms_from_jacobians(jacobians, std)
-    warn_of_constant_means("encode's mean", [0] if norms.frobenius == 0.0 else [], 1, stacklevel=2)
+    warn_of_constant_means("encode's mean", [0] if norms.frobenius == 0.0 else [], 1)
     return norms
 
 

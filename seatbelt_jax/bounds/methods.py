@@ -13,9 +13,10 @@ from numpy import ndarray
 
 from seatbelt_jax.bounds.ball import ConstantsIn, largest_ball
 from seatbelt_jax.bounds.checks import is_refusal
-from seatbelt_jax.bounds.claims import Claim, Method, Question, hits_and_bound
+from seatbelt_jax.bounds.claims import Claim, Method, Need, Taken, hits_and_bound
 from seatbelt_jax.bounds.confidence import lower_confidence_bound
 from seatbelt_jax.bounds.evidence import Evidence
+from seatbelt_jax.bounds.hierarchy import hierarchical, hierarchical_sup
 from seatbelt_jax.bounds.margin import (
     LipschitzConstants,
     camuto_margin,
@@ -23,6 +24,7 @@ from seatbelt_jax.bounds.margin import (
     r_robustness_margin,
 )
 from seatbelt_jax.bounds.path_methods import pathwise, pathwise_first_order
+from seatbelt_jax.bounds.question import Question
 
 # Shares of r among which "hybrid" chooses r' for an image, by pilot draws.
 _INNER_SHARES = np.linspace(0.02, 1.0, 50)
@@ -60,7 +62,7 @@ def _moving_std(evidence: Evidence, question: Question) -> Claim:
 
 def _linear_region(evidence: Evidence, question: Question) -> Claim:
     hits, p_lower = hits_and_bound(evidence, question)
-    movement, radii, norm_bounds = question.movement, [], []
+    movement, radii, norm_bounds = evidence.of_encoder, [], []
     for image, std, p in zip(evidence.images, evidence.std, p_lower, strict=True):
         # In the region the Jacobians at the image are those everywhere, and mean and log sigma move by them exactly.
         constants = movement.at_centre(image, std)
@@ -74,14 +76,14 @@ def _lipschitz(evidence: Evidence, question: Question) -> Claim:
     hits, p_lower = hits_and_bound(evidence, question)
     balls = [
         _ball(question, p, constants_in)
-        for p, constants_in in zip(p_lower, _constants(evidence, question, with_decoder=False), strict=True)
+        for p, constants_in in zip(p_lower, _constants(evidence, with_decoder=False), strict=True)
     ]
     radius, norm_bound = np.array(balls).T
     return Claim(radius, p_lower, hits, norm_bound)
 
 
 def _hybrid(evidence: Evidence, question: Question) -> Claim:
-    constants = _constants(evidence, question, with_decoder=True)
+    constants = _constants(evidence, with_decoder=True)
     inner = np.array(
         [
             _choose_inner_radius(question, pilot, constants_in(0.0))
@@ -104,7 +106,7 @@ def _best_sound(evidence: Evidence, question: Question) -> Claim:
     Whether it can depends on the code and the images, not on draws.
     """
     halved = dataclasses.replace(question, alpha=question.alpha / 2.0)
-    if question.of_encoder is None:
+    if evidence.movement is None:
         return _over_samples(pathwise(evidence, question), evidence, question)
     try:
         other = _hybrid(evidence, halved)
@@ -132,10 +134,10 @@ def _over_samples(claim: Claim, evidence: Evidence, question: Question) -> Claim
     return claim._replace(hits=hits, p_lower=p_lower)
 
 
-def _constants(evidence: Evidence, question: Question, *, with_decoder: bool) -> list[ConstantsIn]:
+def _constants(evidence: Evidence, *, with_decoder: bool) -> list[ConstantsIn]:
     """For each image, from the radius of a ball around it to constants that hold in the ball."""
     return [
-        question.movement.in_ball(image, std, with_decoder=with_decoder)
+        evidence.of_encoder.in_ball(image, std, with_decoder=with_decoder)
         for image, std in zip(evidence.images, evidence.std, strict=True)
     ]
 
@@ -189,24 +191,38 @@ _MOVES_LINEARLY = (
     "is affine in x over the whole ball of perturbations."
 )
 
-METHODS = {
+_ALONG_PATHS = (
+    "The standard deviation of every layer, a function of the layers below it, stays that function at x (frozen "
+    "sigma).",
+    "The mean of every layer moves, along each path of the layers below it, as its linearisation at x: exact only "
+    "where it is affine in x over the whole ball of perturbations.",
+    "decode reads no other random variable than the layers that levels gives.",
+    "levels and decode are deterministic, and the radius of the ball of reconstructions, the risk and the number of "
+    "draws were fixed before the draws; kappa was chosen by pilot draws of their own.",
+)
+_GIVEN: Taken = ("lipschitz", "The Lipschitz constants that were given hold for every perturbation and latent")
+_GIVEN_NORMS: Taken = ("level_norms", "The norms of the levels that were given bound them at all latents")
+
+# What a method needs of the draws.
+_PATHS: frozenset[Need] = frozenset({"paths"})
+_MIRRORED: frozenset[Need] = frozenset({"samples", "mirrored"})
+_PILOT: frozenset[Need] = frozenset({"samples", "pilot"})
+
+METHODS: dict[str, Method] = {
     "camuto": Method(_camuto, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), norms=("l2",)),
     "spectral": Method(_spectral, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
-    "antithetic": Method(_antithetic, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), mirrored=True),
+    "antithetic": Method(_antithetic, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), _MIRRORED),
     "moving_std": Method(_moving_std, "first_order", (_MOVING_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
     "linear_region": Method(_linear_region, "locally_exact", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
-    "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
-    "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _ONE_LAYER, _FIXED), pilot=True),
-    "pathwise": Method(pathwise, "sound", (_DETERMINISTIC,), draws="paths", any_depth=True),
+    "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED), takes=_GIVEN),
+    "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _ONE_LAYER, _FIXED), _PILOT, takes=_GIVEN),
+    "pathwise": Method(pathwise, "sound", (_DETERMINISTIC,), _PATHS, "any"),
     "pathwise_first_order": Method(
-        pathwise_first_order, "first_order", (_MOVES_LINEARLY, _DETERMINISTIC), draws="paths", any_depth=True
+        pathwise_first_order, "first_order", (_MOVES_LINEARLY, _DETERMINISTIC), _PATHS, "any"
     ),
     "best_sound": Method(
-        _best_sound,
-        "sound",
-        (_ARITHMETIC, _DECODE_ARITHMETIC, _DETERMINISTIC),
-        pilot=True,
-        draws="both",
-        any_depth=True,
+        _best_sound, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _DETERMINISTIC), _PILOT | _PATHS, "any", takes=_GIVEN
     ),
+    "hierarchical": Method(hierarchical, "first_order", _ALONG_PATHS, _PILOT, "levels"),
+    "hierarchical_sup": Method(hierarchical_sup, "first_order", _ALONG_PATHS, _PILOT, "levels", takes=_GIVEN_NORMS),
 }

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from seatbelt_jax.bounds.checks import Norm
-from seatbelt_jax.bounds.claims import Claim, Question, hits_and_bound
+from seatbelt_jax.bounds.claims import Claim, hits_and_bound
 from seatbelt_jax.bounds.confidence import sufficient_hits
-from seatbelt_jax.bounds.draws import Model
 from seatbelt_jax.bounds.evidence import Evidence
+from seatbelt_jax.bounds.layers import Layers
 from seatbelt_jax.bounds.pathwise import pathwise_radii
+from seatbelt_jax.bounds.question import Question
 
 
 def pathwise(evidence: Evidence, question: Question) -> Claim:
@@ -30,7 +31,7 @@ def pathwise_first_order(evidence: Evidence, question: Question) -> Claim:
     hits, p_lower = hits_and_bound(evidence, question)
     rank = sufficient_hits(question.num_paths, question.alpha, question.risk)
     radii = [
-        np.sort(_first_order_radii(evidence.model, image, noise, question.radius, norm=question.norm))[-rank]
+        np.sort(_first_order_radii(evidence.layers, image, noise, question.radius, norm=question.norm))[-rank]
         for image, noise in zip(evidence.images, evidence.noise, strict=True)
     ]
     return Claim(np.asarray(radii, np.float64), p_lower, hits, np.full(len(hits), np.nan))
@@ -38,6 +39,6 @@ def pathwise_first_order(evidence: Evidence, question: Question) -> Claim:
 
 @functools.partial(jax.jit, static_argnames="norm")
 def _first_order_radii(
-    model: Model, image: Float[Array, "*image"], noise: Float[Array, "path total"], radius: float, *, norm: Norm
+    layers: Layers, image: Float[Array, "*image"], noise: Float[Array, "path total"], radius: float, *, norm: Norm
 ) -> Float[Array, "path"]:
-    return pathwise_radii(model, image, noise, radius=radius, norm=norm)
+    return pathwise_radii(layers, image, noise, radius=radius, norm=norm)

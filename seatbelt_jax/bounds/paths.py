@@ -1,4 +1,4 @@
-"""Paths through a hierarchy of latent layers: samples, and the Jacobians of all layers' means along them.
+"""The Jacobians of all layers' means along paths through a hierarchy of latent layers.
 
 Pure functions of one image and one path, which jit and vmap. J_i(z^{<i}) = d mu_i(z^{<i}, x) / dx holds the layers
 below fixed at the path: what a perturbation of the image does to layer i beyond what it did to those.
@@ -7,15 +7,14 @@ below fixed at the path: what a perturbation of the image does to layer i beyond
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import Latents, Level
+from seatbelt_jax.bounds.functions import Latents, Level
 from seatbelt_jax.bounds.jacobian import RowScaledGram, ScaledRows, jacobian_rows
-from seatbelt_jax.gaussian import DiagonalGaussian, sample
+from seatbelt_jax.bounds.layers import Layers
 
 
 class FeaturePoint(NamedTuple):
@@ -44,12 +43,12 @@ class WeightedPoint(NamedTuple):
       unit: [...], of the image's shape.
     """
 
-    image: Float[Array, "*image"]
+    image: Float[Array | ndarray, "*image"]
     unit: Float[Array | ndarray, "*image"]
 
 
 # What the levels read: an image, or its features.
-Point = Float[Array, "*image"] | FeaturePoint | WeightedPoint
+Point = Float[Array | ndarray, "*image"] | FeaturePoint | WeightedPoint
 
 
 def feature_point(
@@ -73,34 +72,10 @@ def in_local_coordinates(levels: Sequence[Level], point: Point) -> tuple[Sequenc
         image, unit = point
 
         def weighted(level: Level) -> Level:
-            return lambda t, below: level(image + t * unit, below)
+            return lambda t, below: level(jnp.asarray(image) + t * unit, below)
 
-        return [weighted(level) for level in levels], jnp.zeros_like(image)
-    return levels, point
-
-
-class Path(NamedTuple):
-    """One path z^1, .., z^L, of `total` latent coordinates in all.
-
-    Attributes:
-      latents: the sample of every layer, layer 1 first.
-      posteriors: of every layer given the samples below it.
-    """
-
-    latents: Latents
-    posteriors: tuple[DiagonalGaussian, ...]
-
-
-def follow(levels: Sequence[Level], x: Float[Array, "*image"], noise: Float[Array, "total"] | None) -> Path:
-    """The path z^i = mu_i(z^{<i}, x) + sigma_i(z^{<i}, x) noise_i; without noise, the mean path."""
-    posteriors: list[DiagonalGaussian] = []
-    latents: list[Array] = []
-    start = 0
-    for level in levels:
-        posteriors.append(level(x, tuple(latents)))
-        latents.append(_sample(posteriors[-1], noise, start))
-        start += latents[-1].size
-    return Path(tuple(latents), tuple(posteriors))
+        return [weighted(level) for level in levels], jnp.zeros_like(jnp.asarray(image))
+    return levels, jnp.asarray(point)
 
 
 def path_gram(
@@ -130,31 +105,21 @@ def bottom_rows(level: Level, x: Float[Array, "*image"], chunk_size: int) -> Sca
     return ScaledRows(*jacobian_rows(_mean_given(level, ()), x, chunk_size))
 
 
-def mean_path_rows(
-    levels: Sequence[Level], read: Callable[[Float[Array, "*image"]], Array], x: Float[Array, "*image"], chunk_size: int
-) -> Float[Array, "total pixels"]:
-    """The whitened Jacobians of all layers along the mean path, stacked; `read` gives the levels what they read."""
-    latents: Latents = ()
-    rows = []
-    for level in levels:
-        posterior = level(read(x), latents)
-        of_level, scale = jacobian_rows(_mean_read(level, read, latents), x, chunk_size)
-        rows.append(of_level * (scale * jnp.exp(-posterior.log_std))[:, None])
-        latents = (*latents, posterior.mean)
-    return jnp.concatenate(rows)
+def mean_path_rows(layers: Layers, x: Float[Array, "*image"], chunk_size: int) -> ScaledRows:
+    """The whitened Jacobians of all layers at x along the mean path, stacked."""
+    path = layers.mean_path(x)
+
+    def whitened_means(image: Float[Array, "*image"]) -> Float[Array, "total"]:
+        seen = layers.read(image)
+        return jnp.concatenate(
+            [
+                level(seen, path.latents[:index]).mean / posterior.std
+                for index, (level, posterior) in enumerate(zip(layers.levels, path.posteriors, strict=True))
+            ]
+        )
+
+    return ScaledRows(*jacobian_rows(whitened_means, x, chunk_size))
 
 
 def _mean_given(level: Level, below: Latents) -> Callable[[Float[Array, "*image"]], Float[Array, "latent"]]:
-    return _mean_read(level, lambda image: image, below)
-
-
-def _mean_read(
-    level: Level, read: Callable[[Float[Array, "*image"]], Array], below: Latents
-) -> Callable[[Float[Array, "*image"]], Float[Array, "latent"]]:
-    return lambda image: level(read(image), below).mean
-
-
-def _sample(posterior: DiagonalGaussian, noise: Float[Array, "total"] | None, start: int) -> Float[Array, "latent"]:
-    if noise is None:
-        return posterior.mean
-    return sample(posterior, jax.lax.dynamic_slice_in_dim(noise, start, posterior.mean.size))
+    return lambda image: level(image, below).mean

@@ -12,7 +12,6 @@ soundly.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,23 +20,19 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Level,
     Norm,
     check_counts,
-    check_encode,
-    check_levels,
     check_norm,
     check_probability,
     check_radius,
     check_traced_image,
 )
 from seatbelt_jax.bounds.confidence import check_sufficient_samples, lower_confidence_bound
-from seatbelt_jax.bounds.draws import Model, one_layer_model
 from seatbelt_jax.bounds.eigenvalue import largest_product_eigenvalue
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Level
 from seatbelt_jax.bounds.jacobian import jacobian_rows
+from seatbelt_jax.bounds.layers import Layers
+from seatbelt_jax.bounds.model import Model, given
 from seatbelt_jax.bounds.precision import float64_formula, is_traced
 from seatbelt_jax.norm import l2_norm, safe_sqrt
 
@@ -50,8 +45,8 @@ Number = Float[Array, ""]
 
 
 def pathwise_margin(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     x: Float[Array | ndarray, "*image"],
     noise: Float[Array | ndarray, "draw total"],
     *,
@@ -69,7 +64,8 @@ def pathwise_margin(
     mode. Jacobians are computed in the arithmetic of the model, their norms from there on in float64, raised by 5e-6.
 
     Args:
-      encode: x -> DiagonalGaussian with mean and log_std [latent], for one example; None where levels are given.
+      encode: x -> DiagonalGaussian with mean and log_std [latent], for one example; None where levels are given. Or a
+        `Model`, with decode None.
       decode: z [latent] -> x, the mean image, for one example; with levels the tuple of all latents -> x.
       x: one image.
       noise: standard-normal draws for all layers, as jax.random.normal(key, (64, total)) gives them; total is the sum
@@ -90,8 +86,8 @@ def pathwise_margin(
         radius that is not positive, risk or alpha outside (0, 1), or too few draws for alpha and risk.
     """
     image = check_traced_image(jnp.asarray(x))
-    model = _model(encode, levels, decode, jax.ShapeDtypeStruct(image.shape, image.dtype))
-    total = sum(model.sizes)
+    layers = given(encode, decode, levels).layers(jax.ShapeDtypeStruct(image.shape, image.dtype))
+    total = sum(layers.sizes)
     if noise.ndim != 2 or noise.shape[1] != total or not len(noise):
         raise ValueError(f"noise must be [draw, {total}], one row of the latents' size a draw, got {noise.shape}")
     check_counts(draw_batch=draw_batch)
@@ -103,7 +99,7 @@ def pathwise_margin(
         check_radius(float(radius))
     if not is_traced(risk):
         check_sufficient_samples(len(noise), alpha, float(risk))
-    radii = pathwise_radii(model, image, jnp.asarray(noise), radius=radius, norm=norm, draw_batch=draw_batch)
+    radii = pathwise_radii(layers, image, jnp.asarray(noise), radius=radius, norm=norm, draw_batch=draw_batch)
     # Hits that are too few for a claim: the k-th largest follows the first of them.
     promised = lower_confidence_bound(np.arange(len(noise) + 1), len(noise), alpha)
     too_few = jnp.sum(_at_most(promised, risk)).astype(jnp.int32)
@@ -111,18 +107,8 @@ def pathwise_margin(
     return jnp.where(too_few <= len(noise), largest_first[jnp.minimum(too_few, len(noise)) - 1], 0.0)
 
 
-def _model(encode: Encode | None, levels: Sequence[Level] | None, decode: Any, image: jax.ShapeDtypeStruct) -> Model:
-    if encode is not None and levels is None:
-        check_encode(encode, image)
-        return one_layer_model(encode, decode, jax.ShapeDtypeStruct((1, *image.shape), image.dtype))
-    if levels is not None and encode is None:
-        path = check_levels(levels, image, image)
-        return Model(tuple(levels), decode, tuple(latent.size for latent in path))
-    raise ValueError("pass either encode, for one latent layer, or levels, for a hierarchy: got neither or both")
-
-
 def pathwise_radii(
-    model: Model,
+    layers: Layers,
     x: Float[Array, "*image"],
     noise: Float[Array, "draw total"],
     *,
@@ -132,15 +118,15 @@ def pathwise_radii(
 ) -> Float[Array, "draw"]:
     """The first-order radius of each draw; arguments as for `pathwise_margin`, which checks them."""
     with jax.default_matmul_precision("highest"):
-        centre = model.decode(model.mean_path(x).latents)
-        splits = [sum(model.sizes[: i + 1]) for i in range(len(model.sizes) - 1)]
+        centre = layers.decode(layers.mean_path(x).latents)
+        splits = [sum(layers.sizes[: i + 1]) for i in range(len(layers.sizes) - 1)]
 
         def of_draw(eta: Float[Array, "total"]) -> Number:
             def latents(image: Float[Array, "*image"]) -> Float[Array, "total"]:
-                return jnp.concatenate(model.path(image, eta.astype(image.dtype)).latents)
+                return jnp.concatenate(layers.path(image, eta.astype(image.dtype)).latents)
 
             def decode(z: Float[Array, "total"]) -> Float[Array, "*image"]:
-                return model.decode(tuple(jnp.split(z, splits)))
+                return layers.decode(tuple(jnp.split(z, splits)))
 
             z = latents(x)
             rows, scale = jacobian_rows(latents, x, z.size)

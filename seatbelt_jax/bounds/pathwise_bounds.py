@@ -1,7 +1,6 @@
 """Proven bounds of how far the draws of an image are moved, from the code of the model."""
 
 import math
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -10,9 +9,10 @@ from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
 from seatbelt_jax.bounds import propagation
-from seatbelt_jax.bounds.checks import Decode, DecodePath, Encode, Features, Level, Norm, is_refusal
+from seatbelt_jax.bounds.checks import Norm, is_refusal
 from seatbelt_jax.bounds.draw_radii import DrawRadii
-from seatbelt_jax.bounds.draws import Model, described_model
+from seatbelt_jax.bounds.layers import Layers
+from seatbelt_jax.bounds.model import Model
 from seatbelt_jax.bounds.propagation.graph import Operation
 from seatbelt_jax.bounds.propagation.reading import read
 from seatbelt_jax.program import trace
@@ -24,7 +24,7 @@ _MANY, _WIDE = 18, 400
 
 
 def draw_radii(
-    model: Model,
+    layers: Layers,
     image: Float[ndarray, "*image"],
     centre: Float[ndarray, "*image"],
     noise: Float[ndarray, "path total"],
@@ -37,7 +37,7 @@ def draw_radii(
     The noise of every layer is a number in a draw's reconstruction, which is then a deterministic function of the
     image: nothing is linearised or frozen, and a hierarchy is one longer function.
     """
-    reconstruct = Partial(_reconstruct, model)
+    reconstruct = Partial(_reconstruct, layers)
 
     def deviations(rows: Int[ndarray, "row"], size: float) -> Float[ndarray, "row"]:
         filled = np.resize(rows, min(_FEW, len(noise)) if len(rows) <= _FEW else len(noise))
@@ -47,50 +47,25 @@ def draw_radii(
     return DrawRadii(deviations, distances)
 
 
-def _reconstruct(model: Model, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Float[Array, "*image"]:
-    return model.reconstruct(x, noise)
+def _reconstruct(layers: Layers, x: Float[Array, "*image"], noise: Float[Array, "total"]) -> Float[Array, "*image"]:
+    return layers.reconstruct(x, noise)
 
 
-def refusal(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
-    image: Float[ndarray, "*image"],
-    *,
-    levels: Sequence[Level] | None = None,
-    features: Features | None = None,
-) -> str:
-    """Why no draw of the model can be bounded: the operation of its code that has no bounds; empty if all have."""
-    return _looked_at(encode, decode, image, levels, features)[0]
+def why_not(model: Model, image: Float[ndarray, "*image"]) -> str:
+    """Why draws of the model are not bounded unasked; empty if they are.
 
-
-def is_costly(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
-    image: Float[ndarray, "*image"],
-    *,
-    levels: Sequence[Level] | None = None,
-    features: Features | None = None,
-) -> bool:
-    """Whether bounds of a draw take minutes to compile or many seconds an image: deep or wide activations."""
-    _, activations = _looked_at(encode, decode, image, levels, features)
-    return len(activations) > _MANY or any(size > _WIDE for size in activations)
-
-
-def _looked_at(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
-    image: Float[ndarray, "*image"],
-    levels: Sequence[Level] | None,
-    features: Features | None,
-) -> tuple[str, list[int]]:
-    """Why the code of a draw has no bounds, or an empty text; and the sizes of its activations."""
-    model, _ = described_model(encode, levels, decode, image[None], features)
-    noise = jax.ShapeDtypeStruct((sum(model.sizes),), image.dtype)
-    code = trace(Partial(_reconstruct, model), jax.ShapeDtypeStruct(image.shape, image.dtype), noise).code
+    Either the operation of its code that has no bounds is named, or activations are so many or so wide that bounds
+    take minutes to compile or many seconds an image.
+    """
+    layers, _ = model.checked(image[None])
+    noise = jax.ShapeDtypeStruct((sum(layers.sizes),), image.dtype)
+    code = trace(Partial(_reconstruct, layers), jax.ShapeDtypeStruct(image.shape, image.dtype), noise).code
     try:
         graph = read(code)
     except ValueError as error:
         if not is_refusal(error):
             raise
-        return str(error), []
-    return "", [math.prod(node.shape) for node in graph.nodes[1:] if not isinstance(node, Operation)]
+        return str(error)
+    sizes = [math.prod(node.shape) for node in graph.nodes[1:] if not isinstance(node, Operation)]
+    is_costly = len(sizes) > _MANY or any(size > _WIDE for size in sizes)
+    return "bounds of networks so deep or wide take minutes; method best_sound makes them" if is_costly else ""

@@ -7,6 +7,7 @@ that the unperturbed image meets (Sec. 3.3, Appendix A).
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +15,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Level,
-    check_counts,
-    check_images,
-    check_key,
-    check_probability,
-)
+from seatbelt_jax.bounds.checks import check_images
 from seatbelt_jax.bounds.confidence import quantile_ranks
-from seatbelt_jax.bounds.draws import Draw, Model, check_clean, checked_model
-from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Level
+from seatbelt_jax.bounds.layers import Draw, Layers, noise_of
+from seatbelt_jax.bounds.model import Model, given
+from seatbelt_jax.bounds.settings import Draws, records
+from seatbelt_jax.bounds.streaming import Source, map_images
 from seatbelt_jax.results import MinimalRobustRadius
 
 
@@ -71,17 +66,12 @@ def reconstruction_distances(
     return centre, distances.reshape(-1, signs.size)[:num_samples]
 
 
-def noise_of(key: Array, draw: Int[Array, ""], like: jax.ShapeDtypeStruct) -> Float[Array, "latent"]:
-    """The noise of the draw of this number: its own, however many others there are."""
-    return jax.random.normal(jax.random.fold_in(key, draw), like.shape, like.dtype)
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Ordered:
     """How far the draws of one image decode, in order; the arguments are those of `minimal_robust_radius`."""
 
-    model: Model
+    layers: Layers
     key: Array
     num_samples: int = dataclasses.field(metadata={"static": True})
     decode_batch: int = dataclasses.field(metadata={"static": True})
@@ -91,28 +81,24 @@ class _Ordered:
     ) -> tuple[Draw, Bool[Array, ""], Float[Array, "num_samples"]]:
         """The mean path, whether what it decodes to is finite, and the distances of the draws from that."""
         centre, distances = reconstruction_distances(
-            lambda eta: self.model.reconstruct(x, eta),
-            jax.ShapeDtypeStruct((sum(self.model.sizes),), x.dtype),
+            lambda eta: self.layers.reconstruct(x, eta),
+            jax.ShapeDtypeStruct((sum(self.layers.sizes),), x.dtype),
             jax.random.fold_in(self.key, index),
             num_samples=self.num_samples,
             decode_batch=self.decode_batch,
         )
-        return self.model.mean_path(x), jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
+        return self.layers.mean_path(x), jnp.isfinite(centre).all(), jnp.sort(distances[:, 0])
 
 
 def minimal_robust_radius(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
+    encode: Encode | Model | None,
+    decode: Decode | DecodePath | None,
     images: Float[Array | ndarray, "n *image"],
     *,
     key: Array,
     levels: Sequence[Level] | None = None,
-    num_samples: int = 10_000,
-    alpha: float = 1e-3,
-    risk: float = 0.5,
-    batch_size: int = 16,
-    decode_batch: int | None = None,
-    progress: bool = False,
+    features: Features | None = None,
+    **settings: Unpack[Draws],
 ) -> MinimalRobustRadius:
     """The least radius of the ball of reconstructions that each unperturbed image can meet.
 
@@ -122,32 +108,20 @@ def minimal_robust_radius(
     it, use a key of its own: the draws that certify must not have chosen the radius.
 
     Args:
-      encode, decode: as for `certify`; for a hierarchy encode is None, and decode takes the tuple of all latents.
-      levels: of a hierarchy, as for `hierarchical_margin` (without its features).
-      The other arguments and the errors are those of `certify`.
+      The arguments and the errors are those of `certify`.
     """
-    check_probability("alpha", alpha)
-    check_probability("risk", risk)
-    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(num_samples=num_samples, batch_size=batch_size, decode_batch=decode_batch)
-    check_key(key)
+    question, work = records(settings, Draws, key=key)
     array = check_images(images)
-    model = checked_model(encode, levels, decode, array)
-
-    low, high = quantile_ranks(num_samples, risk, alpha / 2.0)
-    middle = min(int(np.floor(risk * num_samples)) + 1, num_samples)
+    layers, _ = given(encode, decode, levels, features).checked(array)
+    count, risk = question.num_samples, question.risk
+    low, high = quantile_ranks(count, risk, question.alpha / 2.0)
+    middle = min(int(np.floor(risk * count)) + 1, count)
     rows = []
-    for first, _, (clean, finite, ordered) in map_images(
-        _Ordered(model, key, num_samples, decode_batch),
-        array.__getitem__,
-        len(array),
-        batch_size=batch_size,
-        progress=progress,
-        description="minimal radius",
-    ):
-        check_clean(clean, finite, first)
+    ordered_of = _Ordered(layers, key, count, work.decode_batch)
+    for first, _, (clean, finite, ordered) in map_images(ordered_of, Source.of(array), work, "minimal radius"):
+        layers.check_clean(clean, finite, first)
         # Ranks are one-based; 0 and num_samples + 1 stand for the trivial bounds 0 and infinity.
         padded = np.pad(ordered.astype(np.float64), ((0, 0), (1, 1)), constant_values=(0.0, np.inf))
         rows.append(padded[:, [middle, low, high]])
     estimate, lower, upper = np.concatenate(rows).T
-    return MinimalRobustRadius(estimate, lower, upper, risk, 1.0 - alpha, num_samples)
+    return MinimalRobustRadius(estimate, lower, upper, risk, 1.0 - question.alpha, count)

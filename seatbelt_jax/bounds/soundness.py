@@ -8,7 +8,7 @@ fresh draws put below m, refutes it. Sigma is that of x + d by default. A certif
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +16,23 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Level,
-    Norm,
-    check_counts,
-    check_images,
-    check_key,
-    check_probability,
-)
+from seatbelt_jax.bounds.checks import check_images
 from seatbelt_jax.bounds.confidence import check_refutable, upper_confidence_bound
-from seatbelt_jax.bounds.directions import ASCENT_DRAWS, ascend, lengths, random_directions, steepest_directions
-from seatbelt_jax.bounds.draws import Draw, Model, check_clean, checked_model, count_hits
-from seatbelt_jax.bounds.streaming import default_decode_batch, map_images
+from seatbelt_jax.bounds.directions import lengths
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Level
+from seatbelt_jax.bounds.layers import Draw, Layers, count_hits
+from seatbelt_jax.bounds.model import Model, given
+from seatbelt_jax.bounds.question import Question
+from seatbelt_jax.bounds.settings import Pieces, records
+from seatbelt_jax.bounds.streaming import Source, map_images
 from seatbelt_jax.results import Certificate
+
+
+class Settings(Pieces, total=False):
+    """What is asked of draws; see `Question` and `Work`."""
+
+    num_samples: int
+    alpha: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,12 +110,10 @@ class _Hits:
       counted: by the trial's number, whether it is to be drawn at all: one shape, whatever was certified.
     """
 
-    model: Model
-    key: Array
+    layers: Layers
+    question: Question
     counted: Bool[Array | ndarray, "trial"]
-    radius: float = dataclasses.field(metadata={"static": True})
     frozen_std: bool = dataclasses.field(metadata={"static": True})
-    num_samples: int = dataclasses.field(metadata={"static": True})
     decode_batch: int = dataclasses.field(metadata={"static": True})
 
     def __call__(self, pair: Float[Array, "2 *image"], number: Int[Array, ""]) -> _Trial:
@@ -124,14 +123,15 @@ class _Hits:
 
     def _drawn(self, pair: Float[Array, "2 *image"], number: Int[Array, ""]) -> _Trial:
         image, attacked = pair
-        clean = self.model.mean_path(image)
-        centre = self.model.decode(clean.latents)
+        layers, question = self.layers, self.question
+        clean = layers.mean_path(image)
+        centre = layers.decode(clean.latents)
         hits = count_hits(
-            self.model.frozen_at(image) if self.frozen_std else self.model,
+            layers.frozen_at(image) if self.frozen_std else layers,
             attacked,
             centre,
-            self.model.noise(jax.random.fold_in(self.key, number), self.num_samples),
-            radius=self.radius,
+            layers.noise(jax.random.fold_in(question.key, number), question.num_samples),
+            radius=question.radius,
             decode_batch=self.decode_batch,
         )
         return clean, jnp.isfinite(centre).all(), hits
@@ -141,16 +141,14 @@ def check_soundness(
     certificate: Certificate,
     attacked: Float[Array | ndarray, "n trial *image"],
     *,
-    decode: Decode | DecodePath,
     images: Float[Array | ndarray, "n *image"],
     key: Array,
-    encode: Encode | None = None,
+    encode: Encode | Model | None = None,
+    decode: Decode | DecodePath | None = None,
     levels: Sequence[Level] | None = None,
-    num_samples: int = 10_000,
-    alpha: float = 1e-6,
+    features: Features | None = None,
     frozen_std: bool = False,
-    decode_batch: int | None = None,
-    progress: bool = False,
+    **settings: Unpack[Settings],
 ) -> SoundnessReport:
     """Looks for attacked images at which a certificate does not hold.
 
@@ -166,13 +164,13 @@ def check_soundness(
     Args:
       certificate: of the images, by any method.
       attacked: x + d, floating point.
-      decode: z -> x, or with levels the tuple of all latents -> x.
       images: the unperturbed images.
       key: one typed key; the draws depend on it, the image's and the trial's number alone.
-      encode: x -> DiagonalGaussian, for one latent layer.
-      levels: for a hierarchy, as for `hierarchical_margin` (without its features).
+      encode: x -> DiagonalGaussian, for one latent layer. Or a `Model`, without decode.
+      decode: z -> x, or with levels the tuple of all latents -> x.
+      levels, features: for a hierarchy, as for `hierarchical_margin`.
       num_samples: draws for each trial.
-      alpha: probability, for each trial, of a violation that is none.
+      alpha: probability, for each trial, of a violation that is none; 1e-6 by default.
       frozen_std: draw at x' with the sigma of x, given the latents below, instead of the sigma of x'.
       decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
       progress: shows a progress bar when the output is a terminal.
@@ -181,185 +179,57 @@ def check_soundness(
       TypeError, ValueError: as for `certify`; encode and levels both given, or neither; shapes that do not fit the
         images; num_samples too small for alpha ever to show a violation.
     """
-    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(num_samples=num_samples, decode_batch=decode_batch)
-    check_key(key)
+    question, work = records(
+        {"alpha": 1e-6} | settings,
+        Settings,
+        key=key,
+        radius=float(certificate.reconstruction_radius),
+        risk=certificate.risk,
+        norm=certificate.norm,
+    )
     array = check_images(images)
-    model = checked_model(encode, levels, decode, array)
+    layers, _ = given(encode, decode, levels, features).checked(array)
     shifted = _check_attacked(attacked, array)
-    radius = _check_certificate(certificate, array)
-    check_refutable(num_samples, alpha, certificate.risk)
-    norm = certificate.norm
+    radius = radii_of(certificate, array)
+    check_refutable(question.num_samples, question.alpha, question.risk)
 
     # Measured between the arrays that the encoder reads: both are rounded to its precision.
-    distance = lengths(shifted.astype(np.float64) - array[:, None].astype(np.float64), norm, array.ndim - 1)
+    distance = lengths(shifted.astype(np.float64) - array[:, None].astype(np.float64), question.norm, array.ndim - 1)
     counted = ~certificate.abstained[:, None] & (distance > 0.0) & (distance < radius[:, None])
     of_trial = np.zeros(counted.size, np.int64)
     if counted.any():
-        trials = shifted.shape[1]
-        every = shifted.reshape(-1, *array.shape[1:])
-        count = _Hits(
-            model,
-            key,
-            counted.reshape(-1),
-            float(certificate.reconstruction_radius),
-            frozen_std,
-            num_samples,
-            decode_batch,
-        )
+        trials, every = shifted.shape[1], shifted.reshape(-1, *array.shape[1:])
 
         def fetch(index: Int[ndarray, "batch"]) -> Float[ndarray, "batch 2 *image"]:
             return np.stack([array[index // trials], every[index]], axis=1)
 
-        for first, _, (clean, finite, batch) in map_images(
-            count, fetch, counted.size, batch_size=64, progress=progress, description="soundness"
-        ):
+        count = _Hits(layers, question, counted.reshape(-1), frozen_std, work.decode_batch)
+        work = dataclasses.replace(work, batch_size=64)
+        for first, _, (clean, finite, batch) in map_images(count, Source(fetch, counted.size), work, "soundness"):
             for row in np.flatnonzero(counted.reshape(-1)[first : first + len(batch)]):
-                check_clean(
-                    jax.tree.map(lambda a, row=row: a[row, None], clean), finite[row, None], (first + row) // trials
-                )
+                of_row = jax.tree.map(lambda a, row=row: a[row, None], clean)
+                layers.check_clean(of_row, finite[row, None], (first + row) // trials)
             of_trial[first : first + len(batch)] = batch
     hits = of_trial.reshape(counted.shape)
-    upper = np.where(counted, upper_confidence_bound(hits, num_samples, alpha), np.nan)
+    upper = np.where(counted, upper_confidence_bound(hits, question.num_samples, question.alpha), np.nan)
     return SoundnessReport(
         distance=distance,
         counted=counted,
-        probability=np.where(counted, hits / num_samples, np.nan),
+        probability=np.where(counted, hits / question.num_samples, np.nan),
         probability_upper=upper,
-        violated=upper < certificate.risk,
+        violated=upper < question.risk,
         radius=radius,
-        alpha=alpha,
-        risk=certificate.risk,
-        num_samples=num_samples,
-        norm=norm,
+        alpha=question.alpha,
+        risk=question.risk,
+        num_samples=question.num_samples,
+        norm=question.norm,
         method=certificate.method,
         soundness=certificate.soundness,
         frozen_std=frozen_std,
     )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Attack:
-    """From an image and its index to attacked images; the arguments are those of `soundness_attacks`.
-
-    Attributes:
-      limits: radii of the balls around the images; 0 where there is no claim.
-    """
-
-    model: Model
-    key: Array
-    limits: Float[Array | ndarray, "n"]
-    radius: float = dataclasses.field(metadata={"static": True})
-    norm: Norm = dataclasses.field(metadata={"static": True})
-    frozen_std: bool = dataclasses.field(metadata={"static": True})
-    trials: int = dataclasses.field(metadata={"static": True})
-    steps: int = dataclasses.field(metadata={"static": True})
-    decode_batch: int = dataclasses.field(metadata={"static": True})
-
-    def __call__(
-        self, x: Float[Array, "*image"], index: Int[Array, ""]
-    ) -> tuple[Draw, Bool[Array, ""], Float[Array, "trial *image"]]:
-        """The mean path, whether what it decodes to is finite, and the attacked images."""
-        model = self.model.frozen_at(x) if self.frozen_std else self.model
-        third = -(-self.trials // 3)
-        draw_key, start_key = jax.random.split(jax.random.fold_in(self.key, index))
-        limit = jnp.asarray(self.limits)[index]
-        clean = model.mean_path(x)
-        centre = model.decode(clean.latents)
-        steepest, _ = steepest_directions(model, x, self.norm, -(-third // 2))
-        both = jnp.stack([steepest, -steepest], axis=1).reshape(-1, *x.shape)[:third]
-        others = random_directions(start_key, self.trials - len(both), x, self.norm)
-        ascents = min(third, len(others))
-        ascended = ascend(
-            model,
-            x,
-            centre,
-            model.noise(draw_key, ASCENT_DRAWS),
-            x + limit * others[:ascents],
-            jnp.full(ascents, limit),
-            radius=self.radius,
-            norm=self.norm,
-            box=(-np.inf, np.inf),
-            steps=self.steps,
-            decode_batch=self.decode_batch,
-        )
-        attacked = jnp.concatenate([x + limit * both, ascended, x + limit * others[ascents:]])
-        # An ascent that went nowhere finite, or an image without a claim, is the image itself.
-        usable = (limit > 0.0) & jnp.isfinite(attacked.reshape(self.trials, -1)).all(axis=1)
-        attacked = jnp.where(usable.reshape(-1, *[1] * x.ndim), attacked, x)
-        return clean, jnp.isfinite(centre).all(), attacked
-
-
-def soundness_attacks(
-    encode: Encode | None,
-    decode: Decode | DecodePath,
-    images: Float[Array | ndarray, "n *image"],
-    certificate: Certificate,
-    *,
-    key: Array,
-    trials_per_image: int,
-    levels: Sequence[Level] | None = None,
-    share: float = 0.999,
-    steps: int = 100,
-    frozen_std: bool = False,
-    decode_batch: int | None = None,
-    progress: bool = False,
-) -> Float[ndarray, "n trial *image"]:
-    """Attacked images just inside the certified radii, for `check_soundness`.
-
-    For each image in turn: + and - the first right singular vectors of the whitened Jacobian, as many as fill a third
-    of the trials; ascents of the damage from random starts, as many again (`ascend`); random directions. Ascents may
-    end inside the ball, all others lie on the sphere of share * radius. No range of pixels bounds them: the
-    certificate's does not either.
-
-    Args:
-      encode, decode, levels: as for `check_soundness`; encode is None where levels are given.
-      images: the unperturbed images.
-      certificate: of the images, by any method; its norm is the norm of the balls.
-      key: one typed key, not that of `check_soundness`.
-      trials_per_image: attacked images for each image.
-      share: of the certified radius, in (0, 1).
-      steps: evaluations of the objective in an ascent.
-      frozen_std: ascend the damage of draws with the sigma of x, as for `check_soundness`.
-      decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
-      progress: shows a progress bar when the output is a terminal.
-
-    Returns:
-      The attacked images; an image itself where its radius is 0 or infinite, or it carries no claim.
-
-    Raises:
-      TypeError, ValueError: as for `check_soundness`; share outside (0, 1).
-    """
-    decode_batch = default_decode_batch() if decode_batch is None else decode_batch
-    check_counts(trials_per_image=trials_per_image, steps=steps, decode_batch=decode_batch)
-    check_probability("share", share)
-    check_key(key)
-    array = check_images(images)
-    model = checked_model(encode, levels, decode, array)
-    claimed = _check_certificate(certificate, array)
-    limits = np.where(np.isfinite(claimed) & ~certificate.abstained, share * claimed, 0.0)
-    attack = _Attack(
-        model=model,
-        key=key,
-        limits=limits.astype(array.dtype),
-        radius=float(certificate.reconstruction_radius),
-        norm=certificate.norm,
-        frozen_std=frozen_std,
-        trials=trials_per_image,
-        steps=steps,
-        decode_batch=decode_batch,
-    )
-    batches = []
-    for first, _, (clean, finite, attacked) in map_images(
-        attack, array.__getitem__, len(array), batch_size=16, progress=progress, description="soundness attacks"
-    ):
-        check_clean(clean, finite, first)
-        batches.append(attacked)
-    return np.concatenate(batches)
-
-
-def _check_certificate(certificate: Certificate, images: Float[ndarray, "n *image"]) -> Float[ndarray, "n"]:
+def radii_of(certificate: Certificate, images: Float[ndarray, "n *image"]) -> Float[ndarray, "n"]:
     """The certified radii; raises unless there is one for each image."""
     radius = np.asarray(certificate.radius, np.float64)
     if radius.shape != (len(images),):

@@ -1,5 +1,6 @@
 """One pure function of one image, mapped over a data set in batches of bounded memory."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,34 +10,38 @@ from jaxtyping import Array, Float, Int
 from numpy import ndarray
 from tqdm import tqdm
 
+from seatbelt_jax.bounds.checks import check_counts, check_images
+from seatbelt_jax.bounds.work import Work
+
 # Images by their indices in a data set.
 Fetch = Callable[[Int[ndarray, "batch"]], Float[ndarray, "batch *image"]]
 # Whether nothing needs to be done for a batch: index of its first image, and its images.
 Skip = Callable[[int, Float[ndarray, "batch *image"]], bool]
 
 
-def default_decode_batch() -> int:
-    """Draws decoded at once: small blocks suit a CPU's caches, large ones fill an accelerator."""
-    return 64 if jax.default_backend() == "cpu" else 2048
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The images of a data set, and how many there are."""
 
+    fetch: Fetch
+    count: int
 
-def progress_bar(count: int, progress: bool, description: str) -> tqdm:
-    """A bar over `count` images; quiet where not asked for or where the output is not a terminal."""
-    return tqdm(total=count, desc=description, unit="image", disable=None if progress else True)
-
-
-def batch_starts(count: int, batch_size: int) -> range:
-    """Where the batches begin; they are made equally long, but for the last."""
-    return range(0, count, -(-count // -(-count // batch_size)))
+    @classmethod
+    def of(cls, images: Float[Array | ndarray, "n *image"] | Fetch, count: int | None = None) -> "Source":
+        """A source of an array, or of a function from indices; raises as `check_images` does for what it gives."""
+        if not callable(images):
+            array = check_images(images)
+            return cls(array.__getitem__, len(array))
+        if count is None:
+            raise TypeError("images is a function of indices: say with count how many there are")
+        check_counts(count=count)
+        return cls(lambda indices: check_images(images(indices), first=int(indices[0])), count)
 
 
 def map_images(
     function: Callable[[Float[Array, "*image"], Int[Array, ""]], Any],
-    fetch: Fetch,
-    count: int,
-    *,
-    batch_size: int,
-    progress: bool,
+    source: Source,
+    work: Work,
     description: str,
     skip: Skip | None = None,
 ) -> Iterator[tuple[int, Float[ndarray, "batch *image"], Any]]:
@@ -48,11 +53,13 @@ def map_images(
     results are dropped. Matrix products are at full float32 precision also on accelerators that would round their
     factors. Batches to skip are left out.
     """
-    starts = batch_starts(count, batch_size)
-    with progress_bar(count, progress, description) as bar:
+    # Equally long batches, but for the last.
+    starts = range(0, source.count, -(-source.count // -(-source.count // work.batch_size)))
+    # Quiet where not asked for or where the output is not a terminal.
+    with tqdm(total=source.count, desc=description, unit="image", disable=None if work.progress else True) as bar:
         for first in starts:
-            kept = min(starts.step, count - first)
-            images = fetch(np.arange(first, first + kept))
+            kept = min(starts.step, source.count - first)
+            images = source.fetch(np.arange(first, first + kept))
             if skip is None or not skip(first, images):
                 index = np.minimum(np.arange(starts.step), kept - 1)
                 with jax.default_matmul_precision("highest"):

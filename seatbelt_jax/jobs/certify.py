@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from seatbelt_jax import bounds, plots, runs, storage
+from seatbelt_jax.bounds import pathwise_bounds
 from seatbelt_jax.jobs import certification, run_data
-from seatbelt_jax.jobs.certification import KNOWN, MODES, Functions, Options
+from seatbelt_jax.jobs.certification import Options
 from seatbelt_jax.report.comparable import check_comparable, names_of
 from seatbelt_jax.report.results import certificate_data, empirical_data
 from seatbelt_jax.results import files
@@ -77,7 +78,7 @@ class Task(NamedTuple):
     opened: runs.Run
     step: int | None
     split: str
-    functions: Functions
+    model: bounds.Model
     methods: tuple[str, ...]
     images: np.ndarray
     earlier: Mapping[str, bounds.Certificate]
@@ -96,10 +97,10 @@ def _task(opened: runs.Run, options: Options) -> Task:
     # Before the work: a training that goes on meanwhile must not put its later step on these results.
     step = opened.latest_step
     vae = opened.load_vae(step)
-    functions = certification.functions_of(vae)
-    methods = _methods(opened, functions.depth, options)
+    model, depth = bounds.Model.of_vae(vae), len(vae.latent_sizes)
+    methods = _methods(opened, depth, options)
     if left_out := [name for name in options.methods if name not in methods]:
-        print(f"{opened.path} has {_layers(functions.depth)}: left out {', '.join(left_out)}")
+        print(f"{opened.path} has {_layers(depth)}: left out {', '.join(left_out)}")
     part = run_data.unseen(opened, vae.likelihood.image_range, options.split)
     count = min(_IMAGES, part.size) if options.images is None else options.images
     if count > part.size:
@@ -108,26 +109,26 @@ def _task(opened: runs.Run, options: Options) -> Task:
         raise ValueError(f"--empirical={options.empirical} is more than the {count} images that are certified")
     images = np.asarray(part.images(np.arange(count, dtype=np.int32)))
     # A method that was asked for says itself what it does not know.
-    if not options.methods and options.sound and (reason := certification.no_sound_margin(functions, images[0])):
+    if not options.methods and options.sound and (reason := pathwise_bounds.why_not(model, images[0])):
         print(f"{opened.path} has no sound margin, only those of first order: {reason}")
         methods = tuple(name for name in methods if name != _SOUND)
     names = [_file_name(method, options.norm) for method in methods]
     earlier = _earlier_certificates(
         opened.path / files.of_split("certificates", options.split), step, names, count, options
     )
-    return Task(opened, step, options.split, functions, methods, images, earlier)
+    return Task(opened, step, options.split, model, methods, images, earlier)
 
 
 def _methods(opened: runs.Run, depth: int, options: Options) -> tuple[str, ...]:
-    if unknown := [name for name in options.methods if name not in KNOWN]:
-        raise ValueError(f"--methods: unknown method {', '.join(unknown)}; there are {', '.join(KNOWN)}")
-    any_depth = tuple(name for name, method in bounds.METHODS.items() if method.any_depth)
-    of_depth = tuple(bounds.METHODS) if depth == 1 else (*any_depth, *MODES)
+    if unknown := [name for name in options.methods if name not in bounds.METHODS]:
+        raise ValueError(f"--methods: unknown method {', '.join(unknown)}; there are {', '.join(bounds.METHODS)}")
+    kind = "one" if depth == 1 else "levels"
+    of_depth = {name: method for name, method in bounds.METHODS.items() if method.models in (kind, "any")}
     if not options.methods:
         first_order = [
             name
-            for name, method in bounds.METHODS.items()
-            if method.soundness == "first_order" and method.draws == "samples" and options.norm in method.norms
+            for name, method in of_depth.items()
+            if method.models == "one" and method.soundness == "first_order" and options.norm in method.norms
         ]
         of_own_accord = tuple(first_order) if depth == 1 else ("hierarchical",)
         return (_SOUND, *of_own_accord) if options.sound or not of_own_accord else of_own_accord
@@ -173,7 +174,7 @@ def _earlier_certificates(
     Says where they were made otherwise: what is made now takes their place, or stands beside them, or does not.
     """
     found = {}
-    for name in (_file_name(method, norm) for norm in plots.NORMS for method in KNOWN):
+    for name in (_file_name(method, norm) for norm in plots.NORMS for method in bounds.METHODS):
         file = folder / f"{name}.npz"
         if not file.exists() or not files.made_by(file).is_of(step):
             continue
@@ -218,14 +219,14 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
         print(f"{store.path} has unfinished work; the parts that belong to this certification are reused")
     certificates = {
         name: dataclasses.replace(made, split=task.split)
-        for name, made in certification.certificates(task.functions, task.methods, task.images, options, store).items()
+        for name, made in certification.certificates(task.model, task.methods, task.images, options, store).items()
     }
     _write_certificates(task, certificates, options)
     for certificate in certificates.values():
         print(f"{path}: {_told(certificate, task.split)}")
     minimal, empirical = None, None
     if options.minimal_radius:
-        minimal = certification.minimal_radius(task.functions, task.images, options)
+        minimal = certification.minimal_radius(task.model, task.images, options)
         minimal = dataclasses.replace(minimal, split=task.split)
         _write(task, "minimal_radius", minimal, options)
         print(
@@ -233,7 +234,7 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
             f"{np.max(minimal.estimate):.4g} (L2, pixel units)"
         )
     if options.empirical:
-        empirical = certification.empirical_margin(task.functions, task.images[: options.empirical], options, store)
+        empirical = certification.empirical_margin(task.model, task.images[: options.empirical], options, store)
         empirical = dataclasses.replace(empirical, split=task.split)
         _write(task, _file_name("empirical_margin", options.norm), empirical, options)
         print(f"{path}: {_told_of_attacks(empirical, certificates)}")

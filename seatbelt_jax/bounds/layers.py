@@ -1,11 +1,11 @@
-"""A model as its certificates see it: layers of latents drawn in turn, and decoded together.
+"""Layers of latents as certificates see them: drawn in turn, and decoded together.
 
 An encoder is a list of levels here; one latent layer is a list of one.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
-from seatbelt_jax.bounds import functions
-from seatbelt_jax.bounds.checks import (
-    Decode,
-    DecodePath,
-    Encode,
-    Features,
-    Latents,
-    Level,
-    check_centres,
-    check_hierarchy,
-    check_model,
-    check_posteriors,
-)
+from seatbelt_jax.bounds.checks import check_centres, check_posteriors
+from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Latents, Level
 from seatbelt_jax.gaussian import DiagonalGaussian, sample
 from seatbelt_jax.norm import l2_norm
 
@@ -40,25 +29,41 @@ class Draw(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
+class Layers:
     """A stochastic encoder, its levels drawn in turn, and the decoder of all its latents: a pytree.
 
     Attributes:
-      levels: (x, latents below) -> DiagonalGaussian, layer 1 first; values (see `functions`).
-      decode: all latents -> x; a value.
+      levels: (x, latents below) -> DiagonalGaussian, layer 1 first.
+      decode: all latents -> x.
       sizes: latent coordinates of each layer.
-      features: what the levels read in the place of x; a value, or None.
+      features: what the levels read in the place of x; or None.
+      is_encoder: whether the one level was given as encode.
     """
 
     levels: tuple[Level, ...]
     decode: DecodePath
     sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     features: Features | None = None
+    is_encoder: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def encode(self) -> Encode | None:
-        """The encoder of one latent layer, a value; None for a hierarchy."""
-        return Partial(_encoded, self.levels[0]) if len(self.levels) == 1 and self.features is None else None
+        """The encoder of one latent layer; None for a hierarchy."""
+        return Partial(_encoded, self.levels[0]) if self.is_encoder else None
+
+    @property
+    def decode_one(self) -> Decode:
+        """The decoder of one latent layer, of its latent alone."""
+        return Partial(_decoded, self.decode)
+
+    @property
+    def means(self) -> str:
+        """What gives the means of the latents, in words."""
+        return "encode's mean" if self.is_encoder else "the mean of every layer"
+
+    def read(self, x: Float[Array, "*image"]) -> Array:
+        """What the levels read."""
+        return x if self.features is None else self.features(x)
 
     def noise(self, key: Array, count: int) -> Float[Array, "count total"]:
         """Standard normal noise of `count` draws, for all layers."""
@@ -70,7 +75,7 @@ class Model:
 
     def paths(self, x: Float[Array, "*image"]) -> Callable[[Float[Array, "total"]], Draw]:
         """From noise to `path` at x. What no noise changes, features and layer 1, is computed here, once."""
-        seen = x if self.features is None else self.features(x)
+        seen = self.read(x)
         first = self.levels[0](seen, ())
 
         def path(noise: Float[Array, "total"]) -> Draw:
@@ -87,9 +92,9 @@ class Model:
     def mean_path(self, x: Float[Array, "*image"]) -> Draw:
         return self.path(x, jnp.zeros(sum(self.sizes)))
 
-    def frozen_at(self, x: Float[Array, "*image"]) -> "Model":
-        """The same model with every sigma, given the latents below, frozen at x (Camuto et al. 2021, Eq. 3)."""
-        at_x = x if self.features is None else self.features(x)
+    def frozen_at(self, x: Float[Array, "*image"]) -> "Layers":
+        """The same layers with every sigma, given the latents below, frozen at x (Camuto et al. 2021, Eq. 3)."""
+        at_x = self.read(x)
 
         def frozen(level: Level) -> Level:
             return lambda seen, below: DiagonalGaussian(level(seen, below).mean, level(at_x, below).log_std)
@@ -106,71 +111,35 @@ class Model:
         """||g(z) - centre||_2 of one draw at x, with a gradient everywhere."""
         return l2_norm((self.reconstruct(x, noise) - centre).reshape(-1))
 
+    def check_clean(self, path: Draw, centre_finite: Bool[ndarray, "batch"], first: int) -> None:
+        """Raises where something along the mean paths of unperturbed images is not finite, or a sigma is zero.
 
-def checked_model(
-    encode: Encode | None,
-    levels: Sequence[Level] | None,
-    decode: Any,
-    images: Float[ndarray, "n *image"],
-) -> Model:
-    """The model of one layer, from encode and decode, or of a hierarchy, from levels and decode.
-
-    Raises:
-      TypeError, ValueError: neither or both of encode and levels are given, or they do not fit the images.
-    """
-    return described_model(encode, levels, decode, images)[0]
-
-
-def described_model(
-    encode: Encode | None,
-    levels: Sequence[Level] | None,
-    decode: Any,
-    images: Float[ndarray, "n *image"],
-    features: Features | None = None,
-) -> tuple[Model, str]:
-    """`checked_model`, and what it is in a few letters: alike for two models that do the same."""
-    if encode is not None and levels is None:
-        if features is not None:
-            raise ValueError("features are for the levels of a hierarchy; encode reads the image itself")
-        description = check_model(encode, decode, images)
-        return one_layer_model(*functions.one_layer(encode, decode, images), images), description
-    if levels is not None and encode is None:
-        sizes, description = check_hierarchy(levels, decode, images, features)
-        of_levels, of_path, of_features = functions.hierarchy(levels, decode, features, images)
-        return Model(of_levels, of_path, sizes, of_features), description
-    raise ValueError("pass either encode, for one latent layer, or levels, for a hierarchy: got neither or both")
-
-
-def one_layer_model(
-    encode: Encode, decode: Decode, images: Float[Array | ndarray, "n *image"] | jax.ShapeDtypeStruct
-) -> Model:
-    """The model of one layer, from encode and decode that were checked; a pytree where they are values."""
-    latent = jax.eval_shape(encode, jax.ShapeDtypeStruct(images.shape[1:], images.dtype)).mean
-    return Model((Partial(_only_level, encode),), Partial(_of_only_layer, decode), latent.shape)
+        Args:
+          path: of a batch of images.
+          centre_finite: whether what the mean paths decode to is finite.
+          first: index of the first image.
+        """
+        for index, posterior in enumerate(path.posteriors):
+            source = "encode" if self.is_encoder else f"levels[{index}]"
+            check_posteriors(np.asarray(posterior.mean), np.exp(np.asarray(posterior.log_std)), first, source)
+        check_centres(centre_finite, first)
 
 
 def _encoded(level: Level, x: Float[Array, "*image"]) -> DiagonalGaussian:
     return level(x, ())
 
 
-def _only_level(encode: Encode, x: Float[Array, "*image"], below: Latents) -> DiagonalGaussian:
-    return encode(x)
+def _decoded(decode: DecodePath, z: Float[Array, "latent"]) -> Float[Array, "*image"]:
+    return decode((z,))
 
 
-def _of_only_layer(decode: Decode, latents: Latents) -> Float[Array, "*image"]:
-    return decode(latents[0])
-
-
-def check_clean(path: Draw, centre_finite: Bool[ndarray, "batch"], first: int) -> None:
-    """Raises where something along the mean paths of unperturbed images is not finite, or a sigma is zero."""
-    for index, posterior in enumerate(path.posteriors):
-        source = "encode" if len(path.posteriors) == 1 else f"levels[{index}]"
-        check_posteriors(np.asarray(posterior.mean), np.exp(np.asarray(posterior.log_std)), first, source)
-    check_centres(centre_finite, first)
+def noise_of(key: Array, draw: Int[Array, ""], like: jax.ShapeDtypeStruct) -> Float[Array, "latent"]:
+    """The noise of the draw of this number: its own, however many others there are."""
+    return jax.random.normal(jax.random.fold_in(key, draw), like.shape, like.dtype)
 
 
 def count_hits(
-    model: Model,
+    layers: Layers,
     x: Float[Array, "*image"],
     centre: Float[Array, "*image"],
     noise: Float[Array, "draw total"],
@@ -188,7 +157,7 @@ def count_hits(
     reach = np.nextafter(reach, number.type(0)) if float(reach) > radius else reach
 
     def hit(eta: Float[Array, "total"]) -> Bool[Array, ""]:
-        shift = model.reconstruct(x, eta) - centre
+        shift = layers.reconstruct(x, eta) - centre
         # False where it is NaN or infinite.
         return jnp.sqrt(jnp.sum(jnp.square(shift))) <= reach
 
