@@ -5,6 +5,7 @@ are checked alike.
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from seatbelt_jax import sections
@@ -18,18 +19,19 @@ class Meaning:
 
     Attributes:
       help: the text of its flag.
-      choices: the values that it may have; empty where it is no choice.
+      choices: the values that it may have besides its default; empty where it is no choice. Of a registry those that
+        it has when they are read.
       least, most: its limits, where it is a number.
     """
 
     help: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     least: float | None = None
     most: float | None = None
 
 
 def option(
-    default: Any, help: str, *, choices: tuple[str, ...] = (), least: float | None = None, most: float | None = None
+    default: Any, help: str, *, choices: Collection[str] = (), least: float | None = None, most: float | None = None
 ) -> Any:
     """A field of a dataclass of options."""
     return dataclasses.field(default=default, metadata={_KEY: Meaning(help, choices, least, most)})
@@ -54,7 +56,8 @@ def check(name: str, options: Any) -> None:
     declared = meanings(options)
     for field, meaning in declared.items():
         if meaning.choices:
-            sections.check_choice(f"{name}.{field}", getattr(options, field), meaning.choices)
+            allowed = dict.fromkeys((*meaning.choices, getattr(type(options), field)))
+            sections.check_choice(f"{name}.{field}", getattr(options, field), allowed)
     least = {field: meaning.least for field, meaning in declared.items() if meaning.least is not None}
     most = {field: meaning.most for field, meaning in declared.items() if meaning.most is not None}
     sections.check_limits(name, options, least, most)

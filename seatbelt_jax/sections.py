@@ -84,7 +84,7 @@ def check_seed(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a whole number >= 0 and below 2^32, got {_shown(value)}")
 
 
-def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
     """Raises ValueError unless a value is one of those allowed."""
     if not isinstance(value, str) or value not in allowed:
         # An empty choice is quoted, lest a comma seem to stand before nothing.

@@ -36,7 +36,7 @@ def given(name: str, *arguments: str) -> Iterator[ModuleType]:
         with contextlib.chdir(ROOT), warnings.catch_warnings():
             # ml_collections loads configurations in a way that Python is giving up.
             warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
-            module.define_flags()
+            start.define_flags(module)
             start.parse(line)
             yield module
     finally:

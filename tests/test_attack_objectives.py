@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from seatbelt_jax import elbo, gaussian, models, posterior
-from seatbelt_jax.attacks import objectives
+from seatbelt_jax import attacks, elbo, gaussian, models, posterior
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood
@@ -162,7 +161,7 @@ def test_the_latent_attack_sums_the_chosen_layers(any_vae, divergence):
     if len(layers) == 3:
         choices |= {(1, 3): [0, 2], (3,): [2], (1, 2, 3): [0, 1, 2]}
     for chosen, indices in choices.items():
-        objective = objectives.latent(any_vae, divergence=divergence, layers=chosen)
+        objective = attacks.latent(any_vae, divergence=divergence, layers=chosen)
         expected = sum(layers[index] for index in indices)
         distance = compiled(objective)
         np.testing.assert_allclose(distance(image, source, target), expected, rtol=1e-3)
@@ -175,10 +174,10 @@ def test_one_norm_over_all_layers(any_vae):
         np.concatenate([posterior.location(q)[0] for q in any_vae.encode(x[None], any_vae.mean_path(1)).posteriors])
         for x in (image, target)
     )
-    found = value(objectives.latent(any_vae, divergence="joint_l2"), image, source, target)
+    found = value(attacks.latent(any_vae, divergence="joint_l2"), image, source, target)
     np.testing.assert_allclose(found, np.linalg.norm(attacked - goal), rtol=1e-4)
-    assert found < value(objectives.latent(any_vae, divergence="l2"), image, source, target)
-    top = [objectives.latent(any_vae, divergence=name, layers="top") for name in ("l2", "joint_l2")]
+    assert found < value(attacks.latent(any_vae, divergence="l2"), image, source, target)
+    top = [attacks.latent(any_vae, divergence=name, layers="top") for name in ("l2", "joint_l2")]
     np.testing.assert_allclose(*(value(objective, image, source, target) for objective in top), rtol=1e-6)
 
 
@@ -187,8 +186,8 @@ def test_one_norm_over_all_layers(any_vae):
 def test_source_and_target_share_every_draw_and_draws_are_averaged(any_vae, divergence):
     image, source, target = random_images(3)
     noise = any_vae.sample_noise(jax.random.key(2), 5)
-    found = value(objectives.latent(any_vae, divergence=divergence, noise=noise), image, source, target)
-    make = functools.partial(objectives.latent, any_vae, divergence=divergence)
+    found = value(attacks.latent(any_vae, divergence=divergence, noise=noise), image, source, target)
+    make = functools.partial(attacks.latent, any_vae, divergence=divergence)
     each = values_of_draws(make, noise, image, source, target)
     np.testing.assert_allclose(found, np.mean(each), rtol=1e-4)
     if divergence == "kl":
@@ -213,7 +212,7 @@ def test_the_output_attack_is_the_targets_negative_elbo_under_the_attacked_codes
         log_likelihood = any_vae.likelihood.log_prob(any_vae.decode(encoding.latents), target[None])
         prior = any_vae.prior(encoding.latents)
         terms.append(elbo.decompose(log_likelihood, encoding, prior, dataset_size=100).elbo[0])
-    found = value(objectives.output_elbo(any_vae, noise=noise), image, source, target)
+    found = value(attacks.output_elbo(any_vae, noise=noise), image, source, target)
     np.testing.assert_allclose(found, -np.mean(terms), rtol=1e-4)
 
     posteriors, latents = any_vae.encode(image[None], any_vae.mean_path(1))
@@ -221,13 +220,13 @@ def test_the_output_attack_is_the_targets_negative_elbo_under_the_attacked_codes
         reference_divergence("kl", first(q), first(p)) for q, p in zip(posteriors, any_vae.prior(latents), strict=True)
     )
     expected = divergence - any_vae.likelihood.log_prob(any_vae.decode(latents), target[None])[0]
-    found = value(objectives.output_elbo(any_vae), image, source, target)
+    found = value(attacks.output_elbo(any_vae), image, source, target)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["output_elbo", "output_l2"])
 def test_minimising_an_output_attack_brings_the_target_about(any_vae, name):
-    objective = getattr(objectives, name)(any_vae)
+    objective = getattr(attacks, name)(any_vae)
     source, target = random_images(2)
 
     @jax.jit
@@ -249,7 +248,7 @@ def test_the_output_distance_is_that_of_mean_images(any_vae):
     noise = any_vae.sample_noise(jax.random.key(4), 4)
     for draws, paths in ((None, [any_vae.mean_path(1)]), (noise, [one_draw(noise, draw) for draw in range(4)])):
         expected = np.mean([np.sum((any_vae.reconstruct(image[None], path) - target) ** 2) for path in paths])
-        found = value(objectives.output_l2(any_vae, noise=draws), image, source, target)
+        found = value(attacks.output_l2(any_vae, noise=draws), image, source, target)
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -302,7 +301,7 @@ def test_maximum_damage_is_its_equation(through, latent_sizes, draws):
             std = (kept if through == "mean" else attacked).std
             latents = (*latents, mean + std * eta)
         damages.append(np.linalg.norm(vae.likelihood.mean(vae.decode(latents)) - clean))
-    objective = objectives.maximum_damage(vae, through=through, noise=noise)
+    objective = attacks.maximum_damage(vae, through=through, noise=noise)
     assert not objective.targeted and objective.random_start
     found = value(objective, image, source, target)
     np.testing.assert_allclose(found, -np.mean(damages), rtol=1e-4)
@@ -315,20 +314,20 @@ def test_maximum_damage_passes_through_concrete_layers_as_a_whole(joint):
     noise = joint.sample_noise(jax.random.key(6), 3)
     clean = joint.reconstruct(source[None])
     damages = [np.linalg.norm(joint.reconstruct(image[None], one_draw(noise, draw)) - clean) for draw in range(3)]
-    found = value(objectives.maximum_damage(joint, noise=noise), image, source, target)
+    found = value(attacks.maximum_damage(joint, noise=noise), image, source, target)
     np.testing.assert_allclose(found, -np.mean(damages), rtol=1e-4)
     for through in ("mean", "std"):
         with pytest.raises(TypeError, match=r"layer 1 is Concrete .* pass through='both'"):
-            objectives.maximum_damage(joint, through=through, noise=noise)
+            attacks.maximum_damage(joint, through=through, noise=noise)
 
 
 def every_objective(vae):
     noise = vae.sample_noise(jax.random.key(8), 3)
-    made = [objectives.latent(vae, divergence=divergence) for divergence in [*DISTANCES, "joint_l2"]]
-    made += [objectives.latent(vae, noise=noise), objectives.output_elbo(vae), objectives.output_elbo(vae, noise=noise)]
-    made += [objectives.output_l2(vae, noise=noise), objectives.maximum_damage(vae)]
+    made = [attacks.latent(vae, divergence=divergence) for divergence in [*DISTANCES, "joint_l2"]]
+    made += [attacks.latent(vae, noise=noise), attacks.output_elbo(vae), attacks.output_elbo(vae, noise=noise)]
+    made += [attacks.output_l2(vae, noise=noise), attacks.maximum_damage(vae)]
     if vae.likelihood.image_range[0] < 0:
-        made.append(objectives.maximum_damage(vae, through="std", noise=noise))
+        made.append(attacks.maximum_damage(vae, through="std", noise=noise))
     return made
 
 
@@ -365,10 +364,10 @@ def test_an_evaluation_reads_the_image_once_whatever_the_draws(hierarchy):
     noise = vae.sample_noise(jax.random.key(0), 7)
     image, source, target = random_images(3)
     for objective in (
-        objectives.latent(vae, noise=noise),
-        objectives.output_elbo(vae, noise=noise),
-        objectives.output_l2(vae, noise=noise),
-        objectives.maximum_damage(vae, noise=noise),
+        attacks.latent(vae, noise=noise),
+        attacks.output_elbo(vae, noise=noise),
+        attacks.output_l2(vae, noise=noise),
+        attacks.maximum_damage(vae, noise=noise),
     ):
         goal = first(objective.prepare(source[None], target[None]))
         reads.clear()
@@ -393,7 +392,7 @@ def test_an_evaluation_reads_the_image_once_whatever_the_draws(hierarchy):
 )
 def test_bad_divergences_and_layers_are_refused(hierarchy, arguments, message):
     with pytest.raises(ValueError, match=message):
-        objectives.latent(hierarchy, **arguments)
+        attacks.latent(hierarchy, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -410,10 +409,10 @@ def test_bad_divergences_and_layers_are_refused(hierarchy, arguments, message):
 )
 def test_noise_of_other_layers_is_refused(hierarchy, noise, message):
     for make in (
-        objectives.latent,
-        objectives.output_elbo,
-        objectives.output_l2,
-        functools.partial(objectives.maximum_damage, through="std"),
+        attacks.latent,
+        attacks.output_elbo,
+        attacks.output_l2,
+        functools.partial(attacks.maximum_damage, through="std"),
     ):
         with pytest.raises(ValueError, match=message):
             make(hierarchy, noise=noise)
@@ -421,25 +420,25 @@ def test_noise_of_other_layers_is_refused(hierarchy, noise, message):
 
 def test_damage_through_the_std_alone_needs_noise(hierarchy):
     with pytest.raises(ValueError, match="pass noise"):
-        objectives.maximum_damage(hierarchy, through="std")
+        attacks.maximum_damage(hierarchy, through="std")
     with pytest.raises(ValueError, match="through must be one of mean, std, both; got 'sigma'"):
-        objectives.maximum_damage(hierarchy, through="sigma")
+        attacks.maximum_damage(hierarchy, through="sigma")
 
 
 def test_names_and_units_tell_objectives_apart(hierarchy):
     noise = hierarchy.sample_noise(jax.random.key(0), 8)
-    objective = objectives.latent(hierarchy, divergence="w2", layers=(3, 1), noise=noise)
+    objective = attacks.latent(hierarchy, divergence="w2", layers=(3, 1), noise=noise)
     assert (objective.name, objective.unit) == ("latent_w2_layers_1_3_8_draws", "latent units")
-    objective = objectives.latent(hierarchy)
+    objective = attacks.latent(hierarchy)
     assert (objective.name, objective.unit, objective.targeted) == ("latent_kl_all", "nats", True)
-    objective = objectives.maximum_damage(hierarchy, through="mean", noise=noise)
+    objective = attacks.maximum_damage(hierarchy, through="mean", noise=noise)
     assert (objective.name, objective.unit) == ("maximum_damage_mean_8_draws", "pixel units")
 
 
 def linear_objective(name, vae, noise):
     if name.startswith("output"):
-        return getattr(objectives, name)(vae, noise=noise)
-    return objectives.latent(vae, divergence=name, noise=noise)
+        return getattr(attacks, name)(vae, noise=noise)
+    return attacks.latent(vae, divergence=name, noise=noise)
 
 
 def float64_attack(objective, source, target):
@@ -505,7 +504,7 @@ def test_the_closed_form_optima_within_balls_are_those_that_scipy_finds(name):
     with jax.enable_x64(True):
         source, target = rng.uniform(-0.2, 0.2, size=(2, *linear_vae.SHAPE))
         objective = (
-            objectives.maximum_damage(vae, through="mean", noise=noise)
+            attacks.maximum_damage(vae, through="mean", noise=noise)
             if name == "maximum_damage"
             else linear_objective(name, vae, noise)
         )
@@ -576,7 +575,7 @@ def test_a_vae_is_made_of_two_functions_of_one_example():
     assert VAE.from_functions(
         encode_one, decode_one, image_shape=SHAPE, likelihood=BernoulliLikelihood()
     ).likelihood == (BernoulliLikelihood())
-    found = value(objectives.latent(vae), images[0], images[0], images[1])
+    found = value(attacks.latent(vae), images[0], images[0], images[1])
     expected = reference_divergence("kl", encode_one(images[0]), encode_one(images[1]))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

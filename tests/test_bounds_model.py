@@ -31,12 +31,12 @@ def decode(z):
 
 def test_one_layer_of_a_vae_is_its_encoder_and_decoder():
     vae = vae_of((3,))
-    made = bounds.certify(bounds.Model.of_vae(vae), None, IMAGES, radius=8.0, **QUICK)
+    made = bounds.certify(bounds.Model.of_vae(vae), None, IMAGES, radius=16.0, **QUICK)
     expected = bounds.certify(
         lambda x: jax.tree.map(lambda leaf: leaf[0], vae.posterior(x[None], ())),
         lambda z: vae.likelihood.mean(vae.decode((z[None],)))[0],
         IMAGES,
-        radius=8.0,
+        radius=16.0,
         **QUICK,
     )
     np.testing.assert_allclose(made.radius, expected.radius, rtol=1e-4)

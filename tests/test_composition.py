@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seatbelt_jax import bounds, concrete, elbo, gaussian
-from seatbelt_jax.attacks import objectives
+from seatbelt_jax import attacks, bounds, concrete, elbo, gaussian
 from seatbelt_jax.bounds import JacobianNorms
 from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
@@ -108,11 +107,11 @@ CASES = {
         A,
         BITS,
     ),
-    "objectives.latent": (attack(objectives.latent), PIXELS[0], PIXELS[1]),
-    "objectives.latent w2": (attack(objectives.latent, divergence="w2"), PIXELS[0], PIXELS[1]),
-    "objectives.output_elbo": (attack(objectives.output_elbo), PIXELS[0], PIXELS[1]),
-    "objectives.output_l2": (attack(objectives.output_l2), PIXELS[0], PIXELS[1]),
-    "objectives.maximum_damage": (attack(objectives.maximum_damage, noise=DRAWS), PIXELS[0], PIXELS[1]),
+    "objectives.latent": (attack(attacks.latent), PIXELS[0], PIXELS[1]),
+    "objectives.latent w2": (attack(attacks.latent, divergence="w2"), PIXELS[0], PIXELS[1]),
+    "objectives.output_elbo": (attack(attacks.output_elbo), PIXELS[0], PIXELS[1]),
+    "objectives.output_l2": (attack(attacks.output_l2), PIXELS[0], PIXELS[1]),
+    "objectives.maximum_damage": (attack(attacks.maximum_damage, noise=DRAWS), PIXELS[0], PIXELS[1]),
     "bounds.camuto_margin": (lambda x, y: bounds.camuto_margin(jax.nn.sigmoid(1.0 + y), norms(x)), A[0], STD),
     "bounds.r_robustness_margin": (
         lambda x, y: bounds.r_robustness_margin(jax.nn.sigmoid(1.0 + y), norms(x), risk=y, frozen_std=False),

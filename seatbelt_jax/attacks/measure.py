@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from seatbelt_jax import program
 from seatbelt_jax.attacks import threat as threats
 from seatbelt_jax.attacks.box import Box, inward_gradient
-from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.objective import Objective
 from seatbelt_jax.attacks.threat import Threat
 from seatbelt_jax.vae import VAE
 

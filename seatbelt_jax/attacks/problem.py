@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.objective import Objective
 from seatbelt_jax.attacks.region import Region
 from seatbelt_jax.attacks.threat import Threat
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.objective import Objective
 from seatbelt_jax.attacks.region import project
 from seatbelt_jax.attacks.threat import Ball, Threat, cost
 from seatbelt_jax.norm import l2_norm

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from seatbelt_jax.attacks import lanes, measure, problem
-from seatbelt_jax.attacks.objectives import Objective
+from seatbelt_jax.attacks.objective import Objective
 from seatbelt_jax.attacks.problem import Problem
 from seatbelt_jax.attacks.random_search import random_search
 from seatbelt_jax.attacks.solver import Solver, describe

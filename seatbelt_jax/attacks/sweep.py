@@ -8,7 +8,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from seatbelt_jax import per_example, posterior
-from seatbelt_jax.attacks.objectives import Objective, latent
+from seatbelt_jax.attacks.latent_objective import latent
+from seatbelt_jax.attacks.objective import Objective
 from seatbelt_jax.attacks.search import Search
 from seatbelt_jax.attacks.solver import Solver
 from seatbelt_jax.attacks.solvers import default_solver

@@ -25,6 +25,7 @@ from seatbelt_jax.bounds.margin import (
 )
 from seatbelt_jax.bounds.path_methods import pathwise, pathwise_first_order
 from seatbelt_jax.bounds.question import Question
+from seatbelt_jax.registry import Registry
 
 # Shares of r among which "hybrid" chooses r' for an image, by pilot draws.
 _INNER_SHARES = np.linspace(0.02, 1.0, 50)
@@ -208,21 +209,29 @@ _PATHS: frozenset[Need] = frozenset({"paths"})
 _MIRRORED: frozenset[Need] = frozenset({"samples", "mirrored"})
 _PILOT: frozenset[Need] = frozenset({"samples", "pilot"})
 
-METHODS: dict[str, Method] = {
-    "camuto": Method(_camuto, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), norms=("l2",)),
-    "spectral": Method(_spectral, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
-    "antithetic": Method(_antithetic, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), _MIRRORED),
-    "moving_std": Method(_moving_std, "first_order", (_MOVING_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
-    "linear_region": Method(_linear_region, "locally_exact", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
-    "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED), takes=_GIVEN),
-    "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _ONE_LAYER, _FIXED), _PILOT, takes=_GIVEN),
-    "pathwise": Method(pathwise, "sound", (_DETERMINISTIC,), _PATHS, "any"),
-    "pathwise_first_order": Method(
-        pathwise_first_order, "first_order", (_MOVES_LINEARLY, _DETERMINISTIC), _PATHS, "any"
-    ),
-    "best_sound": Method(
-        _best_sound, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _DETERMINISTIC), _PILOT | _PATHS, "any", takes=_GIVEN
-    ),
-    "hierarchical": Method(hierarchical, "first_order", _ALONG_PATHS, _PILOT, "levels"),
-    "hierarchical_sup": Method(hierarchical_sup, "first_order", _ALONG_PATHS, _PILOT, "levels", takes=_GIVEN_NORMS),
-}
+METHODS: Registry[Method] = Registry(
+    "a method of certify",
+    {
+        "camuto": Method(_camuto, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), norms=("l2",)),
+        "spectral": Method(_spectral, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
+        "antithetic": Method(_antithetic, "first_order", (_SAME_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED), _MIRRORED),
+        "moving_std": Method(_moving_std, "first_order", (_MOVING_SIGMA, _LINEAR_MEAN, _ONE_LAYER, _FIXED)),
+        "linear_region": Method(_linear_region, "locally_exact", (_ARITHMETIC, _ONE_LAYER, _FIXED)),
+        "lipschitz": Method(_lipschitz, "sound", (_ARITHMETIC, _ONE_LAYER, _FIXED), takes=_GIVEN),
+        "hybrid": Method(_hybrid, "sound", (_ARITHMETIC, _DECODE_ARITHMETIC, _ONE_LAYER, _FIXED), _PILOT, takes=_GIVEN),
+        "pathwise": Method(pathwise, "sound", (_DETERMINISTIC,), _PATHS, "any"),
+        "pathwise_first_order": Method(
+            pathwise_first_order, "first_order", (_MOVES_LINEARLY, _DETERMINISTIC), _PATHS, "any"
+        ),
+        "best_sound": Method(
+            _best_sound,
+            "sound",
+            (_ARITHMETIC, _DECODE_ARITHMETIC, _DETERMINISTIC),
+            _PILOT | _PATHS,
+            "any",
+            takes=_GIVEN,
+        ),
+        "hierarchical": Method(hierarchical, "first_order", _ALONG_PATHS, _PILOT, "levels"),
+        "hierarchical_sup": Method(hierarchical_sup, "first_order", _ALONG_PATHS, _PILOT, "levels", takes=_GIVEN_NORMS),
+    },
+)

@@ -9,13 +9,14 @@ it was.
 
 from absl import flags as absl_flags
 
+from seatbelt_jax import bounds
 from seatbelt_jax.cli import flags
 from seatbelt_jax.jobs import certify
 
 
 def define_flags() -> None:
     absl_flags.DEFINE_multi_string("run", None, "Run directory; repeat the flag for more runs.", required=True)
-    flags.define(certify.Options)
+    flags.define(certify.Options, more={"methods": f"There are {', '.join(bounds.METHODS)}."})
     absl_flags.DEFINE_string(
         "output", None, "Folder for the figures. Default: figures/ in the run, or beside several runs."
     )

@@ -30,7 +30,7 @@ def define(
         text = " ".join(filter(None, (meaning.help, (more or {}).get(name))))
         default, types = getattr(kind, name), {hints[name], *typing.get_args(hints[name])}
         if meaning.choices:
-            choices = [*meaning.choices, *(presets or {}).get(name, ())]
+            choices = list(dict.fromkeys([*meaning.choices, *(presets or {}).get(name, ()), default]))
             flags.DEFINE_enum(name, default, choices, text)
         elif bool in types:
             flags.DEFINE_bool(name, default, text)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from seatbelt_jax import configurations, interrupts
+from seatbelt_jax import configurations, interrupts, plugins
 from seatbelt_jax.cli import freed_memory, standard_streams
 from seatbelt_jax.errors import EXPECTED
 
@@ -44,12 +44,21 @@ def start(command: ModuleType) -> None:
     # asyncio prints a traceback for every read of a damaged checkpoint, beside the error that is raised.
     stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)
     known = set(flags.FLAGS)
-    command.define_flags()
+    define_flags(command)
     for name in set(flags.FLAGS) - known:
         # --help shows the flags and the docstring of the main module.
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     sys.modules["__main__"].__doc__ = command.__doc__
     app.run(lambda _: _run(command.main), flags_parser=parse)
+
+
+def define_flags(command: ModuleType) -> None:
+    """Defines the flags of a command's module; their choices include what plug-ins add."""
+    try:
+        plugins.load()
+    except ValueError as error:
+        fail(str(error))
+    command.define_flags()
 
 
 def _run(main: Callable[[], None]) -> None:

@@ -2,30 +2,31 @@
 
 import dataclasses
 import difflib
-import functools
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from seatbelt_jax import sections
-from seatbelt_jax.data import chairs, digits, folder, large_sprites, mat, npz, sprites, swiss_roll, tfds_source
-from seatbelt_jax.data.dataset import Dataset, Splits, subset
-from seatbelt_jax.data.digest import digest_of
+from seatbelt_jax.data import (
+    all_sprites,
+    chairs,
+    digits,
+    folder,
+    large_sprites,
+    mat,
+    mock,
+    npz,
+    sprites,
+    swiss_roll,
+    tfds_source,
+)
+from seatbelt_jax.data.dataset import Splits
 from seatbelt_jax.data.fitting import Fitting
-from seatbelt_jax.data.held_out import training_and_held_out
+from seatbelt_jax.registry import Registry
 
-_SPRITES_VALIDATION_SHARE = 0.01
-# Enough points to see an aggregate posterior by.
-_SWISS_ROLL_VALIDATION_SHARE = 0.2
-_COMPUTED = ("sprites", "large_sprites", "mock", "swiss_roll")
-# Kinds of files, which the path follows after a colon.
-_ARRAY_FILES = {"npz": npz.load, "mat": mat.load}
-_PICTURE_FOLDERS = {"folder": folder.load, "chairs": chairs.load}
 # What TensorFlow Datasets writes after a colon: mnist:3.0.1.
 _TFDS_VERSION = re.compile(r"[\d.*]+")
 
@@ -88,6 +89,43 @@ class DataConfig:
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(DataConfig) if field.name != "name"}
 
 
+class Request(NamedTuple):
+    """What a source is asked for.
+
+    Attributes:
+      settings: the configuration's `data` section.
+      path: what follows the name after a colon.
+      image_range: what black and white shall be.
+    """
+
+    settings: DataConfig
+    path: str
+    image_range: tuple[float, float]
+
+    @property
+    def fitting(self) -> Fitting:
+        """From stored images to those asked for."""
+        return Fitting(self.settings.image_size, self.settings.crop or None, self.settings.fit, self.image_range)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where images come from.
+
+    Attributes:
+      load: from a request to training and validation images.
+      takes_path: whether it is named with a path, as in "folder:PATH".
+      is_computed: whether images are computed at the size asked for, so that none is cropped or fitted.
+    """
+
+    load: Callable[[Request], Splits]
+    takes_path: bool = False
+    is_computed: bool = False
+
+
+SOURCES: Registry[Source] = Registry("a data set")
+
+
 def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
     """Opens the data set that a configuration's `data` section names.
 
@@ -100,40 +138,31 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
       FileNotFoundError: for a data set that is not prepared on this machine; says how to get it.
     """
     settings = sections.parse(DataConfig, "data", config)
-    if settings.name in _COMPUTED and (settings.crop or settings.fit != "resize"):
+    name, colon, path = settings.name.partition(":")
+    source = SOURCES.get(name)
+    if source is None or (colon and not source.takes_path):
+        source = Source(_of_tfds)
+        if colon and not _TFDS_VERSION.fullmatch(path):
+            raise ValueError(_unknown_kind(settings.name, name, path))
+    if source.is_computed and (settings.crop or settings.fit != "resize"):
         raise ValueError(
             f"data.crop and data.fit are for stored images, and {settings.name} are computed at the size asked for; "
             f"leave both out, got crop={settings.crop!r} and fit={settings.fit!r}"
         )
-    if settings.name == "sprites":
-        return _sprites(settings.image_size, image_range)
-    if settings.name == "large_sprites":
-        return large_sprites.load(settings.image_size, image_range)
-    if settings.name == "mock":
-        return _mock(settings, image_range)
-    if settings.name == "swiss_roll":
-        return _swiss_roll(settings, image_range)
-    fitting = Fitting(settings.image_size, settings.crop or None, settings.fit, image_range)
-    if settings.name == "digits":
-        return digits.load(fitting, settings.held_out)
-    prefix, colon, path = settings.name.partition(":")
-    if prefix in _ARRAY_FILES:
-        return _ARRAY_FILES[prefix](path, fitting, settings.held_out)
-    if prefix in _PICTURE_FOLDERS:
-        return _PICTURE_FOLDERS[prefix](
-            path, fitting, settings.held_out, channels=settings.channels or None, on_corrupt=settings.on_corrupt
-        )
-    if colon and not _TFDS_VERSION.fullmatch(path):
-        kinds = [*_PICTURE_FOLDERS, *_ARRAY_FILES]
-        near = difflib.get_close_matches(prefix, kinds, n=1)
-        raise ValueError(
-            f"unknown kind of data {prefix!r} in {settings.name!r}; "
-            + (
-                f"did you mean {near[0]}:{path}?"
-                if near
-                else f"there are {', '.join(f'{kind}:PATH' for kind in kinds)}"
-            )
-        )
+    return source.load(Request(settings, path, image_range))
+
+
+def _unknown_kind(given: str, kind: str, path: str) -> str:
+    kinds = [name for name, source in SOURCES.items() if source.takes_path]
+    near = difflib.get_close_matches(kind, kinds, n=1)
+    listed = ", ".join(f"{name}:PATH" for name in kinds)
+    return f"unknown kind of data {kind!r} in {given!r}; " + (
+        f"did you mean {near[0]}:{path}?" if near else f"there are {listed}"
+    )
+
+
+def _of_tfds(asked: Request) -> Splits:
+    settings = asked.settings
     return tfds_source.load(
         settings.name,
         image_size=settings.image_size,
@@ -141,8 +170,22 @@ def load(config: Mapping[str, Any], image_range: tuple[float, float]) -> Splits:
         fit=settings.fit,
         held_out=settings.held_out,
         data_dir=settings.data_dir or None,
-        image_range=image_range,
+        image_range=asked.image_range,
     )
+
+
+def _of_pictures(load_pictures: Callable[..., Splits]) -> Callable[[Request], Splits]:
+    return lambda asked: load_pictures(
+        asked.path,
+        asked.fitting,
+        asked.settings.held_out,
+        channels=asked.settings.channels or None,
+        on_corrupt=asked.settings.on_corrupt,
+    )
+
+
+def _of_arrays(load_arrays: Callable[..., Splits]) -> Callable[[Request], Splits]:
+    return lambda asked: load_arrays(asked.path, asked.fitting, asked.settings.held_out)
 
 
 def one_factor_pairs(
@@ -173,92 +216,31 @@ def one_factor_pairs(
     if settings.name != "sprites":
         raise ValueError(f"only the data set sprites has factors, got {settings.name!r}")
     size = settings.image_size
-    places = sprites.one_factor_pairs(factor, number, seed=seed, sources=_sprites_order()[1], size=size)
-    sources, targets = (np.asarray(_sprite_images(place, size, image_range)) for place in places)
+    held_out = all_sprites.training_and_validation()[1]
+    places = sprites.one_factor_pairs(factor, number, seed=seed, sources=held_out, size=size)
+    sources, targets = (np.asarray(all_sprites.images_at(place, size, image_range)) for place in places)
     return sources, targets, *places
 
 
-def _sprites(size: int, image_range: tuple[float, float]) -> Splits:
-    sprites.draw(np.zeros(len(sprites.FACTOR_SIZES), np.int32), size=size)  # refuses sizes it cannot draw
-    everything = Dataset(
-        "sprites",
-        sprites.NUM_SPRITES,
-        (size, size, 1),
-        lambda index: _sprite_images(index, size, image_range),
-        traceable=True,
-        labels=sprites.shape_from_index,
-        factors=sprites.factors_from_index,
-        digest=digest_of("sprites", sprites.NUM_SPRITES),
-    )
-    train, validation = _sprites_order()
-    return Splits(train=subset(everything, train), validation=subset(everything, validation))
+def _of_size(load_computed: Callable[[int, tuple[float, float]], Splits]) -> Source:
+    return Source(lambda asked: load_computed(asked.settings.image_size, asked.image_range), is_computed=True)
 
 
-def _sprite_images(
-    index: Int[Array | np.ndarray, " batch"], size: int, image_range: tuple[float, float]
-) -> Float[Array, "batch size size 1"]:
-    return _in_range(sprites.draw(sprites.factors_from_index(index), size=size), image_range)
+def _swiss_roll(asked: Request) -> Splits:
+    return swiss_roll.load(asked.settings.num_images, asked.image_range)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _in_range(
-    images: Float[Array, "batch size size 1"], image_range: tuple[float, float]
-) -> Float[Array, "batch size size 1"]:
-    """Images in [0, 1] as images in another range."""
-    low, high = image_range
-    return low + (high - low) * images
+def _mock(asked: Request) -> Splits:
+    settings = asked.settings
+    return mock.load(settings.image_size, settings.channels or 1, settings.num_images, asked.image_range)
 
 
-def _sprites_order() -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
-    """Which of the official images are for training, and which for validation."""
-    return training_and_held_out(sprites.NUM_SPRITES, _SPRITES_VALIDATION_SHARE)
-
-
-def _mock(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
-    """Each image is one random Gaussian blob of a random colour, computed from its number."""
-    channels = settings.channels or 1
-    shape = (settings.image_size, settings.image_size, channels)
-
-    def images(index: Int[Array | np.ndarray, " batch"]) -> Float[Array, "batch size size channels"]:
-        return _blobs(index, settings.image_size, channels, image_range)
-
-    digest = digest_of("mock", settings.num_images)
-    everything = Dataset("mock", settings.num_images, shape, images, traceable=True, digest=digest)
-    indices = np.arange(settings.num_images, dtype=np.int32)
-    held_out = settings.num_images // 10
-    return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _blobs(
-    index: Int[Array, " batch"], size: int, channels: int, image_range: tuple[float, float]
-) -> Float[Array, "batch size size channels"]:
-    low, high = image_range
-
-    def one(number: Int[Array, ""]) -> Float[Array, "size size channels"]:
-        key_centre, key_width, key_colour = jax.random.split(jax.random.fold_in(jax.random.key(0), number), 3)
-        centre = jax.random.uniform(key_centre, (2,))
-        width = jax.random.uniform(key_width, (), minval=0.05, maxval=0.3)
-        colour = jax.random.uniform(key_colour, (channels,), minval=0.3)
-        axis = (jnp.arange(size) + 0.5) / size
-        squared = (axis[:, None] - centre[0]) ** 2 + (axis[None, :] - centre[1]) ** 2
-        blob = jnp.exp(-0.5 * squared / width**2)
-        return low + (high - low) * blob[..., None] * colour
-
-    return jax.vmap(one)(index)
-
-
-def _swiss_roll(settings: DataConfig, image_range: tuple[float, float]) -> Splits:
-    """The roll's points by their number; the first ones, held out, keep theirs."""
-    low, high = image_range
-    size = settings.num_images
-
-    def images(index):
-        points = swiss_roll.points(swiss_roll.coordinates_from_index(index))
-        return (low + (high - low) * 0.5 * (points + 1.0)).reshape(-1, *swiss_roll.POINT_SHAPE)
-
-    digest = digest_of("swiss_roll", size)
-    everything = Dataset("swiss_roll", size, swiss_roll.POINT_SHAPE, images, traceable=True, digest=digest)
-    indices = np.arange(size, dtype=np.int32)
-    held_out = round(_SWISS_ROLL_VALIDATION_SHARE * size)
-    return Splits(train=subset(everything, indices[held_out:]), validation=subset(everything, indices[:held_out]))
+SOURCES.register("sprites", _of_size(all_sprites.load))
+SOURCES.register("large_sprites", _of_size(large_sprites.load))
+SOURCES.register("mock", Source(_mock, is_computed=True))
+SOURCES.register("swiss_roll", Source(_swiss_roll, is_computed=True))
+SOURCES.register("digits", Source(lambda asked: digits.load(asked.fitting, asked.settings.held_out)))
+SOURCES.register("folder", Source(_of_pictures(folder.load), takes_path=True))
+SOURCES.register("chairs", Source(_of_pictures(chairs.load), takes_path=True))
+SOURCES.register("npz", Source(_of_arrays(npz.load), takes_path=True))
+SOURCES.register("mat", Source(_of_arrays(mat.load), takes_path=True))

@@ -16,14 +16,33 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from seatbelt_jax.data.dataset import Dataset, Splits
+from seatbelt_jax.data.digest import digest_of
+from seatbelt_jax.data.held_out import first_held_out
+
 POINT_SHAPE = (1, 1, 3)  # an image of one pixel whose channels are x, y and z
 
 _LARGEST_ANGLE = 4.5 * np.pi  # also the largest radius: the length that becomes 1
 _WIDTH = 21.0
 _SEED = 2021
+# Enough points to see an aggregate posterior by.
+_VALIDATION_SHARE = 0.2
 
 
-def coordinates_from_index(index: Int[Array, " batch"]) -> Float[Array, "batch 2"]:
+def load(number: int, image_range: tuple[float, float]) -> Splits:
+    """The roll's points by their number; the first ones, held out, keep theirs."""
+    low, high = image_range
+
+    def images(index: Int[Array | np.ndarray, " batch"]) -> Float[Array, "batch 1 1 3"]:
+        unscaled = points(coordinates_from_index(index))
+        return (low + (high - low) * 0.5 * (unscaled + 1.0)).reshape(-1, *POINT_SHAPE)
+
+    digest = digest_of("swiss_roll", number)
+    everything = Dataset("swiss_roll", number, POINT_SHAPE, images, traceable=True, digest=digest)
+    return first_held_out(everything, round(_VALIDATION_SHARE * number))
+
+
+def coordinates_from_index(index: Int[Array | np.ndarray, " batch"]) -> Float[Array, "batch 2"]:
     """Where on the sheet the points with these numbers lie: (u, v) in [0, 1), along the roll and across it.
 
     Raises TypeError if `index` does not hold integers.

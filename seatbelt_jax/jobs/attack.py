@@ -1,10 +1,11 @@
 """Attacks the model of a run."""
 
 import dataclasses
+import inspect
 import math
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import jax
@@ -16,22 +17,7 @@ from seatbelt_jax.options import check, option
 from seatbelt_jax.results import files
 from seatbelt_jax.vae import VAE
 
-# What each attack reads besides the options that all do.
-_OBJECTIVES = {
-    "latent": ("divergence", "layers", "draws"),
-    "output_elbo": ("draws",),
-    "output_l2": ("draws",),
-    "maximum_damage": ("through", "draws"),
-}
 _THREATS = ("penalty", "squared_penalty", "l2_ball", "linf_ball")
-_SOLVERS: dict[str, type[attacks.Solver]] = {
-    "lbfgsb": attacks.BoxLBFGS,
-    "projected_gradient": attacks.ProjectedGradient,
-    "adam": attacks.Adam,
-    "sigmoid_lbfgs": attacks.SigmoidLBFGS,
-}
-# What --solver=adam reads besides the options that all solvers do.
-_ADAM = ("learning_rate", "keep_best", "accumulate_gradients")
 _RADII = {"l2_ball": (0.5, 1.0, 2.0, 4.0, 8.0), "linf_ball": (0.02, 0.05, 0.1, 0.2, 0.4)}
 # Beyond these a typing error is likelier than a wish, and memory ends before the attack begins.
 _MOST, _MOST_STARTS = 100_000, 10_000
@@ -48,14 +34,14 @@ class Options:
       ValueError: for values that an option does not allow.
     """
 
-    attack: str = option("latent", "The attack.", choices=(*_OBJECTIVES,))
-    divergence: str = option("kl", "Divergence that a latent attack minimises.", choices=get_args(attacks.Divergence))
+    attack: str = option("latent", "The attack.", choices=attacks.OBJECTIVES)
+    divergence: str = option("kl", "Divergence that a latent attack minimises.", choices=attacks.DIVERGENCES)
     layers: str = option(
         "all", "Latent layers that a latent attack targets: all, top, bottom, or a list from 1 on, such as 1,3."
     )
     through: str = option("both", "What maximum_damage changes in the posterior.", choices=get_args(attacks.Through))
     draws: int = option(0, "Number of noise draws to average over; 0 decodes the posterior means.", least=0, most=_MOST)
-    threat: str = option("", "Threat model. Default: penalty; l2_ball for maximum_damage.", choices=(*_THREATS, ""))
+    threat: str = option("", "Threat model. Default: penalty; l2_ball for maximum_damage.", choices=_THREATS)
     penalties: int = option(
         50, "Number of penalty weights, spaced geometrically from 2^-20 to 2^20.", least=1, most=_MOST
     )
@@ -63,7 +49,7 @@ class Options:
         (), "List of penalty weights, or of radii in pixel units, that replaces the default."
     )
     pixel_limit: float | None = option(None, "Largest change of a single pixel under a penalty.")
-    solver: str = option("", "Solver. Default: lbfgsb; projected_gradient for l2_ball.", choices=(*_SOLVERS, ""))
+    solver: str = option("", "Solver. Default: lbfgsb; projected_gradient for l2_ball.", choices=attacks.SOLVERS)
     iterations: int | None = option(None, "Iteration limit for each start. Default: 200; 1000 for adam.", least=1)
     learning_rate: float = option(1e-3, "Learning rate of adam, in pixel units.", least=0.0)
     keep_best: bool = option(True, "Return the best iterate of adam instead of the last.")
@@ -165,16 +151,21 @@ def attack(path: str | pathlib.Path, options: Options) -> None:
 
 
 def _objective(vae: VAE, options: Options) -> attacks.Objective:
-    key = jax.random.key(options.seed)
-    noise = vae.sample_noise(key, options.draws) if options.draws else None
-    if options.attack == "latent":
-        numbered = re.fullmatch(r"[0-9]+(,[0-9]+)*", options.layers)
-        layers: Any = tuple(map(int, options.layers.split(","))) if numbered else options.layers
-        return attacks.latent(vae, divergence=options.divergence, layers=layers, noise=noise)  # type: ignore[arg-type]
-    if options.attack == "maximum_damage":
-        return attacks.maximum_damage(vae, through=options.through, noise=noise)  # type: ignore[arg-type]
-    output = attacks.output_elbo if options.attack == "output_elbo" else attacks.output_l2
-    return output(vae, noise=noise)
+    make = attacks.OBJECTIVES[options.attack]
+    numbered = re.fullmatch(r"[0-9]+(,[0-9]+)*", options.layers)
+    given: dict[str, Any] = {name: getattr(options, name) for name in _read_by(make) if hasattr(options, name)}
+    if "layers" in given and numbered:
+        given["layers"] = tuple(map(int, options.layers.split(",")))
+    if "draws" in given:
+        draws = given.pop("draws")
+        given["noise"] = vae.sample_noise(jax.random.key(options.seed), draws) if draws else None
+    return make(vae, **given)
+
+
+def _read_by(make: Callable) -> list[str]:
+    """The options that an objective or a solver reads, and further settings that it has; noise is that of the draws."""
+    keywords = [name for name, one in inspect.signature(make).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    return ["draws" if name == "noise" else name for name in keywords]
 
 
 def _threat(options: Options) -> attacks.Threat:
@@ -190,11 +181,16 @@ def _threat_name(options: Options) -> str:
 
 
 def _solver(options: Options, threat: attacks.Threat) -> attacks.Solver:
-    make = _SOLVERS[options.solver] if options.solver else attacks.default_solver(threat)
+    make = attacks.SOLVERS[options.solver] if options.solver else attacks.default_solver(threat)
     settings = {} if options.iterations is None else {"maxiter": options.iterations}
-    if options.solver == "adam":
-        settings |= {name: getattr(options, name) for name in _ADAM}
+    if options.solver:
+        settings |= {name: getattr(options, name) for name in _settings_of(make)}
     return make(**settings)
+
+
+def _settings_of(solver: type[attacks.Solver]) -> list[str]:
+    """The options that a solver reads besides those that all do."""
+    return [name for name in inspect.signature(solver).parameters if name in Options.__dataclass_fields__]
 
 
 def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options) -> str:
@@ -204,7 +200,7 @@ def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options
         parts.append(threat.name)
     if options.pixel_limit is not None:
         parts.append(f"within_{options.pixel_limit:g}")
-    if options.solver and _SOLVERS[options.solver] is not attacks.default_solver(threat):
+    if options.solver and attacks.SOLVERS[options.solver] is not attacks.default_solver(threat):
         parts.append(options.solver)
     if options.pairs_by != "seed" and not _numbered(options):
         parts.append(options.pairs_by.replace(":", "_"))
@@ -295,11 +291,13 @@ def check_read(options: Options, given: set[str]) -> None:
     penalty = not threat.endswith("ball")
     # Option -> whether it is read, and what it goes with.
     reading = {}
-    for name in sorted({name for names in _OBJECTIVES.values() for name in names}):
-        readers = [attack for attack, names in _OBJECTIVES.items() if name in names]
-        reading[name] = (options.attack in readers, f"--attack={' or '.join(readers)}, not {options.attack}")
-    for name in _ADAM:
-        reading[name] = (options.solver == "adam", "--solver=adam")
+    for flag, chosen, read in (
+        ("attack", options.attack, {name: _read_by(make) for name, make in attacks.OBJECTIVES.items()}),
+        ("solver", options.solver, {name: _settings_of(make) for name, make in attacks.SOLVERS.items()}),
+    ):
+        for name in {name for names in read.values() for name in names}:
+            readers = [reader for reader, names in read.items() if name in names]
+            reading[name] = (chosen in readers, f"--{flag}={' or '.join(readers)}, not {chosen or 'the default'}")
     reading |= {
         "penalties": (penalty and not options.budgets, f"penalties other than --budgets, not with --threat={threat}"),
         "pixel_limit": (penalty, f"a penalty, not with --threat={threat}"),

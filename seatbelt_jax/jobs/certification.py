@@ -30,9 +30,7 @@ class Options:
     """
 
     methods: tuple[str, ...] = option(
-        (),
-        f"Margins to compute, from: {', '.join(bounds.METHODS)}. Default: best_sound and the first-order "
-        "methods, or the path of a hierarchy.",
+        (), "Margins to compute. Default: best_sound and the first-order methods, or the path of a hierarchy."
     )
     split: str = option("validation", run_data.SPLIT_HELP, choices=run_data.UNSEEN)
     images: int | None = option(None, "Number of images to certify, from the first on. Default: 50.", least=1)

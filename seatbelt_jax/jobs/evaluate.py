@@ -8,21 +8,25 @@ from typing import Any
 from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import classifier_measures, model_measures, run_data
 from seatbelt_jax.jobs.evaluation import NotApplicableError, Options, Task, first
+from seatbelt_jax.registry import Registry
 from seatbelt_jax.runs.measures import at, bracket, read_measures, read_record
 
 # In the order in which they are made, the quick ones first.
-MEASURES: dict[str, Callable[[Task], dict[str, Any]]] = {
-    "weight_norms": model_measures.weight_norms,
-    "active_units": model_measures.active_units,
-    "posterior_std": model_measures.posterior_std,
-    "noise_robustness": model_measures.noise_robustness,
-    "elbo": model_measures.elbo,
-    "traversals": model_measures.traversals,
-    "importance_weighted": model_measures.importance_weighted,
-    "mig": model_measures.mig,
-    "attack_success": classifier_measures.attack_success,
-    "downstream": classifier_measures.downstream,
-}
+MEASURES: Registry[Callable[[Task], dict[str, Any]]] = Registry(
+    "a measure",
+    {
+        "weight_norms": model_measures.weight_norms,
+        "active_units": model_measures.active_units,
+        "posterior_std": model_measures.posterior_std,
+        "noise_robustness": model_measures.noise_robustness,
+        "elbo": model_measures.elbo,
+        "traversals": model_measures.traversals,
+        "importance_weighted": model_measures.importance_weighted,
+        "mig": model_measures.mig,
+        "attack_success": classifier_measures.attack_success,
+        "downstream": classifier_measures.downstream,
+    },
+)
 
 # What the table on the terminal says of a measure: entries of it by their path.
 _HEADLINES = {

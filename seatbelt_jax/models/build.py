@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +14,12 @@ from seatbelt_jax.models import networks
 from seatbelt_jax.models.hierarchy import HierarchicalVAE
 from seatbelt_jax.models.joint import JointVAE
 from seatbelt_jax.models.model import Model
+from seatbelt_jax.registry import Registry
 from seatbelt_jax.sections import check_choice
+
+# From a `model` section and (height, width, channels) to an encoder and a decoder, modules of flax.linen.
+Networks = Callable[["ModelConfig", tuple[int, int, int]], tuple[nn.Module, nn.Module]]
+NETWORKS: Registry[Networks] = Registry("a network")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +29,7 @@ class ModelConfig:
     Attributes:
       latent_sizes: width of each latent layer, layer 1 (nearest the data) first.
       decoder_reads: "all" latents (Seatbelt-VAE) or the "bottom" layer (DLGM); same for one layer.
-      network: "conv" (Willetts et al. 2021, App. G) or "mlp" (Chen et al. 2018 on dSprites).
+      network: "conv" (Willetts et al. 2021, App. G), "mlp" (Chen et al. 2018 on dSprites), or a plug-in's.
       widths: "conv": channels of the stride-2 stages at 64x64; smaller images take the last ones.
         "mlp": the hidden layers of the encoder; the decoder has them in reverse.
       feature_size: "conv": width of the feature vector between the convolutions and the latents.
@@ -61,7 +66,7 @@ class ModelConfig:
     def __post_init__(self):
         sections.check_types("model", self)
         check_choice("model.decoder_reads", self.decoder_reads, ("all", "bottom"))
-        check_choice("model.network", self.network, ("conv", "mlp"))
+        check_choice("model.network", self.network, NETWORKS)
         check_choice("model.likelihood", self.likelihood, ("gaussian", "bernoulli"))
         check_choice("model.compute_dtype", self.compute_dtype, ("float32", "bfloat16"))
         for name in ("latent_sizes", "widths", "hidden_sizes", "discrete_sizes"):
@@ -102,7 +107,7 @@ def build(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Model
       ValueError: a field or value is unknown, or the network does not accept the image size.
     """
     settings = sections.parse(ModelConfig, "model", config)
-    encoder, decoder = _networks(settings, image_shape)
+    encoder, decoder = NETWORKS[settings.network](settings, image_shape)
     std: dict[str, Any] = {
         "posterior_std": settings.posterior_std,
         "posterior_std_offset": settings.posterior_std_offset,
@@ -140,11 +145,8 @@ def make_likelihood(config: Mapping[str, Any]) -> Likelihood:
     return BernoulliLikelihood()
 
 
-def _networks(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
-    inside: dict[str, Any] = {"batch_norm": settings.batch_norm, "dtype": jnp.dtype(settings.compute_dtype)}
-    if settings.network == "mlp":
-        widths = tuple(settings.widths)
-        return networks.MlpEncoder(widths, **inside), networks.MlpDecoder(widths[::-1], image_shape, **inside)
+@NETWORKS.register("conv")
+def _conv(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
     height, width, _ = image_shape
     stages = round(math.log2(max(height, 1))) - 2
     if height != width or height != 4 * 2**stages or not 1 <= stages <= len(settings.widths):
@@ -155,7 +157,18 @@ def _networks(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple
         )
     # Smaller images drop the first stages.
     widths = tuple(settings.widths[len(settings.widths) - stages :])
+    inside = _inside(settings)
     return (
         networks.ConvEncoder(widths, settings.feature_size, **inside),
         networks.ConvDecoder(widths[::-1], settings.feature_size, image_shape, **inside),
     )
+
+
+@NETWORKS.register("mlp")
+def _mlp(settings: ModelConfig, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+    widths, inside = tuple(settings.widths), _inside(settings)
+    return networks.MlpEncoder(widths, **inside), networks.MlpDecoder(widths[::-1], image_shape, **inside)
+
+
+def _inside(settings: ModelConfig) -> dict[str, Any]:
+    return {"batch_norm": settings.batch_norm, "dtype": jnp.dtype(settings.compute_dtype)}

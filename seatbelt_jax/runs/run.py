@@ -53,7 +53,7 @@ _SCHEMA = {
     },
     "image_shape": [int],
     "provenance": {"versions?": {}},
-    "data?": {"*": {"size?": int, "digest?": str}},
+    "data?": {"*": {"size?": int, "digest?": (str, type(None))}},
     "origin?": (dict, type(None)),
 }
 _ORIGIN = {"run": str, "step": int, "kind": str}
