@@ -14,6 +14,7 @@ from seatbelt_jax import program
 from seatbelt_jax.attacks import threat as threats
 from seatbelt_jax.attacks.box import Box, inward_gradient
 from seatbelt_jax.attacks.objective import Objective
+from seatbelt_jax.attacks.problem import distance
 from seatbelt_jax.attacks.threat import Threat
 from seatbelt_jax.vae import VAE
 
@@ -93,7 +94,7 @@ def _inward(objective: Objective, sources: Array, goals: Any, box: tuple[float, 
     low, high = box
 
     def inward(source: Array, goal: Any) -> Array:
-        gradient = jax.grad(objective.distance)(source, goal)
+        gradient = jax.grad(distance, argnums=1)(objective, source, goal)
         return -inward_gradient(source, gradient, Box(jnp.asarray(low), jnp.asarray(high)))
 
     return jax.vmap(inward)(sources, goals)
@@ -112,7 +113,7 @@ def distances(
 
 @jax.jit
 def _distances(objective: Objective, images: Array, goals: Any) -> Array:
-    return jax.vmap(lambda image, goal: objective.distance(image, goal))(images, goals)
+    return jax.vmap(distance, in_axes=(None, 0, 0))(objective, images, goals)
 
 
 def l2_norms(images: np.ndarray) -> np.ndarray:

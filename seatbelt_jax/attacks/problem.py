@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import jax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
@@ -25,6 +26,12 @@ class Problem(NamedTuple):
     budget: Float[Array, ""]
 
 
+@jax.jit
+def distance(objective: Objective, image: Array, goal: Any) -> Float[Array, ""]:
+    """The attacker's distance of one image to its goal; traced once for all programs that hold it."""
+    return objective.distance(image, goal)
+
+
 def delta(objective: Objective, threat: Threat) -> Partial:
     """Delta = distance + cost as a function of the image and its `Problem` (Willetts et al. 2021, Eq. 10)."""
     return Partial(_delta, objective, threat)
@@ -37,7 +44,7 @@ def region(threat: Threat, box: tuple[float, float]) -> Partial:
 
 def _delta(objective: Objective, threat: Threat, image: Array, problem: Problem) -> Float[Array, ""]:
     cost = threat.cost(image - problem.source, problem.budget)
-    return objective.distance(image, problem.goal) + cost
+    return distance(objective, image, problem.goal) + cost
 
 
 @dataclasses.dataclass(frozen=True)
