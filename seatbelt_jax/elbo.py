@@ -80,6 +80,7 @@ def decompose(
     estimator: Estimator = "mws",
     aggregate: DiagonalGaussian | None = None,
     block_size: int | None = None,
+    forward_mode: bool = False,
 ) -> ElboTerms:
     """Computes every term of the ELBO from a model's outputs on one batch.
 
@@ -91,7 +92,7 @@ def decompose(
       estimator: how the aggregate posterior is estimated, see `total_correlation`.
       aggregate: the aggregate's components, the batch's own top posteriors by default; for the
         estimator "exact", those of all N examples.
-      block_size: see `log_aggregate_posterior`.
+      block_size, forward_mode: see `log_aggregate_posterior`.
 
     Raises:
       ValueError: where `log_aggregate_posterior` does.
@@ -109,6 +110,7 @@ def decompose(
         dataset_size,
         estimator=estimator,
         block_size=block_size,
+        forward_mode=forward_mode,
     )
     return ElboTerms(
         log_likelihood=log_likelihood,

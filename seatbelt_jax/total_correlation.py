@@ -54,6 +54,7 @@ def log_aggregate_posterior(
     *,
     estimator: Estimator = "mws",
     block_size: int | None = None,
+    forward_mode: bool = False,
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Estimates log q(z_i) and log prod_k q(z_ik) of the aggregate posterior, in nats.
 
@@ -69,12 +70,14 @@ def log_aggregate_posterior(
       estimator: "mws", "mss" or "exact", see the module's docstring.
       block_size: components handled in one step of the loop over them; 4 to 16 if not given. Results agree to
         rounding; compilation takes longer the larger it is.
+      forward_mode: whether `jax.jvp` and `jax.jacfwd` can be applied. Reverse mode then stores what each step of the
+        loop computes, batch x components x latent numbers.
 
     Returns:
       (log_joint, log_product), each [batch]. Total correlation is the mean of their difference.
 
-    It can be jitted, vmapped and differentiated, in dataset_size too, but in reverse mode alone: in forward mode JAX
-    raises a TypeError that names custom_vjp.
+    It can be jitted, vmapped and differentiated, in dataset_size too. JAX knows no rule for both modes of a loop like
+    this one: without `forward_mode` it raises a TypeError in forward mode that names custom_vjp.
 
     Raises:
       TypeError: where dataset_size is no number, or traced for the estimator "exact".
@@ -86,7 +89,8 @@ def log_aggregate_posterior(
     (batch, latent), components = latents.shape, len(posterior.mean)
     latents, posterior = _ready(latents, posterior)
     log_weight, own = _weights(batch, dataset_size, estimator, latents.dtype)
-    log_joint, log_product = _log_mixtures(latents, posterior, own, _block(block_size, components))
+    mixtures = _plain_log_mixtures if forward_mode else _log_mixtures
+    log_joint, log_product = mixtures(latents, posterior, own, _block(block_size, components))
     return log_joint + log_weight, log_product + latent * log_weight
 
 
@@ -160,8 +164,7 @@ def aggregate_bracket(
     return fresh, add_mixture(fresh, own, paths)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _log_mixtures(
+def _plain_log_mixtures(
     latents: Float[Array, "batch latent"], posterior: DiagonalGaussian, own: Float[Array, ""] | None, block_size: int
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """log sum_j v_ij q(z_i|x_j) and sum_k log sum_j v_ij q(z_ik|x_j), v_ij = `own` if i = j, else 1; None for 1."""
@@ -270,6 +273,7 @@ def _log_mixtures_backward(block_size: int, residuals: Any, cotangents: Any) -> 
     return 0.5 * of_latents.T, DiagonalGaussian(mean=of_means.T, log_std=gradients.imag.T), of_own
 
 
+_log_mixtures = jax.custom_vjp(_plain_log_mixtures, nondiff_argnums=(3,))
 _log_mixtures.defvjp(_log_mixtures_forward, _log_mixtures_backward)
 
 

@@ -31,22 +31,22 @@ def categories(x):
     return Concrete(x, (4,), 0.7)
 
 
-def aggregate(estimator):
+def aggregate(estimator, **options):
     def call(x, size):
-        joint, product = log_aggregate_posterior(x, q(B), size, estimator=estimator, block_size=4)
+        joint, product = log_aggregate_posterior(x, q(B), size, estimator=estimator, block_size=4, **options)
         return joint - product
 
     return call
 
 
-def elbo_terms(x, size):
+def elbo_terms(x, size, **options):
     encoding = Encoding((q(x),), (x + 0.1,))
-    return elbo.decompose(jnp.sum(x, axis=-1), encoding, (p(B),), dataset_size=size)
+    return elbo.decompose(jnp.sum(x, axis=-1), encoding, (p(B),), dataset_size=size, **options)
 
 
-def objective_with(**options):
+def objective_with(forward_mode=False, **options):
     def call(x, bits):
-        return elbo.objective(elbo_terms(x, 100), beta=3.0, free_bits=bits, **options)
+        return elbo.objective(elbo_terms(x, 100, forward_mode=forward_mode), beta=3.0, free_bits=bits, **options)
 
     return call
 
@@ -130,8 +130,18 @@ CASES = {
     ),
     "bounds.gdp_compose": (lambda x, y: bounds.gdp_compose(jnp.abs(x) + y), A[0], STD),
 }
-REVERSE_ONLY = [name for name in CASES if name.startswith("total_correlation.m") or name == "total_correlation.exact"]
-REVERSE_ONLY += [name for name in CASES if name.startswith("elbo.")]
+# What is for reverse mode by default, and the same for both modes.
+FORWARD = {
+    "total_correlation.mws": aggregate("mws", forward_mode=True),
+    "total_correlation.mss": aggregate("mss", forward_mode=True),
+    "total_correlation.exact": lambda x, y: aggregate("exact", forward_mode=True)(x + y, 6),
+    "elbo.decompose": lambda x, size: elbo_terms(x, size, forward_mode=True).total_correlation,
+    "elbo.objective": objective_with(forward_mode=True),
+    "elbo.objective kl": objective_with(forward_mode=True, penalty="kl"),
+    "elbo.objective capacity": lambda x, capacity: elbo.objective(
+        elbo_terms(x, 100, forward_mode=True), penalty="capacity", capacity=capacity
+    ),
+}
 
 
 @pytest.mark.slow
@@ -163,11 +173,12 @@ def test_transforms_agree_with_the_plain_call(name):
         slope = (float(total(*move(step))) - float(total(*move(-step)))) / (2.0 * step)
         along = along_x if gradient is by_x else along_y
         np.testing.assert_allclose(np.sum(gradient * along), slope, rtol=2e-2, atol=2e-2)
-    if name in REVERSE_ONLY:
+    if name in FORWARD:
         with pytest.raises(TypeError, match="custom_vjp"):
             jax.jacfwd(total)(x, y)
-    else:
-        np.testing.assert_allclose(jax.jit(jax.jacfwd(total))(x, y), by_x, rtol=1e-3, atol=1e-4)
+    forward = jax.jacfwd(lambda x, y: jnp.sum(FORWARD.get(name, function)(x, y)), (0, 1))
+    for found, gradient in zip(jax.jit(forward)(x, y), (by_x, by_y), strict=True):
+        np.testing.assert_allclose(found, gradient, rtol=1e-3, atol=1e-4)
 
 
 @annotations.unchecked()
