@@ -58,7 +58,7 @@ def holds(hint, value):
 
 
 def fields_of():
-    for kind, needed in {**dict.fromkeys(OPTIONS.values(), {}), **SECTIONS}.items():
+    for kind, needed in [*((kind, {}) for kind in OPTIONS.values()), *SECTIONS.items()]:
         for field in dataclasses.fields(kind):
             yield pytest.param(kind, needed, field.name, id=f"{kind.__module__.split('.')[-1]}.{field.name}")
 
