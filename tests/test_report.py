@@ -28,7 +28,7 @@ from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build, summary
 from seatbelt_jax.report import results as results_report
 from seatbelt_jax.report.page import Cell, formula
-from seatbelt_jax.results import MEANING, NOT_CHECKED
+from seatbelt_jax.results import MEANING, NOT_CHECKED, EmpiricalMargin
 from seatbelt_jax.runs import model_name
 from tests import launchers, made_up_runs
 from tests.html_page import read, section
@@ -385,7 +385,7 @@ def test_certificates_of_test_images_are_shown_with_their_split(launcher, make_r
 
 def drawn_histogram(count: int) -> Axes:
     """The margins of so many methods."""
-    data = results_report.certificate_data(made_up_runs.certificate())
+    data = dataclasses.replace(made_up_runs.certificate(), split="validation")
     axes = Figure().add_subplot()
     margin_histogram([(index, f"method {index}", data) for index in range(count)], "a")(axes)
     axes.figure.draw_without_rendering()
@@ -418,9 +418,11 @@ def test_a_chart_that_compares_two_methods_says_so(chart, methods: tuple[str, st
 
 @pytest.mark.parametrize(("factor", "scale"), [(2.0, "linear"), (100.0, "log")])
 def test_certified_against_attacked_keeps_the_diagonal_in_the_middle(factor: float, scale: str) -> None:
-    results = results_report
-    found = results.certificate_data(made_up_runs.certificate())
-    shown = plots.EmpiricalData(factor * found.radius, np.ones((4, 2)), np.ones((4, 2)), 1e-3, 0.5, 4.0, 10, "l2")
+    found = dataclasses.replace(made_up_runs.certificate(), split="validation")
+    ones = np.ones((4, 2))
+    shown = EmpiricalMargin(
+        factor * found.radius, ones, ones[:, 0], ones[:, 0], ones, ones, 1e-3, 0.5, 4.0, 10, 5, "l2", split="validation"
+    )
     axes = Figure().add_subplot()
     certified_against_empirical([Compared(0, "a", found, shown)], "spectral")(axes)
     assert axes.get_xscale() == axes.get_yscale() == scale

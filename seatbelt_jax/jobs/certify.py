@@ -12,8 +12,7 @@ from seatbelt_jax.bounds import pathwise_bounds
 from seatbelt_jax.jobs import certification, run_data
 from seatbelt_jax.jobs.certification import Options
 from seatbelt_jax.report.comparable import check_comparable, names_of
-from seatbelt_jax.report.results import certificate_data, empirical_data
-from seatbelt_jax.results import files
+from seatbelt_jax.results import NORMS, files
 
 # Images certified where no number is given and there are as many.
 _IMAGES = 50
@@ -174,7 +173,7 @@ def _earlier_certificates(
     Says where they were made otherwise: what is made now takes their place, or stands beside them, or does not.
     """
     found = {}
-    for name in (_file_name(method, norm) for norm in plots.NORMS for method in bounds.METHODS):
+    for name in (_file_name(method, norm) for norm in NORMS for method in bounds.METHODS):
         file = folder / f"{name}.npz"
         if not file.exists() or not files.made_by(file).is_of(step):
             continue
@@ -241,11 +240,9 @@ def _certify(task: Task, name: str, options: Options) -> plots.CertifiedModel:
     config = task.opened.config
     return plots.CertifiedModel(
         name=name,
-        certificates=[certificate_data(certificate) for certificate in certificates.values()],
-        empirical=[] if empirical is None else [empirical_data(empirical)],
-        minimal_radius=(
-            None if minimal is None else plots.MinimalRadiusData(minimal.estimate, minimal.lower, minimal.upper)
-        ),
+        certificates=list(certificates.values()),
+        empirical=[] if empirical is None else [empirical],
+        minimal_radius=minimal,
         beta=config.get("objective", {}).get("beta", 1.0),
         tau=config["model"].get("posterior_std_offset", 0.0),
     )
@@ -277,7 +274,7 @@ def _told(certificate: bounds.Certificate, split: str) -> str:
     return (
         f"{certificate.method} margin ({certificate.soundness.replace('_', ' ')}) of {certificate.n} {split} images at "
         f"r = {certificate.reconstruction_radius:g}: median {np.median(certificate.radius):.4g}, mean "
-        f"{certificate.mean_margin:.4g} ({plots.NORMS[certificate.norm]}, pixel units); abstained on "
+        f"{certificate.mean_margin:.4g} ({NORMS[certificate.norm]}, pixel units); abstained on "
         f"{certificate.abstained.sum()}; at most {certificate.expected_failures:.3g} bounds expected to fail"
     )
 
@@ -286,7 +283,7 @@ def _told_of_attacks(empirical: bounds.EmpiricalMargin, certificates: Mapping[st
     """The upper bounds, how far above the certified margins they are, and on how many images below."""
     found = np.isfinite(empirical.upper)
     told = (
-        f"attacks show margins of at most {np.median(empirical.upper):.4g} (median, {plots.NORMS[empirical.norm]}, "
+        f"attacks show margins of at most {np.median(empirical.upper):.4g} (median, {NORMS[empirical.norm]}, "
         f"pixel units{', sigma frozen' if empirical.frozen_std else ''}); found on {found.sum()} of {found.size} images"
     )
     for method, certificate in certificates.items():

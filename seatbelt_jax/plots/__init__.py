@@ -4,36 +4,21 @@ Results come in as plain arrays (`ModelResults` and what it holds); out come PNG
 """
 
 from seatbelt_jax.plots.cells import CellAttack, CellData, SweepData
-from seatbelt_jax.plots.certificates import NORMS
 from seatbelt_jax.plots.charts import SERIES
 from seatbelt_jax.plots.images import distortion_image, image_grid
 from seatbelt_jax.plots.margins import certification_figures
 from seatbelt_jax.plots.papers import Curves, Line, NumberMap, Panel, Tiles, paper_figure
-from seatbelt_jax.plots.results import (
-    AttackData,
-    CertificateData,
-    CertifiedModel,
-    EmpiricalData,
-    Flag,
-    MinimalRadiusData,
-    ModelResults,
-    Samples,
-)
+from seatbelt_jax.plots.results import CertifiedModel, MeasuredAttack, ModelResults, Samples
 from seatbelt_jax.plots.swiss_roll import RollModel, swiss_roll_figure
 
 __all__ = [
-    "NORMS",
     "SERIES",
-    "AttackData",
     "CellAttack",
     "CellData",
-    "CertificateData",
     "CertifiedModel",
     "Curves",
-    "EmpiricalData",
-    "Flag",
     "Line",
-    "MinimalRadiusData",
+    "MeasuredAttack",
     "ModelResults",
     "NumberMap",
     "Panel",

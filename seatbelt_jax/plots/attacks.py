@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from seatbelt_jax.plots.charts import Draw, budget_axis, label_ends, series_colour, series_style, value_axis
 from seatbelt_jax.plots.images import distortion_image, image_grid
-from seatbelt_jax.plots.results import AttackData
+from seatbelt_jax.plots.results import MeasuredAttack
 from seatbelt_jax.plots.sweeps import Sweep, budget_label, is_ball, objective_label
 from seatbelt_jax.plots.text import MINUS
 
@@ -43,13 +43,13 @@ class Frame:
     made: bytes
 
 
-def shown_pairs(attack: AttackData, galleries: int = 1) -> range:
+def shown_pairs(attack: MeasuredAttack, galleries: int = 1) -> range:
     """The pairs that the page shows in each of so many galleries."""
     most = _frame_room(galleries) // (_LEAST_STEPS * _TILES * attack.sources[0].size)
     return range(min(int(np.clip(most, 1, _MOST_PAIRS)), len(attack.sources)))
 
 
-def slider_steps(attack: AttackData, galleries: int = 1) -> list[int]:
+def slider_steps(attack: MeasuredAttack, galleries: int = 1) -> list[int]:
     """The budgets that the page's slider stops at, as indices: as many as it can carry, evenly spread, rising."""
     tiles = _TILES * len(shown_pairs(attack, galleries)) * attack.sources[0].size
     count = int(np.clip(_frame_room(galleries) // tiles, _LEAST_STEPS, _MOST_STEPS))
@@ -74,19 +74,19 @@ def common_size(sweep: Sweep) -> float:
     return float(np.median(known))
 
 
-def nearest(attack: AttackData, size: float) -> Int[np.ndarray, " pair"]:
+def nearest(attack: MeasuredAttack, size: float) -> Int[np.ndarray, " pair"]:
     """For each pair the budget, as an index, whose attack has a ||d|| nearest to `size`."""
     away = np.where(np.isfinite(attack.objective), np.abs(attack.distortion_norm - size), np.inf)
     return np.argmin(away, axis=1)
 
 
-def frame(attack: AttackData, pair: int, column: int) -> Frame:
+def frame(attack: MeasuredAttack, pair: int, column: int) -> Frame:
     """The pictures of one attack, one screen pixel per pixel: the page blows them up."""
     shown = tiles(attack, pair, column)
     return Frame(_row(shown[:3], attack.image_range), _row(shown[3:5], attack.image_range))
 
 
-def target_row(attack: AttackData, pair: int) -> bytes:
+def target_row(attack: MeasuredAttack, pair: int) -> bytes:
     """The target and its reconstruction."""
     return _row([attack.targets[pair], attack.target_reconstructions[pair]], attack.image_range)
 
@@ -128,7 +128,7 @@ def _likelihood(sweep: Sweep) -> Draw:
     return draw
 
 
-def tiles(attack: AttackData, pair: int, column: int) -> list[np.ndarray]:
+def tiles(attack: MeasuredAttack, pair: int, column: int) -> list[np.ndarray]:
     """x, x + d, d; what is drawn from x and x + d; the target and what is drawn from it."""
     source, adversarial = attack.sources[pair], attack.adversarial[pair, column]
     return [

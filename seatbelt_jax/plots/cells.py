@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from seatbelt_jax.plots.certificates import PREFERRED
-from seatbelt_jax.plots.results import CertificateData, EmpiricalData, Flag
+from seatbelt_jax.results import Certificate, Diagnosis, EmpiricalMargin
 
 _MARGIN = re.compile(r"margin_(.+)_median_(l2|linf)")
 
@@ -47,11 +47,11 @@ class CellAttack:
     """One attack on the model of a cell.
 
     Attributes:
-      flags: every sign of weakness, checked or not.
+      diagnosis: every sign of weakness, checked or not.
     """
 
     gallery: Gallery
-    flags: Sequence[Flag]
+    diagnosis: Diagnosis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,8 @@ class CellData:
     axes: Mapping[str, str | float]
     numbers: Mapping[str, float]
     attacks: Mapping[str, CellAttack] = dataclasses.field(default_factory=dict)
-    certificates: Sequence[CertificateData] = ()
-    empirical: Sequence[EmpiricalData] = ()
+    certificates: Sequence[Certificate] = ()
+    empirical: Sequence[EmpiricalMargin] = ()
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

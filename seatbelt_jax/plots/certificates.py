@@ -1,7 +1,6 @@
 """Certified margins: how they are spread and what share of the images they cover."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -18,22 +17,16 @@ from seatbelt_jax.plots.charts import (
     tick_axis,
     value_axis,
 )
-from seatbelt_jax.plots.results import (
-    CertificateData,
-    CertifiedModel,
-    EmpiricalData,
-    MinimalRadiusData,
-    ModelResults,
-)
+from seatbelt_jax.plots.results import CertifiedModel, ModelResults
+from seatbelt_jax.results import NORMS, Certificate, MinimalRobustRadius
 
 # (number of the curve, its name, data); all of one norm.
-Certified = Sequence[tuple[int, str, CertificateData]]
+Certified = Sequence[tuple[int, str, Certificate]]
 
 Model = ModelResults | CertifiedModel
 
 # The methods of one model, the first to be shown first: what is sound before what is of first order.
 PREFERRED = ("best_sound", "pathwise", "hybrid", "lipschitz", "linear_region", "hierarchical", "spectral", "camuto")
-NORMS = {"l2": "L2", "linf": "L-infinity"}
 _BINS = 24
 _POINTS = 400
 # Height of a row of a histogram, where each has height 1 to itself.
@@ -44,21 +37,7 @@ _LETTER = 0.02
 _WIDE = 20.0
 
 
-class Question(NamedTuple):
-    """What certificates must have in common to be compared; r in pixel units."""
-
-    norm: str
-    split: str
-    radius: float
-    risk: float
-
-
-def question(data: CertificateData | EmpiricalData) -> Question:
-    """What was asked of each image."""
-    return Question(data.norm, data.split, data.reconstruction_radius, data.risk)
-
-
-def main_of(certificates: Sequence[CertificateData]) -> CertificateData | None:
+def main_of(certificates: Sequence[Certificate]) -> Certificate | None:
     """The main certificate, for places with room for one: of L2 margins and validation images if there is any."""
     ranks = {method: rank for rank, method in enumerate(PREFERRED)}
     return min(
@@ -68,7 +47,7 @@ def main_of(certificates: Sequence[CertificateData]) -> CertificateData | None:
     )
 
 
-def main_certificate(model: Model) -> CertificateData | None:
+def main_certificate(model: Model) -> Certificate | None:
     """The model's main certificate, for places with room for one."""
     return main_of(model.certificates)
 
@@ -137,7 +116,7 @@ def certified_fraction(certified: Certified, what: str) -> Draw:
     return draw
 
 
-def margin_against(certified: Sequence[tuple[int, str, CertificateData, float]], setting: str, what: str) -> Draw:
+def margin_against(certified: Sequence[tuple[int, str, Certificate, float]], setting: str, what: str) -> Draw:
     """Medians of the margin, abstentions counted as 0, and the middle halves, against a setting of the models.
 
     Camuto et al. 2021, Fig. 7 and 9. Each entry ends with the model's value of the setting.
@@ -163,7 +142,7 @@ def margin_against(certified: Sequence[tuple[int, str, CertificateData, float]],
     return draw
 
 
-def minimal_radii(found: Sequence[tuple[int, str, MinimalRadiusData]], radius: float) -> Draw:
+def minimal_radii(found: Sequence[tuple[int, str, MinimalRobustRadius]], radius: float) -> Draw:
     """The share of images whose minimal r is at most r; the band is that share for the ends of their intervals.
 
     Args:
@@ -236,7 +215,7 @@ def _label(quantity: str, certified: Certified) -> str:
     return f"{quantity}, {', '.join(norms)} in pixel units"
 
 
-def _claimed(certificate: CertificateData) -> Float[np.ndarray, " claim"]:
+def _claimed(certificate: Certificate) -> Float[np.ndarray, " claim"]:
     return certificate.radius[~certificate.abstained & np.isfinite(certificate.radius)]
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
-from seatbelt_jax.plots.certificates import NORMS, Model, named, question
+from seatbelt_jax.plots.certificates import Model, named
 from seatbelt_jax.plots.charts import INK, MUTED, Draw, series_colour, series_style, tick_axis, tick_tens, value_axis
-from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.plots.text import number
+from seatbelt_jax.results import NORMS, Certificate, EmpiricalMargin
 
 _POINTS = 200
 # Axes are logarithmic where the upper bounds are more than so many times the certified margins.
@@ -24,8 +24,8 @@ class Compared:
 
     index: int
     name: str
-    certificate: CertificateData
-    empirical: EmpiricalData
+    certificate: Certificate
+    empirical: EmpiricalMargin
 
     @property
     def margins(self) -> tuple[Float[np.ndarray, " image"], Float[np.ndarray, " image"]]:
@@ -39,10 +39,10 @@ class Compared:
         return np.isfinite(certified) & np.isfinite(upper)
 
 
-def compare(index: int, model: Model, certificate: CertificateData | None) -> Compared | None:
+def compare(index: int, model: Model, certificate: Certificate | None) -> Compared | None:
     """The certificate with the model's attacks; None where no attack has the same r, risk, norm and split."""
     for empirical in model.empirical:
-        if certificate is not None and question(empirical) == question(certificate):
+        if certificate is not None and empirical.question == certificate.question:
             return Compared(index, model.name, certificate, empirical)
     return None
 

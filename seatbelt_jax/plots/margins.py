@@ -4,17 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from seatbelt_jax.plots.certificates import (
-    NORMS,
     Certified,
     Model,
-    Question,
     certified_fraction,
     main_certificate,
     main_of,
     margin_against,
     margin_histogram,
     minimal_radii,
-    question,
 )
 from seatbelt_jax.plots.charts import Draw, figure, short
 from seatbelt_jax.plots.empirical import (
@@ -23,7 +20,8 @@ from seatbelt_jax.plots.empirical import (
     compare,
     probability_against_norm,
 )
-from seatbelt_jax.plots.results import CertificateData, CertifiedModel
+from seatbelt_jax.plots.results import CertifiedModel
+from seatbelt_jax.results import NORMS, Certificate, Question
 
 # Settings of models: the field, what stands at the axis, and the figure's name.
 _SETTINGS = (("beta", "β, objective.beta", "beta"), ("tau", "τ, model.posterior_std_offset", "tau"))
@@ -36,9 +34,9 @@ def certificate_charts(models: Sequence[Model]) -> dict[str, Draw]:
     chart.
     """
     drawn: dict[str, Draw] = {}
-    asked = sorted({question(one) for model in models for one in model.certificates}, key=_first_things_first)
+    asked = sorted({one.question for model in models for one in model.certificates}, key=_first_things_first)
     for one_question in asked:
-        of_each = [[one for one in model.certificates if question(one) == one_question] for model in models]
+        of_each = [[one for one in model.certificates if one.question == one_question] for model in models]
         mains = [
             (index, model.name, main)
             for index, (model, found) in enumerate(zip(models, of_each, strict=True))
@@ -100,14 +98,14 @@ def certification_figures(models: Sequence[CertifiedModel]) -> dict[str, bytes]:
     return {f"{name}.png": figure(charts) for name, charts in draws.items() if charts}
 
 
-def _certificate(model: Model, method: str | None) -> CertificateData | None:
+def _certificate(model: Model, method: str | None) -> Certificate | None:
     """The model's certificate by the method or, without one, its main certificate."""
     if method is None:
         return main_certificate(model)
     return next((one for one in model.certificates if one.method == method), None)
 
 
-def _by(models: Sequence[CertifiedModel], method: str | None) -> list[tuple[int, str, CertificateData]]:
+def _by(models: Sequence[CertifiedModel], method: str | None) -> list[tuple[int, str, Certificate]]:
     found = ((index, model.name, _certificate(model, method)) for index, model in enumerate(models))
     return [(index, name, certificate) for index, name, certificate in found if certificate is not None]
 

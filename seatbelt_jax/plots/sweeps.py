@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.results import AttackData, ModelResults
+from seatbelt_jax.plots.results import MeasuredAttack, ModelResults
 
 # The attack that comes first.
 _USUAL = ("latent_kl_all", "penalty")
@@ -46,7 +46,7 @@ class Sweep:
 
     key: str
     title: str
-    swept: Sequence[tuple[int, ModelResults, AttackData]]
+    swept: Sequence[tuple[int, ModelResults, MeasuredAttack]]
 
     @property
     def heading(self) -> str:
@@ -54,7 +54,7 @@ class Sweep:
         return self.title[:1].upper() + self.title[1:]
 
     @property
-    def first(self) -> AttackData:
+    def first(self) -> MeasuredAttack:
         """The first model's results; all models share objective, unit, threat and whether there are targets."""
         return self.swept[0][2]
 
@@ -64,7 +64,7 @@ def sweeps(models: Sequence[ModelResults]) -> list[Sweep]:
 
     Files of the same name whose objectives or threats differ are different attacks.
     """
-    groups: dict[tuple[str, str, str, str, bool], list[tuple[int, ModelResults, AttackData]]] = {}
+    groups: dict[tuple[str, str, str, str, bool], list[tuple[int, ModelResults, MeasuredAttack]]] = {}
     for index, model in enumerate(models):
         for file, attack in model.attacks.items():
             kind = (file, attack.name, attack.threat, attack.unit, attack.targeted)
@@ -98,29 +98,29 @@ def objective_words(name: str) -> str:
     return _OTHERS.get(base, base.replace("_", " ")) + draws
 
 
-def threat_words(attack: AttackData) -> str:
+def threat_words(attack: MeasuredAttack) -> str:
     """Objective and threat in words."""
     return f"{objective_words(attack.name)}; {_THREATS.get(attack.threat, attack.threat)}"
 
 
-def is_ball(attack: AttackData) -> bool:
+def is_ball(attack: MeasuredAttack) -> bool:
     """Whether budgets are radii, not penalties."""
     return attack.threat.endswith("ball")
 
 
-def budget_kind(attack: AttackData) -> str:
+def budget_kind(attack: MeasuredAttack) -> str:
     """What a budget is called."""
     return "radius" if is_ball(attack) else "penalty"
 
 
-def budget_words(attack: AttackData, budget: float) -> str:
+def budget_words(attack: MeasuredAttack, budget: float) -> str:
     """A budget as a formula: λ = 2⁻²⁰ or ‖d‖ ≤ 0.5."""
     if is_ball(attack):
         return f"{'‖d‖' if attack.threat == 'l2_ball' else 'max |dᵢ|'} ≤ {text.tick(float(f'{budget:.3g}'))}"
     return f"λ = {text.power(2, budget)}"
 
 
-def budget_label(attack: AttackData) -> str:
+def budget_label(attack: MeasuredAttack) -> str:
     """The label of an axis of budgets."""
     if is_ball(attack):
         return "radius, L2 in pixel units" if attack.threat == "l2_ball" else "radius, largest change of a pixel"
@@ -128,7 +128,7 @@ def budget_label(attack: AttackData) -> str:
     return f"penalty λ, {attack.unit} per {per} of distortion"
 
 
-def objective_label(attack: AttackData) -> str:
+def objective_label(attack: MeasuredAttack) -> str:
     """The title of a chart of objectives."""
     is_damage = attack.name.startswith("maximum_damage")
     return f"attack objective Δ{f' = {text.MINUS}damage' if is_damage else ''}, {attack.unit}"

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.certificates import NORMS
-from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults
+from seatbelt_jax.plots.results import MeasuredAttack, ModelResults
 from seatbelt_jax.plots.sweeps import budget_kind, budget_words, sweeps
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.attacked import WEAK
 from seatbelt_jax.report.page import Cell, Table
+from seatbelt_jax.results import NORMS, Certificate
 
 HEADER = ("Model", "A perturbation of this size fools it", "Proven: no smaller one does", "Strength of the attack")
 
@@ -35,7 +35,7 @@ def answers(models: Sequence[ModelResults]) -> Table:
     return Table(HEADER, rows)
 
 
-def _fooled(attack: AttackData) -> Cell:
+def _fooled(attack: MeasuredAttack) -> Cell:
     pairs = len(attack.sources)
     if not attack.targeted:
         column = int(np.argmax(attack.budgets))
@@ -59,7 +59,7 @@ def _fooled(attack: AttackData) -> Cell:
     )
 
 
-def _proven(certificates: Sequence[CertificateData]) -> Cell:
+def _proven(certificates: Sequence[Certificate]) -> Cell:
     """The largest sound margin; what is of first order is no proof."""
     if not certificates:
         return Cell("nothing", "not certified yet")
@@ -76,7 +76,7 @@ def _proven(certificates: Sequence[CertificateData]) -> Cell:
     return Cell("nothing", f"no sound margin; {kind}, which is no proof: {margin} ({claim}; {how})")
 
 
-def _strength(attack: AttackData, title: str) -> Cell:
+def _strength(attack: MeasuredAttack, title: str) -> Cell:
     share = attack.summary["share_suspicious"]
     pairs, budgets = attack.objective.shape
     kind = budget_kind(attack) if budgets == 1 else {"penalty": "penalties", "radius": "radii"}[budget_kind(attack)]

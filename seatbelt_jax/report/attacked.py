@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from seatbelt_jax.plots import attacks, text
 from seatbelt_jax.plots.images import data_uri
-from seatbelt_jax.plots.results import AttackData
+from seatbelt_jax.plots.results import MeasuredAttack
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, budget_words
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.page import Cell, Table
+from seatbelt_jax.results import MEANING, NOT_CHECKED, Diagnosis
 
 # The share of suspicious attacks beyond which a page warns.
 WEAK = 0.1
@@ -48,7 +49,7 @@ def gallery(sweep: Sweep, galleries: int) -> dict[str, Any]:
     }
 
 
-def _pictures(attack: AttackData, galleries: int, size: float) -> dict[str, Any]:
+def _pictures(attack: MeasuredAttack, galleries: int, size: float) -> dict[str, Any]:
     pairs, steps = attacks.shown_pairs(attack, galleries), attacks.slider_steps(attack, galleries)
     columns = attacks.nearest(attack, size)
     rows = [_row(attack, pair, int(columns[pair])) for pair in pairs]
@@ -65,12 +66,12 @@ def _pictures(attack: AttackData, galleries: int, size: float) -> dict[str, Any]
     return {"rows": rows, "frames": frames}
 
 
-def _row(attack: AttackData, pair: int, column: int) -> dict[str, str]:
+def _row(attack: MeasuredAttack, pair: int, column: int) -> dict[str, str]:
     frame = attacks.frame(attack, pair, column)
     return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": caption(attack, pair, column)}
 
 
-def caption(attack: AttackData, pair: int, column: int) -> str:
+def caption(attack: MeasuredAttack, pair: int, column: int) -> str:
     """What one attack came to."""
     budget, distortion = float(attack.budgets[column]), float(attack.distortion_norm[pair, column])
     words = f"{budget_words(attack, budget)} · ‖d‖ = {number(distortion)}"
@@ -99,15 +100,12 @@ class Signs(NamedTuple):
     shares: Sequence[Mapping[str, float | None]]
 
 
-def signs(found: Sequence[Sequence[Any]]) -> Signs:
-    """Sorts the signs of several sweeps of attacks.
-
-    Args:
-      found: the flags of each.
-    """
-    meanings = {flag.name: flag.meaning for flags in found for flag in flags}
-    unchecked = {flag.name: flag.unchecked for flags in found for flag in flags}
-    shares = [{flag.name: flag.share for flag in flags} for flags in found]
+def signs(found: Sequence[Diagnosis]) -> Signs:
+    """Sorts the signs of several sweeps of attacks."""
+    known = {name: name.replace("_", " ") for diagnosis in found for name in diagnosis.flags}
+    meanings = {words: MEANING[name] for name, words in known.items()}
+    unchecked = {words: NOT_CHECKED.get(name, "") for name, words in known.items()}
+    shares = [{known[name]: share for name, share in diagnosis.shares.items()} for diagnosis in found]
     raised = [name for name in meanings if any(one.get(name) for one in shares)]
     clean = [name for name in meanings if all(one.get(name) == 0.0 for one in shares)]
     untested = [name for name in meanings if name not in raised and name not in clean]
@@ -118,7 +116,7 @@ def trust(sweep: Sweep) -> dict[str, Any]:
     """Weak attacks, their signs, what was not checked, and how attacks ended."""
     names = [model.name for _, model, _ in sweep.swept]
     shares = [attack.summary["share_suspicious"] for _, _, attack in sweep.swept]
-    seen = signs([attack.flags for _, _, attack in sweep.swept])
+    seen = signs([attack.diagnosis for _, _, attack in sweep.swept])
     heads = [Cell(model.name, series=index) for index, model, _ in sweep.swept]
     rows = [[Cell(name, seen.meanings[name]), *(_share(one.get(name)) for one in seen.shares)] for name in seen.raised]
     return {

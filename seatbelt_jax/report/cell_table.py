@@ -6,9 +6,9 @@ from typing import Any
 
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.cells import CellData, SweepData, main_margin
-from seatbelt_jax.plots.certificates import NORMS
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.page import Cell, Row, Table, formula, shown
+from seatbelt_jax.results import NORMS
 
 # Axes of the grid: their names in the sweep's table, and their labels.
 AXES = {"data": "data", "model": "model", "L": "L", "d_z": "d_z", "beta": "β", "tau": "τ", "seed": "seed"}

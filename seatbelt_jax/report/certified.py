@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.certificates import NORMS
-from seatbelt_jax.plots.results import CertificateData, EmpiricalData
 from seatbelt_jax.report.page import Cell, Row, formula, shown
+from seatbelt_jax.results import NORMS, Certificate, EmpiricalMargin
 
 _SOUNDNESS = {
     "first_order": "of first order: exact where the encoder's means are affine and its standard deviations do as "
@@ -28,7 +27,7 @@ HEADER: Row = ("method", "soundness", "norm", formula("r"), "images", "abstained
                "confidence", "draws")  # fmt: skip
 
 
-def rows(certificates: Sequence[CertificateData], empirical: Sequence[EmpiricalData]) -> list[list[str | Cell]]:
+def rows(certificates: Sequence[Certificate], empirical: Sequence[EmpiricalMargin]) -> list[list[str | Cell]]:
     """What stands in a table of one model's certificates, and of what attacks showed, below `HEADER`."""
     found: list[list[str | Cell]] = [
         [c.method, c.soundness.replace("_", " "), *_asked(c, len(c.radius)),
@@ -45,7 +44,7 @@ def rows(certificates: Sequence[CertificateData], empirical: Sequence[EmpiricalD
     return found
 
 
-def _asked(data: CertificateData | EmpiricalData, images: int) -> tuple[str | Cell, ...]:
+def _asked(data: Certificate | EmpiricalMargin, images: int) -> tuple[str | Cell, ...]:
     return NORMS[data.norm], shown(data.reconstruction_radius), Cell(f"{images} {data.split}", value=images)
 
 
@@ -53,14 +52,14 @@ def _margins(margins: Float[np.ndarray, " image"]) -> tuple[Cell, Cell]:
     return shown(float(np.median(margins))), shown(float(np.mean(margins)))
 
 
-def _effort(data: CertificateData | EmpiricalData) -> tuple[Cell, Cell]:
+def _effort(data: Certificate | EmpiricalMargin) -> tuple[Cell, Cell]:
     """The confidence, and the draws for each image."""
     confidence = 100.0 * (1.0 - data.alpha)
     return Cell(text.tick(confidence) + " %", value=confidence), shown(data.num_samples, text.tick)
 
 
 def limits(
-    certified: Sequence[CertificateData], without: Sequence[tuple[str, str]]
+    certified: Sequence[Certificate], without: Sequence[tuple[str, str]]
 ) -> tuple[list[str | tuple[str, str]], list[str]]:
     """What certificates do not say, in plain words, and their assumptions.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from seatbelt_jax.plots.cells import CellAttack, Gallery, SweepData
 from seatbelt_jax.plots.images import distortion_image, smallest, to_levels
-from seatbelt_jax.plots.results import AttackData
+from seatbelt_jax.plots.results import MeasuredAttack
 from seatbelt_jax.plots.sweeps import budget_kind, budget_words, threat_words
 from seatbelt_jax.report.attacked import caption
 from seatbelt_jax.report.page import packed
@@ -43,7 +43,7 @@ class Packed(NamedTuple):
     left_out: int
 
 
-def gallery_of(attack: AttackData, columns: Sequence[int]) -> Gallery:
+def gallery_of(attack: MeasuredAttack, columns: Sequence[int]) -> Gallery:
     """The first pairs of an attack under some of its budgets.
 
     Args:

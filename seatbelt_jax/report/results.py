@@ -10,7 +10,7 @@ import numpy as np
 
 from seatbelt_jax import metrics, models, plots, runs, storage, training
 from seatbelt_jax.attacks import diagnose
-from seatbelt_jax.results import MEANING, NOT_CHECKED, AttackResult, Certificate, Diagnosis, EmpiricalMargin, files
+from seatbelt_jax.results import AttackResult, Certificate, EmpiricalMargin, files
 from seatbelt_jax.runs import measures, model_name
 
 _SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
@@ -54,8 +54,8 @@ def image_range(opened: runs.Run) -> tuple[float, float]:
 class Certification(NamedTuple):
     """What certification left in a run, of validation and of test images."""
 
-    certificates: list[plots.CertificateData]
-    empirical: list[plots.EmpiricalData]
+    certificates: list[Certificate]
+    empirical: list[EmpiricalMargin]
 
 
 def certification_of(opened: runs.Run) -> Certification:
@@ -65,9 +65,9 @@ def certification_of(opened: runs.Run) -> Certification:
         for file in _results_of(opened, files.of_split("certificates", split)):
             record = files.read_margins(file)
             if isinstance(record, Certificate):
-                found.certificates.append(certificate_data(record))
+                found.certificates.append(record)
             elif isinstance(record, EmpiricalMargin):
-                found.empirical.append(empirical_data(record))
+                found.empirical.append(record)
     return found
 
 
@@ -98,7 +98,7 @@ def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def read_attack(
     file: pathlib.Path, image_range: tuple[float, float], summary: Mapping[str, float] | None = None
-) -> plots.AttackData:
+) -> plots.MeasuredAttack:
     """What is shown of the sweep of attacks in a file, as `attack_data`.
 
     Raises:
@@ -113,75 +113,13 @@ def read_attack(
 
 def attack_data(
     found: AttackResult, image_range: tuple[float, float], summary: Mapping[str, float] | None = None
-) -> plots.AttackData:
+) -> plots.MeasuredAttack:
     """What is shown of a sweep of attacks; `summary` is made anew where it is not given."""
-    return plots.AttackData(
-        name=found.name,
-        unit=found.unit,
-        targeted=found.targeted,
-        threat=found.threat,
-        budgets=found.budgets,
-        sources=found.sources,
-        targets=found.targets,
-        source_reconstructions=found.source_reconstructions,
-        target_reconstructions=found.target_reconstructions,
-        adversarial=found.adversarial,
-        adversarial_reconstructions=found.adversarial_reconstructions,
-        objective=found.objective,
-        distortion_norm=found.distortion_norm,
-        negative_log_likelihood=found.negative_log_likelihood,
-        clean_negative_log_likelihood=found.clean_negative_log_likelihood,
-        distance_left=found.distance_left,
-        distance_at_start=found.distance_at_start,
-        shown=metrics.shown_budget(found),
+    return plots.MeasuredAttack(
+        **vars(found),
         summary=metrics.summarise(found) if summary is None else summary,
-        endings=found.endings,
-        flags=_flags(diagnose(found)),
+        diagnosis=diagnose(found),
         image_range=image_range,
-    )
-
-
-def _flags(diagnosis: Diagnosis) -> list[plots.Flag]:
-    return [
-        plots.Flag(
-            name.replace("_", " "),
-            MEANING[name],
-            None if name in diagnosis.untested else float(np.mean(attacks)),
-            NOT_CHECKED.get(name, ""),
-        )
-        for name, attacks in diagnosis.flags.items()
-    ]
-
-
-def certificate_data(found: Certificate) -> plots.CertificateData:
-    """What is shown of a certificate."""
-    return plots.CertificateData(
-        method=found.method,
-        soundness=found.soundness,
-        assumptions=found.assumptions,
-        radius=found.radius,
-        abstained=found.abstained,
-        alpha=found.alpha,
-        risk=found.risk,
-        reconstruction_radius=found.reconstruction_radius,
-        num_samples=found.num_samples,
-        norm=found.norm,
-        split=found.split,
-    )
-
-
-def empirical_data(found: EmpiricalMargin) -> plots.EmpiricalData:
-    """What is shown of the margins that attacks left."""
-    return plots.EmpiricalData(
-        upper=found.upper,
-        curve_norms=found.curve_norms,
-        curve_probability=found.curve_probability,
-        alpha=found.alpha,
-        risk=found.risk,
-        reconstruction_radius=found.reconstruction_radius,
-        num_samples=found.num_samples,
-        norm=found.norm,
-        split=found.split,
     )
 
 

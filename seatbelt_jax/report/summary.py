@@ -9,11 +9,12 @@ from markupsafe import Markup
 
 from seatbelt_jax import metrics
 from seatbelt_jax.plots import text
-from seatbelt_jax.plots.certificates import NORMS, main_certificate, question
-from seatbelt_jax.plots.results import AttackData, CertificateData, ModelResults
+from seatbelt_jax.plots.certificates import main_certificate
+from seatbelt_jax.plots.results import MeasuredAttack, ModelResults
 from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.page import Cell, Row, Table, formula
+from seatbelt_jax.results import NORMS, Certificate
 
 # Entries of a sweep's summary: name, label, how it was measured, and which direction is better.
 _ATTACK_ROWS = (
@@ -158,7 +159,7 @@ def _attack_measures(sweep: Sweep, models: Sequence[ModelResults]) -> list[Measu
     return measures
 
 
-def _effort(attack: AttackData) -> tuple[object, ...]:
+def _effort(attack: MeasuredAttack) -> tuple[object, ...]:
     """How many pairs were attacked, and under which budgets."""
     return (len(attack.sources), *sorted(attack.budgets.tolist()))
 
@@ -168,12 +169,12 @@ def _same_data(models: Sequence[ModelResults]) -> bool:
     return len({tuple(item for item in model.settings.items() if item[0].startswith("data.")) for model in models}) == 1
 
 
-def _other_measures(models: Sequence[ModelResults], certified: Sequence[CertificateData | None]) -> list[Measure]:
+def _other_measures(models: Sequence[ModelResults], certified: Sequence[Certificate | None]) -> list[Measure]:
     margins = [None if c is None else float(np.median(c.radius)) for c in certified]
     abstained = [None if c is None else float(np.mean(c.abstained)) for c in certified]
     errors = [_last(model, "reconstruction_error") for model in models]
     same_data = _same_data(models)
-    asked = {(c.method, question(c), len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
+    asked = {(c.method, c.question, len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
     compare = same_data and len(asked) == 1
     of_margins = [_UNKNOWN if c is None else _median_interval(c.radius) for c in certified]
     how = "pixel units, median, an abstention counts 0"
@@ -202,7 +203,7 @@ def _last(model: ModelResults, name: str) -> float | None:
     return rows[-1] if rows else None
 
 
-def _differing(known: Sequence[CertificateData]) -> list[str]:
+def _differing(known: Sequence[Certificate]) -> list[str]:
     """What the certificates that stand for the models differ in."""
     differing = []
     if len(radii := {c.reconstruction_radius for c in known}) > 1:

@@ -96,7 +96,7 @@ def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
         name = options["name"] if options.get("name") in attacks else file.stem
         attack = results.read_attack(file, image_range, summary={})
         chosen = metrics.telling_budgets(attack.budgets, attack.distortion_norm, _BUDGETS)
-        shown[name] = plots.CellAttack(gallery_of(attack, [int(index) for index in chosen]), attack.flags)
+        shown[name] = plots.CellAttack(gallery_of(attack, [int(index) for index in chosen]), attack.diagnosis)
         settings |= {f"attack {name}: {key}": value for key, value in results.flat(options) if key != "name"}
     found = results.certification_of(opened)
     in_order = [name for name in attacks if name in shown] + [name for name in shown if name not in attacks]

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from seatbelt_jax.plots import cell_curves, text
 from seatbelt_jax.plots.cells import SweepData
-from seatbelt_jax.plots.certificates import question
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report import cell_table, certified, gallery
 from seatbelt_jax.report.attacked import WEAK, signs
@@ -49,7 +48,7 @@ def build_sweep(sweep: SweepData, *, command: str, largest: int = LARGEST) -> Re
         "filters": cell_table.filters(sweep),
         "curves": cell_curves.curves(sweep),
         "trust": _trust(sweep),
-        "asked": Counter(question(one) for one in every),
+        "asked": Counter(one.question for one in every),
         "certificates": Table(["cell", *certified.HEADER], rows, "numbers sortable cells"),
         "not_certified": certified.limits(every, [told] if without else []),
         "not_done": cell_table.not_done(sweep),
@@ -116,7 +115,7 @@ def _suspicious(sweep: SweepData) -> list[float]:
 def _trust(sweep: SweepData) -> dict[str, Any]:
     """For every attack of every cell, how many of its attacks have which sign of weakness."""
     found = [(cell, name, attack) for cell in sweep.cells for name, attack in cell.attacks.items()]
-    seen = signs([attack.flags for _, _, attack in found])
+    seen = signs([attack.diagnosis for _, _, attack in found])
     rows: list[Row] = [
         [
             Cell(cell.name),
