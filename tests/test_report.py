@@ -237,7 +237,7 @@ def test_objectives_threats_and_budgets_are_called_by_their_names(
 
 def drawn_line(launcher, result: AttackResult, chart: str = "objective") -> tuple[Axes, np.ndarray]:
     """The axes of a chart of one model's attacks, and the (budget, median) that it draws."""
-    data = results_report.attack_data(result, (-1.0, 1.0))
+    data = results_report.measured_attack(result, (-1.0, 1.0))
     model = plots.ModelResults("a", "VAE", "a", 1, [], None, {"attack": data}, [], [], {}, {})
     axes = Figure().add_subplot()
     attack_charts(sweeps([model])[0])[chart](axes)
@@ -409,7 +409,7 @@ def test_counts_have_whole_ticks_and_many_histograms_rows_of_their_own() -> None
 )
 @pytest.mark.parametrize("chart", [margin_histogram, certified_fraction])
 def test_a_chart_that_compares_two_methods_says_so(chart, methods: tuple[str, str], named: list[str]) -> None:
-    data = results_report.certificate_data(made_up_runs.certificate(), "validation")
+    data = made_up_runs.certificate()
     found = [dataclasses.replace(data, method=method) for method in methods]
     axes = Figure().add_subplot()
     chart([(index, name, one) for index, (name, one) in enumerate(zip("ab", found, strict=True))], "what")(axes)
@@ -476,7 +476,7 @@ def test_one_number_in_place_of_a_bracket_is_left_out(launcher, make_run, capsys
 
 def test_many_galleries_share_the_page(launcher) -> None:
     result = made_up_runs.attack(np.random.default_rng(0), (32, 32, 3), pairs=4, budgets=20)
-    data = results_report.attack_data(result, (-1.0, 1.0), {})
+    data = results_report.measured_attack(result, (-1.0, 1.0), {})
     tiles = [len(shown_pairs(data, count)) * len(slider_steps(data, count)) for count in (1, 10, 40, 400)]
     assert tiles[0] == 4 * 17 and tiles[1:] == sorted(tiles[1:], reverse=True) and tiles[3] == 3
     # Bytes of all pictures that sliders carry, as they are before compression.

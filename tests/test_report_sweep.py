@@ -17,6 +17,7 @@ from seatbelt_jax.cli import start
 from seatbelt_jax.plots import cell_curves
 from seatbelt_jax.report import build, cell_table, gallery, sweep_page
 from seatbelt_jax.report import sweep as sweep_report
+from seatbelt_jax.results import Diagnosis
 from tests import launchers, made_up_runs, made_up_sweep
 from tests.html_page import Page, read, section
 from tests.made_up_sweep import ALARM
@@ -183,7 +184,7 @@ def large() -> plots.SweepData:
         title="an attack", kind="penalty", given=noise(3, 2), target=noise(3, 2), moving=noise(3, 7, 3),
         labels=labels, captions=[["caption"] * 3] * 7, norms=[1.0] * 7, pairs=10, budgets=20,
     )  # fmt: skip
-    attacks = {name: plots.CellAttack(shown, []) for name in ("first", "second")}
+    attacks = {name: plots.CellAttack(shown, Diagnosis({}, ())) for name in ("first", "second")}
     cells = [
         plots.CellData(f"cell_{number}", "done", "", {"beta": float(number)}, {"first_share_suspicious": 0.0}, attacks)
         for number in range(126)

@@ -99,19 +99,19 @@ def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
 def read_attack(
     file: pathlib.Path, image_range: tuple[float, float], summary: Mapping[str, float] | None = None
 ) -> plots.MeasuredAttack:
-    """What is shown of the sweep of attacks in a file, as `attack_data`.
+    """What is shown of the sweep of attacks in a file, as `measured_attack`.
 
     Raises:
       ValueError: naming the file, where it is damaged.
     """
     found = files.read(file, AttackResult)
     try:
-        return attack_data(found, image_range, summary)
+        return measured_attack(found, image_range, summary)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def attack_data(
+def measured_attack(
     found: AttackResult, image_range: tuple[float, float], summary: Mapping[str, float] | None = None
 ) -> plots.MeasuredAttack:
     """What is shown of a sweep of attacks; `summary` is made anew where it is not given."""
