@@ -104,7 +104,7 @@ def trace(function: Callable, *examples: Any) -> Program:
       *examples: its arguments, or their `jax.ShapeDtypeStruct`.
     """
     leaves, structure = jax.tree.flatten(examples)
-    expected = tuple(jax.eval_shape(jnp.asarray, leaf) for leaf in leaves)
+    expected = tuple(jax.eval_shape(jnp.asarray, _narrowed(leaf)) for leaf in leaves)
     # JAX remembers what it has traced by the function's identity: a new one reads what is closed over again.
     afresh = jax.make_jaxpr(lambda *arguments: function(*arguments), return_shape=True)
     closed, results = afresh(*jax.tree.unflatten(structure, expected))
@@ -115,6 +115,13 @@ def trace(function: Callable, *examples: Any) -> Program:
     bare = jax.make_jaxpr(lambda kept, given: jax.core.eval_jaxpr(opened.jaxpr, kept, *given))(arrays, expected)
     key = (_key_of(bare), structure, expected, jax.tree.structure(results))
     return Program(Code(bare.jaxpr, (structure, expected), jax.tree.structure(results), key), arrays)
+
+
+def _narrowed(leaf: Any) -> Any:
+    """A shape with the type that arrays of it will have: JAX warns of wider ones than are enabled."""
+    if isinstance(leaf, jax.ShapeDtypeStruct) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+    return leaf
 
 
 def _open(closed: Any, arguments: Sequence[Any]) -> list[Any]:

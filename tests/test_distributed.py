@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -78,6 +79,16 @@ def output(folder, group, number):
     return (folder / f"{group}.{number}.txt").read_text()
 
 
+def last_line(folder, group, number):
+    """The last line once it is an error: a companion speaks after its process has ended."""
+    for _ in range(300):
+        line = (output(folder, group, number).splitlines() or [""])[-1]
+        if line.startswith("error: "):
+            break
+        time.sleep(0.1)
+    return line
+
+
 def test_two_processes_train_as_one(folder, found, alone):
     assert found["whole"] == [0, 0]
     there, variables = alone
@@ -145,7 +156,7 @@ def test_four_go_on_where_two_were_stopped_and_all_stop_where_one_dies(folder, f
     assert killed == -signal.SIGKILL
     assert others and all(status in (1, -signal.SIGABRT) for status in others)
     for number in range(3):
-        last = output(folder, "go on", number).splitlines()[-1]
+        last = last_line(folder, "go on", number)
         assert last.startswith(f"error: process {number} of 4") and "lost" in last and last.endswith(ADVICE)
 
 
@@ -159,19 +170,19 @@ def test_what_is_left_goes_on_alone_to_the_same_end(folder, found, alone, tmp_pa
 
 def test_where_the_first_dies_the_others_say_what_that_means(folder, found):
     assert found["lose"] == [-signal.SIGKILL, -signal.SIGABRT]
-    last = output(folder, "lose", 1).splitlines()[-1]
+    last = last_line(folder, "lose", 1)
     assert last.startswith("error: process 1 of 2 broke off: another process was lost") and last.endswith(ADVICE)
 
 
 def test_an_error_at_one_ends_it_at_once_and_the_others_soon(folder, found):
     assert found["fail"] == [-signal.SIGABRT, 1]
-    assert output(folder, "fail", 1).splitlines()[-1] == "error: this one has no data"
-    assert output(folder, "fail", 0).splitlines()[-1].startswith("error: process 0 of 2 broke off")
+    assert last_line(folder, "fail", 1) == "error: this one has no data"
+    assert last_line(folder, "fail", 0).startswith("error: process 0 of 2 broke off")
 
 
 def test_without_the_others_the_launcher_gives_up_in_time(folder, found):
     assert found["one of two"] == [-signal.SIGABRT]
-    last = output(folder, "one of two", 0).splitlines()[-1]
+    last = last_line(folder, "one of two", 0)
     assert last.startswith("error: process 1 of 2 could not join the others within 1 s: the coordinator at 127.0.0.1:1")
 
 
