@@ -5,9 +5,7 @@ import itertools
 import numpy as np
 
 from seatbelt_jax import storage
-from seatbelt_jax.studies import companions as companions_study
-from seatbelt_jax.studies import table as table_study
-from seatbelt_jax.studies.papers import figure_tables
+from seatbelt_jax.studies import details, schema
 
 PAIRS, PENALTIES = 3, 4
 # Kind -> the penalty, what the decoder reads, and depths.
@@ -32,21 +30,23 @@ def half_way(beta, depth, pair):
 
 def write(folder, *, data=("sprites",), betas=(1.0, 10.0), models=MODELS, sizes=(24,), attacks=ATTACKS, measures=True,
           scale=1.0):  # fmt: skip
-    """Writes sweep.csv and its companions, Delta `scale` times as large; returns the folder."""
-    cells, companions = [], []
+    """Writes the tables of a sweep, Delta `scale` times as large; returns the folder."""
+    tables = {name: [] for name in schema.TABLES}
     for name, kind, beta, d_z in itertools.product(data, models, betas, sizes):
         penalty, reads, depths = MODELS[kind]
         for depth in depths:
             cell = f"{name}_{kind}_L{depth}_dz{d_z}_beta{beta:g}"
             row = {"cell": cell, "status": "done", "data": name, "model": kind, "L": depth, "d_z": d_z, "beta": beta}
             row |= {"penalty": penalty, "decoder_reads": reads, "seed": 0, "step": 100}
-            cells.append(row | (_measures(beta, depth, d_z) if measures else {}))
+            tables["cells"].append(row)
             done = {**attacks, **(OF_LAYERS if depth > 1 and "all" in attacks else {})}
             rows = [_pair(attack, done[attack], beta, depth, pair, scale) for attack in done for pair in range(PAIRS)]
-            found = {"pairs": rows, "densities": _densities(beta) if measures else []}
-            companions.append({name: [{"cell": cell, **row} for row in part] for name, part in found.items()})
-    table_study.write(folder / "sweep.csv", cells)
-    companions_study.write(folder / "sweep.csv", companions)
+            found = {"pairs": rows}
+            if measures:
+                found |= {"measures": _measures(beta, depth, d_z), "densities": _densities(beta)}
+            for table, part in found.items():
+                tables[table] += [{"cell": cell, **row} for row in part]
+    schema.write(folder / "sweep.csv", tables)
     return folder
 
 
@@ -72,30 +72,35 @@ def _pair(attack, objective, beta, depth, pair, scale):
 
 def _measures(beta, depth, d_z):
     found = {"elbo_nats": 100.0 - beta / depth + d_z, "log_likelihood_nats": 120.0 - beta}
-    found |= {"mig_1": 0.01 * beta, "encoder_weight_norm": 10.0 + beta, "decoder_weight_norm": 40.0 - beta}
+    found |= {"encoder_weight_norm": 10.0 + beta, "decoder_weight_norm": 40.0 - beta}
     found |= {"downstream_median_distortion_l2": 5.0, "downstream_share_suspicious": 0.25}
     for number, task in enumerate(("mlp_reconstructions", "conv_reconstructions", "mlp_codes")):
         found[f"downstream_{task}_accuracy_attacked"] = 0.2 + 0.01 * beta + 0.1 * number
         found[f"downstream_{task}_accuracy_change"] = -0.3
-    return found
+    rows = [{"measure": name, "value": value} for name, value in found.items()]
+    return [*rows, {"measure": "mig", "layer": "1", "value": 0.01 * beta}]
 
 
 def _densities(beta):
     """Gaussians around beta, of standard deviation 1."""
-    places = np.linspace(beta - 4.0, beta + 4.0, companions_study.POINTS)
+    places = np.linspace(beta - 4.0, beta + 4.0, details.POINTS)
     density = np.exp(-0.5 * (places - beta) ** 2) / np.sqrt(2.0 * np.pi)
-    parts = [("posterior_std", "layer_1", "latent_units")]
-    parts += [("noise_robustness", f"scale_{scale}", "nats") for scale in ("0.1", "0.5", "1")]
-    return [
-        {"measure": measure, "part": part, "unit": unit, "mean": beta, "first": places[0], "last": places[-1]}
-        | {f"density_{number}": value for number, value in enumerate(density)}
-        for measure, part, unit in parts
-    ]
+    parts = [{"measure": "posterior_std", "layer": "1", "unit": "latent_units"}]
+    parts += [{"measure": "noise_robustness", "noise": scale, "unit": "nats"} for scale in ("0.1", "0.5", "1")]
+    return [{**part, "mean": beta, "first": places[0], "last": places[-1], "density": density} for part in parts]
 
 
 def table(file):
     """The rows of a figure's table."""
-    return figure_tables._rows(file)
+    return [{name: _value(text) for name, text in row.items()} for row in storage.read_csv(file)]
+
+
+def _value(text):
+    """A number where it is one; None where there is nothing."""
+    try:
+        return float(text) if text and text != "nan" else None
+    except ValueError:
+        return text
 
 
 def png_size(file):

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -68,7 +69,10 @@ def test_a_curve_has_the_same_models_at_every_beta(figures, tmp_path):
     both = planted_sweep.write(tmp_path / "both", sizes=(24,))
     alone, pooled = (figures.FIGURES["w21_3"].draw(read_tables(parts)) for parts in ([both], [small, both]))
     assert pooled.rows == alone.rows
-    assert pooled.notes[-1] == "Left out, as others were trained under more β: 1 models, L 1; d_z 8; seeds 0."
+    assert (
+        pooled.notes[-1]
+        == "latent_kl_all: Left out, as others were trained under more β: 1 models, L 1; d_z 8; seeds 0."
+    )
     for name in ("w21_5", "w21_d9", "w21_e10", "w19_5", "w19_7"):
         alone, pooled = (figures.FIGURES[name].draw(read_tables(parts)) for parts in ([both], [small, both]))
         assert pooled.rows == alone.rows and any("Left out" in note for note in pooled.notes), name
@@ -84,11 +88,11 @@ def test_the_elbo_is_averaged_over_depths_and_sizes(drawn):
 
 
 def test_densities_are_those_of_the_largest_model(drawn):
-    found = rows(drawn, "w21_f12", model="seatbelt", beta=10.0, part="scale_0.5")
+    found = rows(drawn, "w21_f12", model="seatbelt", beta=10.0, noise=0.5)
     assert {(row["L"], row["d_z"]) for row in found} == {(4.0, 32.0)} and len(found) == 51
     highest = max(found, key=lambda row: row["density_per_nats"])
     assert highest["place_nats"] == highest["mean_nats"] == 10.0
-    norms = rows(drawn, "w21_2", part="layer_1")
+    norms = rows(drawn, "w21_2", layer=1.0)
     assert {(row["model"], row["beta"]) for row in norms} == {
         ("beta_vae", 1.0),
         ("beta_vae", 10.0),
@@ -98,11 +102,10 @@ def test_densities_are_those_of_the_largest_model(drawn):
 
 def test_of_models_alike_the_deepest_and_largest_with_the_first_seed_stands_for_all():
     settings = [(10.0, 2, 8, 0), (10.0, 4, 8, 0), (10.0, 4, 24, 1), (10.0, 4, 24, 0), (4.0, 4, 24, 0)]
-    made = {"data": "sprites", "penalty": "total_correlation", "decoder_reads": "all"}
-    cells = [made | dict(zip(("beta", "L", "d_z", "seed"), values, strict=True)) for values in settings]
+    cells = pd.DataFrame(settings, columns=["beta", "L", "d_z", "seed"]).assign(data="sprites", kind="seatbelt")
     model_of = figure_densities.model_of
-    assert model_of(cells, "sprites", "seatbelt") is cells[3]
-    assert model_of(cells, "sprites", "seatbelt", least=True) is cells[4]
+    assert model_of(cells, "sprites", "seatbelt").name == 3
+    assert model_of(cells, "sprites", "seatbelt", least=True).name == 4
     assert model_of(cells, "sprites", "seatbelt", 2.0) is None
 
 
@@ -150,8 +153,9 @@ def test_tables_without_runs_and_several_sweeps_are_enough(figures, planted, tmp
 
 
 def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
-    read = figure_tables.read
-    assert read([planted, planted]) == read([planted])
+    once, twice = (figure_tables.read(folders) for folders in ([planted], [planted, planted]))
+    for name in once._fields[:-1]:
+        pd.testing.assert_frame_equal(getattr(twice, name), getattr(once, name))
     other = planted_sweep.write(tmp_path, measures=False, sizes=(8,), attacks={"all": "latent_kl_all"})
     table = other / "sweep.csv"
     changed = table.read_text().replace(",100\n", ",90\n")
@@ -167,7 +171,14 @@ def test_the_same_cell_twice_must_say_the_same(figures, planted, tmp_path):
         ("sweep", "L", "two", r"sweep\.csv is damaged: the column 'L' must hold numbers, got 'two'"),
         ("sweep", "L", "", r"sweep\.csv is damaged: the column 'L' must hold a finite .* got nothing for sprites_"),
         ("sweep", "beta", "inf", r"sweep\.csv is damaged: the column 'beta' must hold a finite .* got inf for "),
-        ("sweep", "elbo_nats", "high", r"sweep\.csv is damaged: the column 'elbo_nats' must hold numbers, got 'high'"),
+        (
+            "sweep_measures",
+            "value",
+            "high",
+            r"measures\.csv is damaged: the column 'value' must hold numbers, got 'high'",
+        ),
+        ("sweep_densities", "density", "1 2 x", r"densities\.csv is damaged: the column 'density' must hold numbers"),
+        ("sweep", "elbo_nats", "1", r"sweep\.csv has the column 'elbo_nats', which is none of a sweep's table cells"),
         ("sweep_pairs", "delta_mean", "x", r"sweep_pairs\.csv is damaged: the column 'delta_mean' .* got 'x'"),
     ],
 )
@@ -175,18 +186,18 @@ def test_a_column_of_numbers_holds_numbers(figures, planted, tmp_path, table, co
     folder = planted_sweep.copy_without_runs(planted, tmp_path / "tables")
     file = folder / f"{table}.csv"
     first, *others = storage.read_csv(file)
-    storage.write_csv(file, [first | {column: value}, *others])
+    storage.write_csv(file, [{column: "", **row} for row in (first | {column: value}, *others)])
     with pytest.raises(ValueError, match=message):
         figures.draw([folder], ["all"], tmp_path / "figures")
 
 
-def test_a_table_may_leave_measures_empty_and_say_which_are_determined(planted, tmp_path):
+def test_measures_may_be_empty(figures, planted, tmp_path):
     folder = planted_sweep.copy_without_runs(planted, tmp_path / "tables")
-    file = folder / "sweep.csv"
+    file = folder / "sweep_measures.csv"
     rows = storage.read_csv(file)
-    storage.write_csv(file, [row | {"elbo_nats": "", "total_correlation_nats_determined": "False"} for row in rows])
-    cells = read_tables([folder]).cells
-    assert len(cells) == len(rows) and all(cell["elbo_nats"] is None for cell in cells)
+    storage.write_csv(file, [row | ({"value": ""} if row["measure"] == "elbo_nats" else {}) for row in rows])
+    with pytest.raises(ValueError, match="the measure elbo of beta_tcvae or seatbelt"):
+        figures.draw([folder], ["w21_6"], tmp_path)
 
 
 def test_a_cell_of_two_sweeps_has_both_their_runs(tmp_path):
@@ -199,17 +210,18 @@ def test_a_cell_of_two_sweeps_has_both_their_runs(tmp_path):
     assert tables.runs == {
         "sprites_beta_tcvae_L1_dz24_beta1": [folder / name for folder in folders for name in tables.runs]
     }
-    assert len(tables.cells) == 2 and {row["objective"] for row in tables.pairs} == {"latent_kl_all", "latent_w2_all"}
+    assert len(tables.cells) == 2 and set(tables.pairs["objective"]) == {"latent_kl_all", "latent_w2_all"}
 
 
 def test_attacks_of_one_kind_are_not_mixed(figures, planted, tmp_path):
     tables = figure_tables.read([planted])
     cells = tables.of_kind("beta_tcvae")
     found = tables.attacks(cells, "latent_kl_all")
-    again = [{**row, "attack": "again", "delta_mean": 0.0} for row in tables.pairs]
-    turned = [{**row, "attack": "a rotation", "pairs_by": "factor:orientation"} for row in tables.pairs]
-    assert tables._replace(pairs=[*turned, *tables.pairs, *again]).attacks(cells, "latent_kl_all") == found
-    assert not tables._replace(pairs=turned).attacks(cells, "latent_kl_all")
+    again = tables.pairs.assign(attack="again", delta_mean=0.0)
+    turned = tables.pairs.assign(attack="a rotation", pairs_by="factor:orientation")
+    mixed = tables._replace(pairs=pd.concat([turned, tables.pairs, again], ignore_index=True))
+    pd.testing.assert_frame_equal(mixed.attacks(cells, "latent_kl_all"), found)
+    assert not len(tables._replace(pairs=turned).attacks(cells, "latent_kl_all"))
 
 
 def test_what_is_missing_is_named(figures, tmp_path):
@@ -271,11 +283,8 @@ def test_lines_with_bars_stand_a_little_apart():
 def test_maps_of_one_measure_share_their_shades(figures, planted):
     tables = read_tables([planted])
     # Planted, all attacks reach the same; now those on the top layer reach less.
-    shift = {"latent_kl_top": 1000.0}
-    pairs = [
-        row | {"target_nll_nats_mean": row["target_nll_nats_mean"] + shift.get(row["objective"], 0.0)}
-        for row in tables.pairs
-    ]
+    shift = tables.pairs["objective"].map({"latent_kl_top": 1000.0}).fillna(0.0)
+    pairs = tables.pairs.assign(target_nll_nats_mean=tables.pairs["target_nll_nats_mean"] + shift)
     drawn = figures.FIGURES["w21_d8"].draw(tables._replace(pairs=pairs))
     values = [row["mean"] for row in drawn.rows]
     assert len(drawn.panels) == 3

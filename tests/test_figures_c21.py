@@ -3,11 +3,11 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from seatbelt_jax import storage
-from seatbelt_jax.studies import companions as companions_study
-from seatbelt_jax.studies import table as table_study
+from seatbelt_jax.studies import details, schema
 from seatbelt_jax.studies.papers import damage_numbers, figure_tables
 from seatbelt_jax.studies.papers import figures as figures_paper
 from tests import planted_sweep
@@ -37,7 +37,7 @@ def likelihood(beta, tau, radius, image=None):
 
 def write(folder, settings=SETTINGS, data=("mnist",), seeds=(0,)):
     """Tables in which the margin by attack is 3 camuto + 1 but that images 0 of beta = 10 have none."""
-    cells, companions = [], []
+    tables = {name: [] for name in schema.TABLES}
     for name, (beta, tau), seed in itertools.product(data, settings, seeds):
         cell = f"{name}_beta{beta:g}_tau{tau:g}{f'_seed{seed}' if seed else ''}"
         place = {
@@ -50,17 +50,18 @@ def write(folder, settings=SETTINGS, data=("mnist",), seeds=(0,)):
             "beta": beta,
             "penalty": "kl",
         }
-        cells.append({**place, "tau": tau, "seed": seed, "step": 100})
+        tables["cells"].append({**place, "tau": tau, "seed": seed, "step": 100})
         attacks = dict.fromkeys(("mean", "std", "both"), (LARGEST,)) | {"norms": RADII}
         pairs = [
             _pair(attack, len(radii), beta, tau, image) for attack, radii in attacks.items() for image in range(IMAGES)
         ]
         budgets = [_ball(attack, radius, beta, tau) for attack, radii in attacks.items() for radius in radii]
-        images = [_image(beta, tau, image) for image in range(IMAGES)]
-        found = {"pairs": pairs, "budgets": budgets, "images": images, "densities": list(_densities(beta, tau, seed))}
-        companions.append({table: [{"cell": cell, **row} for row in rows] for table, rows in found.items()})
-    table_study.write(folder / "sweep.csv", cells)
-    companions_study.write(folder / "sweep.csv", companions)
+        found = {"pairs": pairs, "budgets": budgets, "densities": list(_densities(beta, tau, seed))}
+        found["images"] = [_image(beta, tau, image) for image in range(IMAGES)]
+        found["margins"] = [row for image in range(IMAGES) for row in _margins(beta, tau, image)]
+        for table, rows in found.items():
+            tables[table] += [{"cell": cell, **row} for row in rows]
+    schema.write(folder / "sweep.csv", tables)
     return folder
 
 
@@ -84,32 +85,33 @@ def _ball(attack, radius, beta, tau):
 
 
 def _image(beta, tau, image):
+    jacobian = 1.0 / certified(beta, tau, image)
+    return {
+        "image": image,
+        "reconstruction_radius_l2": 4.0,
+        "encoder_jacobian_frobenius_latent_units_per_pixel_unit": jacobian,
+    }
+
+
+def _margins(beta, tau, image):
     camuto = certified(beta, tau, image)
     lost = beta == 10.0 and image == 0
-    row = {"image": image, "margin_camuto_l2": camuto, "margin_lipschitz_l2": 10.0 if image == 1 else 0.5 * camuto}
-    row |= {"empirical_margin_l2": np.inf if lost else 3.0 * camuto + 1.0, "reconstruction_radius_l2": 4.0}
-    row |= {"empirical_margin_l2_frozen_std": 1}
-    row |= {"encoder_jacobian_frobenius_latent_units_per_pixel_unit": 1.0 / camuto, "curve_last_l2": 6.0 * camuto + 2.0}
-    return row | {f"curve_probability_{point}": 1.0 - point / (POINTS - 1) for point in range(POINTS)}
+    place = {"image": image, "norm": "l2"}
+    yield {**place, "method": "camuto", "margin": camuto}
+    yield {**place, "method": "lipschitz", "margin": 10.0 if image == 1 else 0.5 * camuto}
+    by_attack = {"margin": np.inf if lost else 3.0 * camuto + 1.0, "frozen_std": 1}
+    curve = np.linspace(1.0, 0.0, POINTS)
+    yield {**place, "method": "attack", **by_attack, "curve_last": 6.0 * camuto + 2.0, "curve": curve}
 
 
 def _densities(beta, tau, seed):
-    points = companions_study.POINTS
-    for measure, part in (
-        ("posterior_std", "layer_1"),
-        ("noise_robustness", "scale_0"),
-        ("noise_robustness", "scale_0.5"),
+    for part in (
+        {"measure": "posterior_std", "layer": "1"},
+        {"measure": "noise_robustness", "noise": "0"},
+        {"measure": "noise_robustness", "noise": "0.5"},
     ):
-        row = {
-            "measure": measure,
-            "part": part,
-            "unit": "nats",
-            "mean": beta + tau + seed,
-            "std": 0.25,
-            "first": -1.0,
-            "last": 3.0,
-        }
-        yield row | dict.fromkeys((f"density_{number}" for number in range(points)), 0.25 + seed)
+        place = {"unit": "nats", "mean": beta + tau + seed, "std": 0.25, "first": -1.0, "last": 3.0}
+        yield {**part, **place, "density": np.full(details.POINTS, 0.25 + seed)}
 
 
 @pytest.fixture(scope="module")
@@ -194,12 +196,12 @@ def test_margins_are_put_beside_their_bounds(drawn):
 @pytest.mark.parametrize("name", ["c21_5", "c21_6", "c21_7", "c21_9"])
 def test_the_sigma_of_margins_by_attack_is_named(figures, planted, name):
     tables = figure_tables.read([planted])
-    moving = [{**row, "empirical_margin_l2_frozen_std": None} for row in tables.images]
-    for images, words in (
-        (tables.images, "sigma is frozen at x, as in"),
+    moving = tables.margins.assign(frozen_std=0.0)
+    for margins, words in (
+        (tables.margins, "sigma is frozen at x, as in"),
         (moving, "sigma is that of x + d; the paper"),
     ):
-        notes = " ".join(figures.FIGURES[name].draw(tables._replace(images=images)).notes)
+        notes = " ".join(figures.FIGURES[name].draw(tables._replace(margins=margins)).notes)
         assert words in notes and notes.count("sigma is") == 1
 
 
@@ -256,15 +258,15 @@ def test_models_of_several_seeds_are_one_line(figures, tmp_path):
 def test_the_mean_probability_ends_with_what_was_attacked(figures, planted, tmp_path):
     """Where an attack ends within r, nobody knows what is beyond; where it does not, the last value is a good guess."""
     tables = figure_tables.read([planted])
-    images = [dict(row) for row in tables.images]
-    shortest = next(row for row in images if row["cell"] == "mnist_beta1_tau0" and row["image"] == 0)
-    shortest |= {f"curve_probability_{point}": 1.0 for point in range(POINTS)}
-    found = figures.FIGURES["c21_7"].draw(tables._replace(images=images)).rows
+    rows = tables.margins
+    shortest = rows.index[(rows["cell"] == "mnist_beta1_tau0") & (rows["image"] == 0) & (rows["method"] == "attack")][0]
+    margins = rows.assign(curve=rows["curve"].where(rows.index != shortest, rows["curve"].map(np.ones_like)))
+    found = figures.FIGURES["c21_7"].draw(tables._replace(margins=margins)).rows
     ends = {
         tau: max(row["distortion_l2"] for row in found if (row["measure"], row["tau"]) == ("probability_within_r", tau))
         for tau in (0.0, 1.0)
     }
-    assert ends[0.0] <= shortest["curve_last_l2"] < ends[1.0]
+    assert ends[0.0] <= rows.loc[shortest, "curve_last"] < ends[1.0]
 
 
 def test_a_gallery_shows_every_beta_and_needs_runs(figures, drawn, planted, tmp_path):
@@ -290,7 +292,7 @@ def test_what_is_missing_is_named(figures, tmp_path):
 
 def test_groups_of_attacks_are_pooled_as_if_they_were_one():
     groups = np.array([1.0, 2.0, 4.0]), np.array([10.0, 30.0])
-    rows = [{"attacks": len(group), "x_mean": group.mean(), "x_std": group.std()} for group in groups]
+    rows = pd.DataFrame([{"attacks": len(group), "x_mean": group.mean(), "x_std": group.std()} for group in groups])
     everything = np.concatenate(groups)
     expected = {"mean": everything.mean(), "std": everything.std(), "images": 5}
     assert damage_numbers.pooled(rows, "x") == pytest.approx(expected)

@@ -11,8 +11,7 @@ from seatbelt_jax import runs
 from seatbelt_jax.jobs import attack
 from seatbelt_jax.results import files
 from seatbelt_jax.runs.checkpoint import Checkpoints
-from seatbelt_jax.studies import companions as companions_study
-from seatbelt_jax.studies import table as table_study
+from seatbelt_jax.studies import schema
 from seatbelt_jax.studies.papers import figures as figures_paper
 from tests import planted_sweep
 from tests.reference.made_up_attacks import made_up_result
@@ -31,7 +30,7 @@ def share(cell, source, target):
 
 def write(folder, cells=CELLS):
     """Tables of digits 0 to 2; of digit 2 the model with weight decay has no source that counts."""
-    rows, companions = [], []
+    rows, every = [], []
     for cell in cells:
         penalty, decay = CELLS[cell]
         place = {"cell": cell, "status": "done", "data": "mnist", "model": cell, "L": 1, "d_z": 2}
@@ -47,9 +46,8 @@ def write(folder, cells=CELLS):
         # Many images against one target have fewer pairs of labels.
         one = {"source_label": 0, "target_label": 1, "ignore_target": 1.0, "target": 1.0, "counted_pairs": 9}
         found = [{"attack": "gallery", **one}, *({"attack": "digits", **row} for row in success)]
-        companions.append({"success": [{"cell": cell, **row} for row in found]})
-    table_study.write(folder / "sweep.csv", rows)
-    companions_study.write(folder / "sweep.csv", companions)
+        every += [{"cell": cell, **row} for row in found]
+    schema.write(folder / "sweep.csv", {"cells": rows, "success": every})
     return folder
 
 

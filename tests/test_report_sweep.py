@@ -222,7 +222,9 @@ def test_of_several_tables_the_newest_row_of_a_cell_counts(tmp_path):
     for age, (name, status) in enumerate([("sweep_1_of_2", "unfinished"), ("sweep", "done"), ("sweep_2_of_2", "done")]):
         file = folder / f"{name}.csv"
         cell = "b" if name == "sweep_2_of_2" else "a"
-        storage.write_csv(file, [{"cell": cell, "status": status, "beta": 1.0, "elbo_nats": float(age)}])
+        storage.write_csv(file, [{"cell": cell, "status": status, "beta": 1.0}])
+        beside = folder / f"{name.replace('sweep', 'sweep_measures')}.csv"
+        storage.write_csv(beside, [{"cell": cell, "measure": "elbo_nats", "value": float(age)}])
         os.utime(file, (age, age))
     found = sweep_report.of_folder(folder)
     assert [(cell.name, cell.status, cell.numbers) for cell in found.cells] == [

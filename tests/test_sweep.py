@@ -18,10 +18,9 @@ from seatbelt_jax.results import files
 from seatbelt_jax.runs import lock
 from seatbelt_jax.runs.layout import newest_step
 from seatbelt_jax.studies import cells as cells_study
-from seatbelt_jax.studies import companions
+from seatbelt_jax.studies import details, measures
 from seatbelt_jax.studies import stages as stages_study
 from seatbelt_jax.studies import sweep as sweep_study
-from seatbelt_jax.studies import table as table_study
 from seatbelt_jax.studies.papers import figure_tables
 from seatbelt_jax.studies.papers import figures as figures_paper
 from tests import launchers, made_up_runs
@@ -77,8 +76,15 @@ def copy_of(whole, folder):
 
 
 def table(folder, name="sweep.csv"):
+    """The rows of the cells, with their measures beside: "latent median_delta" is of the attack latent."""
     with (folder / name).open() as file:
-        return {row["cell"]: row for row in csv.DictReader(file)}
+        rows = {row["cell"]: row for row in csv.DictReader(file)}
+    beside = folder / name.replace("sweep", "sweep_measures")
+    for row in storage.read_csv(beside) if beside.exists() else ():
+        of = [row.get(column) for column in ("attack", "method", "layer")]
+        called = " ".join(filter(None, (*of, row["measure"])))
+        rows[row["cell"]] |= {called: row["value"]} | ({f"{called} low": row["low"]} if row.get("low") else {})
+    return rows
 
 
 def times(folder):
@@ -88,7 +94,10 @@ def times(folder):
 
 
 def test_every_cell_is_an_ordinary_run_with_all_results(whole):
-    tables = ["sweep.csv", *(f"sweep_{name}.csv" for name in ("budgets", "densities", "images", "pairs"))]
+    tables = [
+        "sweep.csv",
+        *(f"sweep_{name}.csv" for name in ("budgets", "densities", "images", "margins", "measures", "pairs")),
+    ]
     assert [path.name for path in sorted(whole.iterdir())] == [*CELLS, *tables]
     for name in CELLS:
         made = {str(file.relative_to(whole / name)) for file in (whole / name).rglob("*") if file.is_file()}
@@ -113,53 +122,50 @@ def test_the_table_has_what_is_in_the_runs(whole):
     rows = table(whole)
     assert list(rows) == CELLS and all(row["status"] == "done" for row in rows.values())
     row = rows["seatbelt_beta4"]
-    place = {"data": "mock", "model": "seatbelt", "L": "2", "d_z": "3", "latent_sizes": "3 2", "beta": "4.0"}
-    assert row.items() >= {**place, "penalty": "total_correlation", "tau": "0.0", "seed": "0", "step": "4"}.items()
+    place = {"data": "mock", "model": "seatbelt", "L": "2", "d_z": "3", "latent_sizes": "3 2", "beta": "4"}
+    assert row.items() >= {**place, "penalty": "total_correlation", "tau": "0", "seed": "0", "step": "4"}.items()
     path = whole / "seatbelt_beta4"
     arrays = storage.read_npz(path / "attacks" / "latent_kl_all_latent.npz")
-    assert float(row["latent_median_delta_nats"]) == pytest.approx(np.median(arrays["objective"]))
-    assert float(row["latent_median_delta_nats_low"]) <= float(row["latent_median_delta_nats"])
-    assert {"latent_median_distortion_half_way_l2", "latent_share_suspicious"} <= row.keys()
+    assert float(row["latent median_delta"]) == pytest.approx(np.median(arrays["objective"]))
+    assert float(row["latent median_delta low"]) <= float(row["latent median_delta"])
+    assert {"latent median_distortion_half_way_l2", "latent share_suspicious"} <= row.keys()
     # With twelve draws at r = 50 no margin of a hierarchy is certified; those of one layer are.
-    assert (row["margin_hierarchical_median_l2"], float(row["margin_hierarchical_share_abstained"])) == ("", 1.0)
+    assert float(row["hierarchical margin_share_abstained"]) == 1.0 and "hierarchical margin_median_l2" not in row
     radius = storage.read_npz(whole / "beta_vae_beta4" / "certificates" / "spectral.npz")["radius"]
-    assert float(rows["beta_vae_beta4"]["margin_spectral_median_l2"]) == np.median(radius) > 0.0
-    assert row["margin_spectral_median_l2"] == ""
-    measures = storage.read_json(path / "evaluation.json")["measures"]
+    assert float(rows["beta_vae_beta4"]["spectral margin_median_l2"]) == np.median(radius) > 0.0
+    assert "spectral margin_median_l2" not in row
+    found = storage.read_json(path / "evaluation.json")["measures"]
     expected = {
-        "elbo_nats": measures["elbo"]["elbo_nats"],
-        "kl_2_nats": measures["elbo"]["kl_2_nats"],
-        "importance_weighted_log_likelihood_nats": measures["importance_weighted"]["log_likelihood_nats"],
-        "active_units": measures["active_units"]["active_1"] + measures["active_units"]["active_2"],
-        "posterior_std_norm_2_mean_latent_units": measures["posterior_std"]["layer_2"]["mean"],
+        "elbo_nats": found["elbo"]["elbo_nats"],
+        "2 kl_nats": found["elbo"]["kl_2_nats"],
+        "importance_weighted_log_likelihood_nats": found["importance_weighted"]["log_likelihood_nats"],
+        "active_units": found["active_units"]["active_1"] + found["active_units"]["active_2"],
+        "2 posterior_std_norm_mean_latent_units": found["posterior_std"]["layer_2"]["mean"],
     }
     assert {name: float(row[name]) for name in expected} == pytest.approx(expected)
     vae = rows["beta_vae_beta1"]
     norms = storage.read_npz(whole / "beta_vae_beta1" / "certificates" / "spectral.npz")["norms_spectral"]
     assert float(vae["encoder_jacobian_norm_median_latent_units_per_pixel_unit"]) == pytest.approx(np.median(norms))
-    assert vae["kl_2_nats"] == ""
+    assert "2 kl_nats" not in vae
 
 
 def test_its_companions_have_what_a_row_a_cell_cannot_hold(whole):
     tables = figure_tables.read([whole])
     path = whole / "seatbelt_beta4"
     arrays = storage.read_npz(path / "attacks" / "latent_kl_all_latent.npz")
-    pairs, budgets = (
-        [row for row in rows if row["cell"] == "seatbelt_beta4"] for rows in (tables.pairs, tables.budgets)
-    )
-    assert [row["source_index"] for row in pairs] == list(arrays["source_index"])
+    pairs, budgets = (rows[rows["cell"] == "seatbelt_beta4"] for rows in (tables.pairs, tables.budgets))
+    assert pairs["source_index"].tolist() == list(arrays["source_index"])
     columns = {"delta": "objective", "distortion_l2": "distortion_norm", "target_nll_nats": "negative_log_likelihood"}
     for rows, axis in ((pairs, 1), (budgets, 0)):
         for column, name in columns.items():
-            assert [row[f"{column}_mean"] for row in rows] == pytest.approx(arrays[name].mean(axis), rel=1e-5)
-            assert [row[f"{column}_std"] for row in rows] == pytest.approx(arrays[name].std(axis), rel=1e-4, abs=1e-3)
-    assert [row["budget"] for row in budgets] == pytest.approx(arrays["budgets"])
+            assert rows[f"{column}_mean"].tolist() == pytest.approx(arrays[name].mean(axis), rel=1e-5)
+            assert rows[f"{column}_std"].tolist() == pytest.approx(arrays[name].std(axis), rel=1e-4, abs=1e-3)
+    assert budgets["budget"].tolist() == pytest.approx(arrays["budgets"])
     margin = storage.read_npz(path / "certificates" / "hierarchical.npz")["radius"]
-    images = [row["margin_hierarchical_l2"] for row in tables.images if row["cell"] == "seatbelt_beta4"]
-    assert images == pytest.approx(margin, rel=1e-5)
-    density = next(row for row in tables.densities if (row["cell"], row["part"]) == ("seatbelt_beta4", "layer_2"))
-    places = np.linspace(density["first"], density["last"], 51)
-    heights = [density[f"density_{number}"] for number in range(51)]
+    of_images = tables.margins.query("cell == 'seatbelt_beta4' and method == 'hierarchical'")
+    assert of_images["margin"].tolist() == pytest.approx(margin, rel=1e-5)
+    density = tables.densities.query("cell == 'seatbelt_beta4' and layer == '2'").iloc[0]
+    places, heights = np.linspace(density["first"], density["last"], 51), density["density"]
     # Every image counts once.
     assert np.trapezoid(heights, places) == pytest.approx(1.0, abs=0.01)
     assert tables.runs["seatbelt_beta4"] == [path]
@@ -199,8 +205,8 @@ def test_the_figure_of_rotations_takes_attacks_on_the_orientation_alone(whole, t
 
 def test_its_report_has_what_is_in_the_table_and_the_runs(whole, tmp_path):
     page = build.report_of_sweep(whole, tmp_path / "page.html").read_text()
-    delta = float(table(whole)["seatbelt_beta4"]["latent_median_delta_nats"])
-    assert "4 cells: 4 done" in page and f'data-value="{delta}"' in page
+    delta = float(table(whole)["seatbelt_beta4"]["latent median_delta"])
+    assert "4 cells" in page and "4 done" in page and f'data-value="{delta}"' in page
     assert page.count('type="application/json"') == 4 and page.count('"name":"latent"') == 4
     assert "hierarchical" in page and "attack latent: iterations" in page
 
@@ -245,7 +251,7 @@ def test_stopped_anywhere_it_goes_on(command, whole, tmp_path, stop, status, mom
     rows, expected = table(tmp_path), table(whole)
     for name in CELLS[:2]:
         assert rows[name]["status"] == "done"
-        for column in ("latent_median_delta_nats", "margin_spectral_median_l2"):
+        for column in ("latent median_delta", "spectral margin_median_l2"):
             assert float(rows[name][column]) == pytest.approx(float(expected[name][column]), rel=1e-3)
     # Attacks that were there stay as they were.
     after = times(tmp_path)
@@ -315,38 +321,40 @@ def test_a_cell_stopped_before_its_first_checkpoint_has_nothing_to_show_yet(cell
     path = tmp_path / CELLS[0]
     path.mkdir()
     shutil.copy(whole / CELLS[0] / "config.json", path)
-    assert table_study.results_of(asked, path) == {"step": None}
-    assert not any(companions.rows_of(asked, path).values())
+    assert not any(details.rows_of(asked, path).values())
     stages = stages_study.stages_of(asked, asked.cells[0])
     assert not any(stage.is_done(runs.open(path)) for stage in stages)
 
 
 def test_where_every_image_is_abstained_on_there_is_no_margin(tmp_path):
-    file = tmp_path / "certificates" / "camuto.npz"
+    def of(record):
+        file = tmp_path / "certificates" / "camuto.npz"
+        files.write(file, record, 4, certify.Options())
+        return {row["measure"]: row["value"] for row in measures.of_certificate(file)}
+
     some = made_up_runs.certificate()
     none = dataclasses.replace(some, radius=np.zeros(some.n), abstained=np.ones(some.n, bool))
-    files.write(file, some, 4, certify.Options())
-    assert table_study._of_certificate(file)["margin_camuto_median_l2"] == 0.375
-    files.write(file, none, 4, certify.Options())
-    nothing = table_study._of_certificate(file)
-    assert (nothing["margin_camuto_median_l2"], nothing["margin_camuto_share_abstained"]) == ("", 1.0)
+    assert of(some)["margin_median_l2"] == 0.375
+    assert "margin_median_l2" not in of(none) and of(none)["margin_share_abstained"] == 1.0
 
 
-def test_a_bracket_has_its_columns_in_the_table_and_one_number_in_its_place_none(cells, tmp_path):
-    sweep_table = table_study
+def test_a_bracket_has_its_measures_and_one_number_in_its_place_none(cells, tmp_path):
     name = "total_correlation_nats"
-    bracket = {f"{name}_lower": 4.0, f"{name}_upper": 4.5, f"{name}_determined": False, f"{name}_lower_error": 0.1}
-    measured = {"elbo": {"elbo_nats": -3.0, **bracket, "paths": 16, "images": 20, "options": {"paths": 16}}}
-    assert sweep_table._of_measures(measured) == {"elbo_nats": -3.0, **bracket, "aggregate_posterior_paths": 16}
+    bracket = {f"{name}_lower": 4.0, f"{name}_upper": 4.5, f"{name}_determined": False}
+    measured = {"elbo_nats": -3.0, **bracket, f"{name}_lower_error": 0.1, "paths": 16, "options": {"paths": 16}}
+    rows = list(measures.of_evaluation({"elbo": measured}))
+    found = {row["measure"]: row["value"] for row in rows}
+    assert found == {"elbo_nats": -3.0, **bracket, "aggregate_posterior_paths": 16}
+    assert [row["error"] for row in rows if row["measure"] == f"{name}_lower"] == [0.1]
 
     asked = cells.parse(config())
     path = made_up_runs.write(tmp_path / "run", latent_sizes=(4, 2))
     earlier = {"elbo_nats": -3.0, name: 4.0, f"{name}_error": 0.1, "options": {"images": 20}}
-    for elbo, expected in ((measured["elbo"], {"elbo_nats": -3.0, **bracket}), (earlier, {"elbo_nats": -3.0})):
+    for elbo, expected in ((measured, {"elbo_nats": -3.0, **bracket}), (earlier, {"elbo_nats": -3.0})):
         record = {"step": None, "measures": {"elbo": elbo}, "skipped": {}}
         storage.write_json(path / "evaluation.json", record)
-        row = sweep_table.results_of(asked, path)
-        assert {column: value for column, value in row.items() if "_nats" in column} == expected
+        rows = details.rows_of(asked, path)["measures"]
+        assert {row["measure"]: row["value"] for row in rows if "_nats" in row["measure"]} == expected
 
 
 def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
@@ -357,7 +365,7 @@ def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
         sweep(other, whole)
     assert times(whole) == before
     # Nor are its numbers those of the cells that were asked for.
-    assert not any("encoder_weight_norm" in row or row.get("elbo_nats") for row in table(whole).values())
+    assert not any("encoder_weight_norm" in row or "elbo_nats" in row for row in table(whole).values())
     assert not (whole / "sweep_pairs.csv").exists()
     sweep(config(), whole)  # and the table is that of this sweep again
 
@@ -387,7 +395,7 @@ def test_some_cells_alone_are_done_and_the_table_has_the_others(sweep, whole, tm
     assert {name: row["status"] for name, row in rows.items()} == {CELLS[0]: "unfinished", CELLS[1]: "done"}
     assert times(folder / CELLS[0]) == before
     column = "encoder_weight_norm"
-    assert [bool(row[column]) for row in rows.values()] == [False, True]
+    assert [column in row for row in rows.values()] == [False, True]
     sweep(asked, folder, cells=CELLS[:1])
     assert all(row["status"] == "done" and row[column] for row in table(folder).values())
 
@@ -402,7 +410,7 @@ def test_models_with_concrete_latents_are_not_certified_and_do_not_fail(cells, s
     sweep(asked, tmp_path)
     assert "joint_beta1: not certified: margins are for Gaussian latents" in capsys.readouterr().out
     row = table(tmp_path)["joint_beta1"]
-    assert row["status"] == "done" and row["encoder_weight_norm"] and "margin_spectral_median_l2" not in row
+    assert row["status"] == "done" and row["encoder_weight_norm"] and "spectral margin_median_l2" not in row
 
 
 def test_a_kill_between_two_saves_of_a_group_is_made_up_for(sweep, whole, tmp_path):

@@ -40,7 +40,11 @@ def main(name: str | None = None) -> None:
     from seatbelt_jax.cli import start
 
     start.prepare_process()
-    start.start(importlib.import_module(f"seatbelt_jax.cli.{name.replace('-', '_')}"))
+    try:
+        command = importlib.import_module(f"seatbelt_jax.cli.{name.replace('-', '_')}")
+    except ImportError as error:  # as without the extra that a command needs
+        start.fail(str(error))
+    start.start(command)
 
 
 def _named() -> str:

@@ -36,12 +36,6 @@ def line_fit(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> 
         return LineFit(np.nan, np.nan, np.nan, np.nan, len(x))
     from scipy import stats  # takes a third of a second, which only those who use it should pay
 
-    correlation = _correlation(x, y)
-    slope = float(correlation * y.std() / x.std())
-    ranks = _correlation(stats.rankdata(x), stats.rankdata(y))
-    return LineFit(slope, float(y.mean() - slope * x.mean()), correlation, ranks, len(x))
-
-
-def _correlation(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
+    found = stats.linregress(x, y)
+    ranks = stats.spearmanr(x, y).statistic
+    return LineFit(float(found.slope), float(found.intercept), float(found.rvalue), float(ranks), len(x))

@@ -1,8 +1,7 @@
 """What a report shows of a sweep: its tables, and what its cells' runs hold."""
 
 import pathlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -15,7 +14,7 @@ from seatbelt_jax.results import files
 # Columns of the table that say where a cell is; of these, the ones that are words.
 _AXES = ("data", "model", "L", "d_z", "beta", "tau", "seed")
 _WORDS = ("data", "model")
-_NO_NUMBERS = ("cell", "status", "latent_sizes", "penalty", *_AXES)
+_Row = Mapping[str, str]
 # Budgets of each attack to choose from for the gallery.
 _BUDGETS = 7
 
@@ -27,51 +26,54 @@ def of_folder(folder: pathlib.Path) -> plots.SweepData:
       FileNotFoundError: where there is no table of a sweep.
       ValueError: where a table is none.
     """
-    rows = _tables(folder)
+    rows, measured = _tables(folder)
     names = [*rows, *(path.name for path in _runs(folder) if path.name not in rows)]
-    attacks = _attacks(rows.values())
-    cells = [_cell(folder / name, rows.get(name), attacks) for name in tqdm(names, unit="cell", disable=None)]
+    of_delta = [row for found in measured.values() for row in found if row["measure"] == "median_delta"]
+    attacks = {row["attack"]: row["unit"] for row in of_delta}
+    cells = [
+        _cell(folder / name, rows.get(name), dict(_numbers(measured.get(name, ()))), attacks)
+        for name in tqdm(names, unit="cell", disable=None)
+    ]
     return plots.SweepData(folder.resolve().name, str(folder), cells, attacks)
 
 
-def _tables(folder: pathlib.Path) -> dict[str, Mapping[str, str]]:
-    """The rows of all tables by cell; of a cell in several, as in those of shards, that of the newest table."""
+def _tables(folder: pathlib.Path) -> tuple[dict[str, _Row], dict[str, list[_Row]]]:
+    """The rows of all tables of cells, and of their measures, by cell.
+
+    Of a cell in several, as in those of shards, the newest table counts.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"--sweep={folder} is no folder; sweeps are made by `seatbelt sweep`")
-    files = sorted([*folder.glob("sweep.csv"), *folder.glob("sweep_*_of_*.csv")], key=lambda file: file.stat().st_mtime)
-    if not files:
+    tables = [*folder.glob("sweep.csv"), *folder.glob("sweep_[0-9]*_of_[0-9]*.csv")]
+    if not tables:
         raise FileNotFoundError(f"{folder} has no sweep.csv; sweeps are made by `seatbelt sweep`")
-    rows: dict[str, Mapping[str, str]] = {}
-    for file in files:
+    rows: dict[str, _Row] = {}
+    measured: dict[str, list[_Row]] = {}
+    for file in sorted(tables, key=lambda file: file.stat().st_mtime):
         found = storage.read_csv(file)
         if not all(row.get("cell") and row.get("status") for row in found):
             raise ValueError(f"{file} is no table of a sweep: it lacks the column cell or status")
         rows |= {row["cell"]: row for row in found}
-    return rows
+        measured |= {row["cell"]: [] for row in found}
+        beside = file.with_name(f"sweep_measures{file.stem.removeprefix('sweep')}.csv")
+        for row in storage.read_csv(beside) if beside.exists() else ():
+            if row.get("cell") in measured and row.get("measure"):
+                measured[row["cell"]].append({"attack": "", "unit": "", "method": "", **row})
+    return rows, measured
 
 
 def _runs(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(file.parent for file in folder.glob("*/config.json"))
 
 
-def _attacks(rows: Any) -> dict[str, str]:
-    """The attacks that the tables have columns of, and the unit of each one's Delta."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    found = {}
-    for column in columns:
-        if match := re.fullmatch(r"(.+)_share_suspicious", column):
-            beginning = f"{match[1]}_median_delta_"
-            units = [name.removeprefix(beginning) for name in columns if name.startswith(beginning)]
-            found[match[1]] = min(units, key=len, default="")
-    return found
-
-
-def _cell(path: pathlib.Path, row: Mapping[str, str] | None, attacks: Mapping[str, str]) -> plots.CellData:
-    """A cell by its row, with what its run holds."""
+def _cell(
+    path: pathlib.Path, row: _Row | None, numbers: Mapping[str, float], attacks: Mapping[str, str]
+) -> plots.CellData:
+    """A cell by its row and its measures, with what its run holds."""
     given: dict[str, Any] = {"name": path.name, "axes": {}, "numbers": {}}
     if row is not None:
         status, _, reason = row["status"].partition(":")
-        given |= {"status": status, "reason": reason.strip(), "axes": _place(row), "numbers": _numbers(row)}
+        given |= {"status": status, "reason": reason.strip(), "axes": _place(row), "numbers": numbers}
     else:
         given |= {"status": "in no table", "reason": "`seatbelt sweep`, called again without --shard, gathers all"}
     if not (path / "config.json").exists():
@@ -109,7 +111,7 @@ def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _place(row: Mapping[str, str]) -> dict[str, str | float]:
+def _place(row: _Row) -> dict[str, str | float]:
     known = ((axis, row.get(axis) or "") for axis in _AXES)
     return {axis: value if axis in _WORDS else _number(value, value) for axis, value in known if value}
 
@@ -128,14 +130,15 @@ def _place_of_run(opened: runs.Run) -> dict[str, str | float]:
     }
 
 
-def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    return dict(_known_numbers(row))
-
-
-def _known_numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name, value in row.items():
-        if name not in _NO_NUMBERS and value and isinstance(number := _number(value, value), float):
-            yield name, number
+def _numbers(measured: Iterable[_Row]) -> Iterator[tuple[str, float]]:
+    """The measures of a cell, by attack or method, name and unit, and the ends of their intervals."""
+    for row in measured:
+        measure = row["measure"].replace("margin_", f"margin_{row['method']}_") if row["method"] else row["measure"]
+        name = "_".join(filter(None, (row["attack"], measure, row["unit"])))
+        if not (row.get("layer") or row.get("noise")):
+            for column, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+                if isinstance(number := _number(row.get(column) or "", ""), float):
+                    yield f"{name}{end}", number
 
 
 def _number(value: str, otherwise: str) -> str | float:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from seatbelt_jax import runs
 from seatbelt_jax.errors import one_line
-from seatbelt_jax.studies import companions, table
+from seatbelt_jax.studies import details, measures, schema
 from seatbelt_jax.studies.cells import Cell, Sweep
 from seatbelt_jax.studies.stages import Stage, failure, is_of, is_trained, stages_of
 
@@ -25,8 +25,8 @@ class Progress:
         self.failures = {cell.name: "" for cell in asked.cells}
         self._asked, self._folder, self._file = asked, folder, file
         self._left = {cell.name: self._stages_left(cell) for cell in asked.cells}
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._companions: dict[str, dict[str, companions.Rows]] = {}
+        # By cell and table.
+        self._rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for cell in asked.cells:
             self._read(cell)
         self._write()
@@ -45,8 +45,8 @@ class Progress:
     def is_finished(self, cell: Cell) -> bool:
         return not self._left[cell.name]
 
-    def fail(self, name: str, stage: str, error: Exception) -> None:
-        reason = f"{stage}: {one_line(error)}"
+    def fail(self, name: str, stage: str, reason: str) -> None:
+        reason = f"{stage}: {reason}"
         self.failures[name] = "; ".join(filter(None, (self.failures[name], reason)))
         print(f"failed: {name}: {reason}")
 
@@ -65,27 +65,28 @@ class Progress:
         self._write()
 
     def _write(self) -> None:
-        companions.write(self._file, list(self._companions.values()))
-        table.write(self._file, list(self._rows.values()))
+        schema.write(
+            self._file,
+            {name: [row for of in self._rows.values() for row in of.get(name, ())] for name in schema.TABLES},
+        )
 
     def _read(self, cell: Cell) -> None:
         """What the tables say of a cell."""
-        place = table.place_of(cell)
         reason = self.failures[cell.name]
         status = f"failed: {reason}" if reason else "done" if self.is_finished(cell) else "unfinished"
-        self._rows[cell.name] = {"cell": place.pop("cell"), "status": status, **place}
-        self._companions[cell.name] = {}
+        row = measures.place_of(cell) | {"status": status}
+        self._rows[cell.name] = {"cells": [row]}
         try:
             path = self.path(cell)
             if (path / "config.json").exists() and is_of(cell, path):
-                self._rows[cell.name] |= table.results_of(self._asked, path)
-                self._companions[cell.name] = companions.rows_of(self._asked, path)
+                row["step"] = runs.open(path).latest_step
+                self._rows[cell.name] |= details.rows_of(self._asked, path)
         except Exception as error:
             # The stage that reads the same has failed, or will; a cell that is not worked on has only this line.
             failure(error)
             if not reason:
                 damage = one_line(error)
-                self._rows[cell.name]["status"] = f"damaged: {damage}"
+                row["status"] = f"damaged: {damage}"
                 print(f"{cell.name} is left out of the table: {damage}")
 
     def _stages_left(self, cell: Cell) -> int:

@@ -1,31 +1,28 @@
 """What the figures of Camuto et al. 2021 are made of: their models, damage, margins and densities, from tables."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from seatbelt_jax import metrics, plots
-from seatbelt_jax.studies.papers.figure_densities import points_of
-from seatbelt_jax.studies.papers.figure_numbers import over
-from seatbelt_jax.studies.papers.figure_tables import MissingError, Row, Tables, joined
+from seatbelt_jax.studies.papers.drawing import Row
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables, joined
 
 # As attacks call maximum damage, before the number of draws; and how figures do.
 THROUGH = {"mean": "through μ", "std": "through σ", "both": "through both"}
-# Upper bounds of margins.
-MARGIN = "empirical_margin_l2"
+# The method whose margins are upper bounds.
+BY_ATTACK = "attack"
 OVER_IMAGES = "Shaded: the standard deviation over images, as in the paper."
 _PLACES = 100
 
 
-def of_one_data_set(cells: Sequence[Row]) -> list[Row]:
+def of_one_data_set(cells: pd.DataFrame) -> pd.DataFrame:
     """Those on MNIST, as the paper's; or on the first data set there is."""
-    sets = {str(cell["data"]): None for cell in cells}
-    chosen = "mnist" if "mnist" in sets else next(iter(sets))
-    return [cell for cell in cells if cell["data"] == chosen]
+    return cells[cells["data"] == ("mnist" if (cells["data"] == "mnist").any() else cells["data"].iloc[0])]
 
 
-def models_over(tables: Tables, axis: str) -> list[Row]:
+def models_over(tables: Tables, axis: str) -> pd.DataFrame:
     """VAEs of one layer that differ in `axis`, "beta" or "tau", and not in the other.
 
     The other is at what most of them have: tau = 0, or the beta of which there are the most tau.
@@ -35,110 +32,95 @@ def models_over(tables: Tables, axis: str) -> list[Row]:
     """
     cells = tables.of_kind("beta_vae")
     if axis == "beta":
-        found = [cell for cell in cells if not cell.get("tau")]
+        cells = cells[cells["tau"].fillna(0.0) == 0.0]
     else:
-        cells = [cell for cell in cells if cell.get("tau") is not None]
-        offsets = {beta: len({cell["tau"] for cell in of_beta}) for beta, of_beta in over(cells).items()}
-        found = [cell for cell in cells if cell["beta"] == max(offsets, key=lambda beta: offsets[beta], default=None)]
-    if len({cell[axis] for cell in found}) < 2:
+        cells = cells[cells["tau"].notna()]
+        cells = cells[cells["beta"] == cells.groupby("beta")["tau"].nunique().idxmax()] if len(cells) else cells
+    if cells[axis].nunique() < 2:
         raise MissingError(f"VAEs of one layer trained under several {axis}")
-    return found
+    return cells
 
 
-def damage(tables: Tables, cells: Sequence[Row], through: str) -> list[Row]:
+def damage(tables: Tables, cells: pd.DataFrame, through: str) -> pd.DataFrame:
     """Rows of `pairs`, one attack each, of maximum damage in the largest of the balls that have an attack of their own.
 
     Raises:
       MissingError: where there is none.
     """
-    found = _of_damage(tables.pairs, cells, through)
-    alone = {(row["cell"], row["attack"]): row["budget"] for row in _alone(tables, cells, through)}
-    largest = max(alone.values(), default=None)
-    found = [row for row in found if alone.get((row["cell"], row["attack"])) == largest and row["attacks"]]
-    if largest is None or not found:
+    balls = (
+        attacks_for_damage(tables.budgets, cells, through).groupby(["cell", "attack"])["budget"].agg(["size", "max"])
+    )
+    # Of attacks in several balls, rows of `pairs` are not of single attacks.
+    alone = balls["max"][balls["size"] == 1]
+    found = attacks_for_damage(tables.pairs, cells, through).merge(alone.rename("radius_l2"), on=["cell", "attack"])
+    found = found[(found["radius_l2"] == alone.max()) & (found["attacks"] > 0)]
+    if not len(found):
         raise MissingError(f"attacks of maximum damage {THROUGH[through]} in one ball (--through={through})")
-    return [{**row, "radius_l2": largest, "damage_l2": -row["delta_mean"]} for row in found]
+    return found.assign(damage_l2=-found["delta_mean"])
 
 
-def damage_by_norm(tables: Tables, cells: Sequence[Row]) -> list[Row]:
-    """Rows of `budgets` of maximum damage through both, by the ball's radius.
+def likelihood_by_norm(tables: Tables, cells: pd.DataFrame, axis: str, symbol: str) -> tuple[plots.Curves, list[Row]]:
+    """log p(x|z*) of the source under maximum damage against the ball's radius, for each value of an axis.
 
     Raises:
       MissingError: where there is none.
     """
-    if not (found := _of_damage(tables.budgets, cells, "both")):
+    attacked = attacks_for_damage(tables.budgets, cells, "both")
+    if not len(attacked):
         raise MissingError("attacks of maximum damage through both")
-    return found
-
-
-def likelihood_by_norm(
-    tables: Tables, cells: Sequence[Row], axis: str, symbol: str
-) -> tuple[plots.Curves, list[dict[str, Any]]]:
-    """log p(x|z*) of the source under maximum damage against the ball's radius, for each value of an axis."""
-    attacked = damage_by_norm(tables, cells)
-    clean = damage(tables, cells, "both")
-    table: list[dict[str, Any]] = []
+    clean = damage(tables, cells, "both").groupby(axis)["clean_source_log_likelihood_nats"]
+    table: list[Row] = []
     lines = []
-    for series, (value, rows) in enumerate(over(attacked, axis).items()):
-        points = {0.0: _spread([row["clean_source_log_likelihood_nats"] for row in clean if row[axis] == value])}
-        for radius, of_radius in over(rows, "budget").items():
-            points[radius] = pooled(of_radius, "source_log_likelihood_nats")
-        table += [
-            {
-                "data": rows[0]["data"],
-                axis: value,
-                "measure": "source_log_likelihood_nats",
-                "radius_l2": radius,
-                **found,
-            }
-            for radius, found in points.items()
-        ]
+    for series, (value, rows) in enumerate(attacked.groupby(axis)):
+        without = clean.get_group(value)
+        points = {0.0: {"mean": without.mean(), "std": without.std(ddof=0), "images": len(without)}}
+        points |= {radius: pooled(one, "source_log_likelihood_nats") for radius, one in rows.groupby("budget")}
+        place = {"data": rows["data"].iloc[0], axis: value, "measure": "source_log_likelihood_nats"}
+        table += [{**place, "radius_l2": radius, **found} for radius, found in points.items()]
         lines.append(band(f"{symbol} = {value:g}", list(points), list(points.values()), series))
     return plots.Curves("log p(x|z*) under maximum damage, nats", "largest ||d||, pixel units (L2)", lines), table
 
 
-def certified(tables: Tables, cells: Sequence[Row]) -> list[Row]:
-    """Rows of `images` of these cells.
+def certified(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `images` of these cells, with a column for each method's margin.
 
     Raises:
       MissingError: where none was certified.
     """
-    if not (found := list(joined(cells, tables.images))):
+    found = joined(cells, tables.images)
+    if not len(found):
         raise MissingError("certified images (the section certify)")
-    return found
+    l2 = tables.margins[tables.margins["norm"] == "l2"]
+    margins = l2.pivot(index=["cell", "image"], columns="method", values="margin")
+    found = found.merge(margins, on=["cell", "image"], how="left")
+    by_attack = l2.loc[l2["method"] == BY_ATTACK, ["cell", "image", "frozen_std", "curve_last", "curve"]]
+    found = found.merge(by_attack, on=["cell", "image"], how="left")
+    return found if BY_ATTACK in found else found.assign(**{BY_ATTACK: np.nan})
 
 
-def curves_of(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+def curves_of(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Curves of P(||Delta|| <= r) of the images that were attacked for their margin: where each ends, and its values.
 
     Raises:
       MissingError: where there is none.
     """
-    known = [row for row in rows if row.get("curve_last_l2") is not None]
-    if not known:
+    known = rows[rows["curve_last"].notna()]
+    if not len(known):
         raise MissingError("margins by attack (certify.empirical)")
-    names = sorted(
-        (name for name in known[0] if name.startswith("curve_probability_")), key=lambda name: int(name[18:])
-    )
-    return np.array([row["curve_last_l2"] for row in known]), np.array([[row[name] for name in names] for row in known])
-
-
-def column(rows: Sequence[Row], name: str) -> np.ndarray:
-    """A column's numbers, NaN where there is none."""
-    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
+    return known["curve_last"].to_numpy(), np.stack(known["curve"].to_list())
 
 
 def densities(
-    groups: dict[str, np.ndarray], title: str, label: str, measure: str, place: dict[str, Any]
-) -> tuple[plots.Curves, list[dict[str, Any]]]:
+    groups: Mapping[str, pd.Series], title: str, label: str, measure: str, place: Row
+) -> tuple[plots.Curves, list[Row]]:
     """Densities of a number of each image, by kernels, a line for each group; and rows of a table.
 
     What is not finite is left out; a group that is all one number has no density, but its summary is in the table.
     """
     lines: list[plots.Line] = []
-    table: list[dict[str, Any]] = []
+    table: list[Row] = []
     for series, (name, values) in enumerate(groups.items()):
-        known = values[np.isfinite(values)]
+        known = values[np.isfinite(values)].to_numpy()
         row = {**place, "group": name, "measure": measure}
         table.append({**row, "statistic": "images", "value": len(known)})
         if len(known):
@@ -161,27 +143,17 @@ def densities(
     return plots.Curves(f"density of {title}", label, lines, marked=False), table
 
 
-def of_seeds(rows: Sequence[Row]) -> dict[str, Any]:
-    """Mean and standard deviation over the images of models that differ in the seed alone, of as many images each."""
-    return _pooled(np.ones(len(rows)), column(rows, "mean"), column(rows, "std"))
-
-
-def density_at(row: Row, places: np.ndarray) -> np.ndarray:
-    """A row of `densities` at other places; 0 beyond its ends."""
-    return np.interp(places, *points_of(row), left=0.0, right=0.0)
-
-
-def band(name: str, places: Sequence[float], points: Sequence[dict[str, Any]], series: int) -> plots.Line:
+def band(name: str, places: Sequence[float], points: Sequence[Row], series: int) -> plots.Line:
     """Means with their standard deviations to both sides."""
     means, stds = (np.array([point[key] for point in points], float) for key in ("mean", "std"))
     return plots.Line(name, places, means.tolist(), (means - stds).tolist(), (means + stds).tolist(), series=series)
 
 
-def at_most(rows: Sequence[Row]) -> str:
+def at_most(rows: pd.DataFrame) -> str:
     """What margins by attack of certified images are, in words."""
     words = {True: "frozen at x, as in the paper's Eq. 3", False: "that of x + d; the paper's Eq. 3 freezes it at x"}
-    known = {bool(row.get(f"{MARGIN}_frozen_std")) for row in rows if row.get(MARGIN) is not None}
-    sigma = "; or ".join(words[frozen] for frozen in sorted(known))
+    known = (rows.loc[rows[BY_ATTACK].notna(), "frozen_std"] == 1.0).unique()
+    sigma = "; or ".join(words[bool(frozen)] for frozen in sorted(known))
     return f"Margins by attack are upper bounds: a stronger attack may find less. Their sigma is {sigma}."
 
 
@@ -190,45 +162,28 @@ def half(lines: Sequence[plots.Line]) -> plots.Line:
     return plots.Line("1/2", [0.0, max(line.x[-1] for line in lines)], [0.5, 0.5], series=len(lines))
 
 
-def radius_of(rows: Sequence[Row]) -> str:
+def radius_of(rows: pd.DataFrame) -> str:
     """The r of certified images, in words."""
-    found = sorted({row["reconstruction_radius_l2"] for row in rows if row.get("reconstruction_radius_l2") is not None})
-    return (
-        f"r = {', '.join(f'{radius:g}' for radius in found)} (the paper's is 4, in its pixel units)." if found else ""
-    )
+    found = ", ".join(f"{radius:g}" for radius in sorted(rows["reconstruction_radius_l2"].dropna().unique()))
+    return f"r = {found} (the paper's is 4, in its pixel units)." if found else ""
 
 
-def pooled(rows: Sequence[Row], measure: str) -> dict[str, Any]:
-    """Mean and standard deviation of all attacks of several rows."""
-    counts, means, stds = (column(rows, name) for name in ("attacks", f"{measure}_mean", f"{measure}_std"))
-    return {**_pooled(counts, means, stds), "images": int(counts.sum())}
+def pooled(rows: pd.DataFrame, measure: str = "") -> Row:
+    """Mean and standard deviation of everything in groups of so many.
 
-
-def _pooled(counts: np.ndarray, means: np.ndarray, stds: np.ndarray) -> dict[str, Any]:
-    """Mean and standard deviation of everything in groups of so many."""
+    Args:
+      measure: of attacks, of which rows have a mean, a standard deviation and the number; by default `mean` and `std`
+        of as many images each.
+    """
+    start = f"{measure}_" if measure else ""
+    counts = rows["attacks"] if measure else pd.Series(1.0, rows.index)
+    means, stds = rows[f"{start}mean"], rows[f"{start}std"]
     mean = float(counts @ means / counts.sum())
     variance = counts @ (stds**2 + (means - mean) ** 2) / counts.sum()
-    return {"mean": mean, "std": float(np.sqrt(variance))}
+    return {"mean": mean, "std": float(np.sqrt(variance)), **({"images": int(counts.sum())} if measure else {})}
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "images": len(values)}
-
-
-def _of_damage(rows: Sequence[Row], cells: Sequence[Row], through: str) -> list[Row]:
-    objective = f"maximum_damage_{through}"
-    return [
-        row
-        for row in joined(cells, rows)
-        if (row["objective"] == objective or str(row["objective"]).startswith(f"{objective}_"))
-        and row["threat"] == "l2_ball"
-    ]
-
-
-def _alone(tables: Tables, cells: Sequence[Row], through: str) -> list[Row]:
-    """Rows of `budgets` of attacks that have one ball alone, so that their rows of `pairs` are of single attacks."""
-    found = _of_damage(tables.budgets, cells, through)
-    balls: dict[tuple, int] = {}
-    for row in found:
-        balls[row["cell"], row["attack"]] = balls.get((row["cell"], row["attack"]), 0) + 1
-    return [row for row in found if balls[row["cell"], row["attack"]] == 1]
+def attacks_for_damage(rows: pd.DataFrame, cells: pd.DataFrame, through: str) -> pd.DataFrame:
+    """Rows of `pairs` or `budgets` of attacks of maximum damage in a ball, with their cells' columns."""
+    objective = rows["objective"].str.match(f"maximum_damage_{through}(_|$)").astype(bool)
+    return joined(cells, rows[objective & (rows["threat"] == "l2_ball")])

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from seatbelt_jax import plots
 from seatbelt_jax.studies.papers.figure_tables import Tables
 
+Row = dict[str, Any]
+
 
 class Drawn(NamedTuple):
     """A figure as made here: panels, a page, or a picture that is made elsewhere.
@@ -19,7 +21,7 @@ class Drawn(NamedTuple):
       picture: a PNG.
     """
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Row]
     panels: Sequence[plots.Panel | None] = ()
     columns: int = 2
     notes: Sequence[str] = ()

@@ -1,83 +1,96 @@
-"""Maps of attacks over beta and depth, as in Willetts et al. 2019, Fig. 6 and 7, and Willetts et al. 2021, App. D."""
+"""Maps of attacks over beta and depth, as declarations (Willetts et al. 2019, Fig. 6 and 7; 2021, App. D)."""
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from seatbelt_jax import plots
 from seatbelt_jax.studies.papers import figure_numbers as numbers
-from seatbelt_jax.studies.papers.figure_tables import KINDS, MissingError, Row, Tables
+from seatbelt_jax.studies.papers.drawing import Drawn, Row
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables
 
-# Measures of attacks, and whether their shades are logarithmic.
+# Measures of attacks whose shades are logarithmic.
 _LOGARITHMIC = ("delta",)
-WAYS = {"distortion_half_way_l2": "half", "distortion_nine_tenths_l2": "9/10"}
-NOTE = (
+_NOTE = (
     "Means over all attacks, pooled over pairs, penalties, latent sizes and seeds; of ||d||, medians over pairs. The "
     "table has the intervals."
 )
 
 
-def maps(
-    tables: Tables, kinds: Sequence[str], attacks: Sequence[str], measures: Sequence[str]
-) -> tuple[list[plots.Panel | None], list[dict[str, Any]], list[str]]:
-    """For each data set a row of maps, attack by attack and measure by measure; a measure has one scale of shades.
+class AttackMaps(NamedTuple):
+    """A figure: for each kind of model and data set a row of maps, attack by attack and measure by measure.
 
-    Args:
-      kinds: of models; the last is what the map is of, the beta-TCVAE before it stands for L = 1.
-
-    Returns:
-      panels, None for an attack that another data set has; rows of the table; and notes: which attacks there are
-      none of, which models were left out.
-
-    Raises:
-      MissingError: where there is none of any.
+    Attributes:
+      kinds: of models of several layers.
+      shallow: the kind that stands for L = 1; empty for none.
+      attacks: by objective.
+      measures: each has one scale of shades for all maps of a kind.
     """
-    cells = tables.of_kind(*kinds)
-    found, others = numbers.attacked_alike(tables, cells, attacks)
-    panels: list[plots.Panel | None] = []
-    table: list[dict[str, Any]] = []
-    made = [attack for attack in attacks if found[attack]]
-    for data in tables.data_sets(cells):
-        of_data = {attack: [row for row in found[attack] if row["data"] == data] for attack in made}
-        # The beta-TCVAE alone is no map of another model.
-        of_data = {attack: rows for attack, rows in of_data.items() if any(map(KINDS[kinds[-1]], rows))}
-        drawn = {
-            (attack, measure): _map(rows, kinds, data, attack, measure)
-            for attack, rows in of_data.items()
-            for measure in measures
-        }
-        scales = {measure: [one.values for (_, of), (one, _) in drawn.items() if of == measure] for measure in measures}
-        for place in itertools.product(made, measures) if drawn else ():
-            panel, of_map = drawn.get(place, (None, []))
-            panels.append(panel and dataclasses.replace(panel, scale=np.concatenate(scales[place[1]], axis=None)))
-            table += of_map
-    lacking = [f"No attacks by {attack} ({numbers.ATTACKS[attack]})." for attack in attacks if not found[attack]]
-    if not panels:
-        raise MissingError(f"attacks by {' or '.join(attacks)} on {kinds[-1]}")
-    return panels, table, lacking + others
+
+    kinds: tuple[str, ...]
+    attacks: tuple[str, ...]
+    measures: tuple[str, ...]
+    shallow: str = ""
+
+    def draw(self, tables: Tables) -> Drawn:
+        """Draws it.
+
+        Raises:
+          MissingError: where there are no maps of any kind.
+        """
+        panels: list[plots.Panel | None] = []
+        table: list[Row] = []
+        lacking: list[str] = []
+        reasons = []
+        for kind in self.kinds:
+            try:
+                lacking += self._of_kind(tables, kind, panels, table)
+            except MissingError as error:
+                reasons.append(str(error))
+        if not panels:
+            raise MissingError("; ".join(reasons))
+        beside = (f"L = 1 is the {numbers.NAMES[self.shallow]}.",) if self.shallow else ()
+        columns = len(self.measures) * len({row["attack"] for row in table})
+        return Drawn(table, panels, columns=columns, notes=(*beside, _NOTE, *dict.fromkeys(lacking)))
+
+    def _of_kind(self, tables: Tables, kind: str, panels: list[plots.Panel | None], table: list[Row]) -> list[str]:
+        """Adds a kind's panels, None for an attack that another data set has, and rows; returns notes."""
+        cells = tables.of_kind(*filter(None, (self.shallow, kind)))
+        found, others = numbers.attacked_alike(tables, cells, self.attacks)
+        made = [attack for attack in self.attacks if len(found[attack])]
+        places = list(itertools.product(cells["data"].unique(), made, self.measures))
+        drawn = {}
+        for data, attack, measure in places:
+            rows = found[attack][found[attack]["data"] == data]
+            # The shallow kind alone is no map of another model.
+            if (rows["kind"] == kind).any():
+                drawn[data, attack, measure], of_map = _map(rows, kind, data, attack, measure)
+                table += of_map
+        if not drawn:
+            raise MissingError(f"attacks by {' or '.join(self.attacks)} on {kind}")
+        with_maps = {data for data, _, _ in drawn}
+        for place in (place for place in places if place[0] in with_maps):
+            alike = [one.values for (_, _, measure), one in drawn.items() if measure == place[2]]
+            panel = drawn.get(place)
+            panels.append(panel and dataclasses.replace(panel, scale=np.concatenate(alike, axis=None)))
+        lacking = [attack for attack in self.attacks if not len(found[attack])]
+        return [f"No attacks by {attack} ({numbers.ATTACKS[attack]})." for attack in lacking] + others
 
 
-def _map(
-    rows: Sequence[Row], kinds: Sequence[str], data: str, attack: str, measure: str
-) -> tuple[plots.NumberMap, list[dict[str, Any]]]:
-    betas, depths = (sorted({row[axis] for row in rows}) for axis in ("beta", "L"))
-    values = np.full((len(depths), len(betas)), np.nan)
-    table = []
-    for place in np.ndindex(values.shape):
-        depth, beta = depths[place[0]], betas[place[1]]
-        here = [row for row in rows if (row["L"], row["beta"]) == (depth, beta)]
-        if here:
-            pooled = numbers.median(here, measure) if measure in WAYS else numbers.pooled(here, measure)
-            values[place] = pooled["median" if measure in WAYS else "mean"]
-            kind = next(kind for kind in kinds if KINDS[kind](here[0]))
-            table.append(
-                {"data": data, "model": kind, "attack": attack, "measure": measure, "L": depth, "beta": beta, **pooled}
-            )
+def _map(rows: pd.DataFrame, kind: str, data: str, attack: str, measure: str) -> tuple[plots.NumberMap, list[Row]]:
+    place = {"data": data, "attack": attack, "measure": measure}
+    table = [
+        {**place, "model": here["kind"].iloc[0], "L": depth, "beta": beta, **numbers.of_attacks(here, measure)}
+        for (depth, beta), here in rows.groupby(["L", "beta"])
+    ]
+    found = pd.DataFrame(table).pivot(index="L", columns="beta", values="median" if measure in numbers.WAYS else "mean")
     words = f"Delta, {numbers.unit_of(rows)}" if measure == "delta" else numbers.TARGET_NLL
-    if measure in WAYS:
-        words = f"median ||d||, {WAYS[measure]} of the way"
-    title = f"{words}: {data}, {numbers.NAMES[kinds[-1]]}\n{numbers.ATTACKS[attack]}"
-    return plots.NumberMap(title, "β", betas, "L", depths, values, measure in _LOGARITHMIC), table
+    if measure in numbers.WAYS:
+        words = f"median ||d||, {numbers.WAYS[measure].replace('1/2', 'half')} of the way"
+    title = f"{words}: {data}, {numbers.NAMES[kind]}\n{numbers.ATTACKS[attack]}"
+    is_logarithmic = measure in _LOGARITHMIC
+    betas, depths = found.columns.tolist(), found.index.tolist()
+    return plots.NumberMap(title, "β", betas, "L", depths, found.to_numpy(), is_logarithmic), table

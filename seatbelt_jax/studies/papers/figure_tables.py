@@ -1,43 +1,32 @@
 """The tables of sweeps, put together: what the figures of papers are drawn from."""
 
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from seatbelt_jax import storage
-from seatbelt_jax.results import AttackResult, files
-from seatbelt_jax.studies import companions as sweep_companions
+import numpy as np
+import pandas as pd
 
-Row = dict[str, Any]
+from seatbelt_jax.results import AttackResult, files
+from seatbelt_jax.studies import schema
+
 Content = TypeVar("Content")
 
-# What tells one model from another, whatever a sweep calls it: layers, penalty, and what the decoder reads.
-KINDS: dict[str, Callable[[Row], bool]] = {
-    "beta_vae": lambda row: row["L"] == 1 and row["penalty"] == "kl" and not row.get("discrete_sizes"),
-    "beta_tcvae": lambda row: row["L"] == 1 and row["penalty"] == "total_correlation",
-    "beta_hvae": lambda row: row["L"] > 1 and row["penalty"] == "kl" and row["decoder_reads"] == "all",
-    "seatbelt": lambda row: row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "all",
-    "beta_tcdlgm": lambda row: (
-        row["L"] > 1 and row["penalty"] == "total_correlation" and row["decoder_reads"] == "bottom"
-    ),
+# Kinds of models, whatever a sweep calls them: whether there are several layers, the penalty, what the decoder reads,
+# and whether there are Concrete latents.
+_KINDS = {
+    (False, "kl", "all", False): "beta_vae",
+    (False, "total_correlation", "all", False): "beta_tcvae",
+    (True, "kl", "all", False): "beta_hvae",
+    (True, "total_correlation", "all", False): "seatbelt",
+    (True, "total_correlation", "bottom", False): "beta_tcdlgm",
+    (False, "capacity", "all", True): "joint_vae",
+    (False, "kl", "all", True): "concrete_vae",
 }
-# Columns of sweep.csv and its companions that hold words, or lists such as "64 32"; all others hold numbers.
-_WORDS = {"cell", "status", "data", "model", "latent_sizes", "penalty", "decoder_reads", "discrete_sizes"}
-_WORDS |= {"attack", "objective", "threat", "pairs_by", "unit", "measure", "part"}
-_TRUE_OR_FALSE = "_determined"
 # Numbers that every trained cell has, and figures compare.
 _OF_A_CELL = ("L", "d_z", "beta", "seed")
-# What makes a row of a companion one of its own.
-_KEYS = {
-    "pairs": ("cell", "attack", "pair"),
-    "budgets": ("cell", "attack", "budget"),
-    "images": ("cell", "image"),
-    "densities": ("cell", "measure", "part"),
-    "success": ("cell", "attack", "source_label", "target_label"),
-}
 
 
 class MissingError(ValueError):
@@ -45,50 +34,65 @@ class MissingError(ValueError):
 
 
 class Tables(NamedTuple):
-    """Rows of one or several sweeps, with numbers for what are numbers, and None for what is empty.
+    """The tables of one or several sweeps, as `schema` has them; those beside `cells` know their cells by name.
 
     Attributes:
-      cells: sweep.csv.
-      pairs, budgets, images, densities, success: its companions; rows know their cells by name.
+      cells: with their `kind` in a further column.
       runs: the run directories that are there, by cell; several where sweeps did different things to one cell.
     """
 
-    cells: list[Row]
-    pairs: list[Row]
-    budgets: list[Row]
-    images: list[Row]
-    densities: list[Row]
-    success: list[Row]
+    cells: pd.DataFrame
+    measures: pd.DataFrame
+    pairs: pd.DataFrame
+    budgets: pd.DataFrame
+    images: pd.DataFrame
+    margins: pd.DataFrame
+    densities: pd.DataFrame
+    success: pd.DataFrame
     runs: Mapping[str, list[pathlib.Path]]
 
-    def of_kind(self, *kinds: str, **wanted: Any) -> list[Row]:
-        """Cells of these models, of `KINDS`, with these values in their columns.
+    def of_kind(self, *kinds: str) -> pd.DataFrame:
+        """Cells of these models.
 
         Raises:
           MissingError: where there is none.
         """
-        found = [
-            cell
-            for cell in self.cells
-            if any(KINDS[kind](cell) for kind in kinds) and all(cell.get(name) == wanted[name] for name in wanted)
-        ]
-        if not found:
-            where = ", ".join(f"{name} = {value}" for name, value in wanted.items())
-            raise MissingError(f"trained cells of {' or '.join(kinds)}{f' with {where}' if where else ''}")
+        found = self.cells[self.cells["kind"].isin(kinds)]
+        if not len(found):
+            raise MissingError(f"trained cells of {' or '.join(kinds)}")
         return found
 
-    def attacks(self, cells: Sequence[Row], objective: str, threat: str = "penalty") -> list[Row]:
+    def measured(self, cells: pd.DataFrame, measure: str, *, needs: str = "", **of: str) -> pd.DataFrame:
+        """Those of the cells that have a measure, with it in a column of its name.
+
+        Args:
+          needs: what makes the measure.
+          of: the attack, method, layer or noise that it is of.
+
+        Raises:
+          MissingError: where `needs` is given and no cell has the measure.
+        """
+        of = {"attack": "", "method": "", "layer": "", "noise": "", **of}
+        rows = self.measures[self.measures["measure"] == measure]
+        for name, value in of.items():
+            rows = rows[rows[name] == value]
+        known = cells.assign(**{measure: cells["cell"].map(rows.set_index("cell")["value"])})
+        found = known[known[measure].notna()]
+        if needs and not len(found):
+            raise MissingError(needs)
+        return found
+
+    def attacks(self, cells: pd.DataFrame, objective: str, threat: str = "penalty") -> pd.DataFrame:
         """Rows of `pairs` of an attack on these cells, each with its cell's own columns beside.
 
         Pairs that differ in one factor alone are left out: they are another question. Where a cell has two attacks of
         one kind, the first is taken.
         """
-        kind = (objective, threat)
-        found = [row for row in self.pairs if (row["objective"], row["threat"]) == kind]
-        found = [row for row in found if not str(row["pairs_by"]).startswith("factor:")]
-        first: dict[str, str] = {}
-        chosen = [row for row in found if first.setdefault(row["cell"], row["attack"]) == row["attack"]]
-        return list(joined(cells, chosen))
+        rows = self.pairs
+        found = rows[(rows["objective"] == objective) & (rows["threat"] == threat)]
+        found = found[~found["pairs_by"].str.startswith("factor:").astype(bool)]
+        found = found[found["attack"] == found.groupby("cell")["attack"].transform("first")]
+        return joined(cells, found)
 
     def attacked(self, cell: str, pattern: str = "*.npz") -> Iterator[tuple[pathlib.Path, AttackResult]]:
         """The results of attacks in a cell's run directories, those whose files match a pattern."""
@@ -96,14 +100,10 @@ class Tables(NamedTuple):
         found = (file for folder in folders for file in sorted((folder / "attacks").glob(pattern)))
         return readable(found, partial(files.read, kind=AttackResult))
 
-    def data_sets(self, rows: Sequence[Row]) -> list[str]:
-        return list(dict.fromkeys(str(row["data"]) for row in rows))
 
-
-def joined(cells: Sequence[Row], rows: Iterator[Row] | Sequence[Row]) -> Iterator[Row]:
-    """Rows of a companion that are of these cells, with the cells' columns."""
-    known = {cell["cell"]: cell for cell in cells}
-    return ({**known[row["cell"]], **row} for row in rows if row["cell"] in known)
+def joined(cells: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that are of these cells, with the cells' columns."""
+    return rows.merge(cells, on="cell", how="inner")
 
 
 def read(folders: Sequence[str | pathlib.Path]) -> Tables:
@@ -115,23 +115,29 @@ def read(folders: Sequence[str | pathlib.Path]) -> Tables:
       FileNotFoundError: where a folder has no table.
       ValueError: where two sweeps say different things of one cell, or a table is damaged.
     """
-    cells: dict[tuple, Row] = {}
-    companions: dict[str, dict[tuple, Row]] = {name: {} for name in sweep_companions.NAMES}
+    parts: dict[str, list[tuple[pathlib.Path, pd.DataFrame]]] = {name: [] for name in schema.TABLES}
     runs: dict[str, list[pathlib.Path]] = {}
     for folder in map(pathlib.Path, folders):
         for table in _tables(folder):
-            rows = [row for row in _numeric_rows(table) if row.get("step") is not None]
-            _check_complete(rows, table)
-            _add(cells, rows, ("cell",), table, beside=("status",))
-            for name, file in sweep_companions.paths(table).items():
-                if file.exists():
-                    _add(companions[name], _numeric_rows(file), _KEYS[name], file)
-            for path in (folder / str(row["cell"]) for row in rows):
+            for name, file in schema.files(table).items():
+                if name == "cells" or file.exists():
+                    parts[name].append((file, schema.read(name, file)))
+            file, cells = parts["cells"].pop()
+            cells = cells[cells["step"].notna()]
+            _check_complete(cells, file)
+            parts["cells"].append((file, cells))
+            for path in (folder / str(cell) for cell in cells["cell"]):
                 if (path / "config.json").exists() and path not in runs.get(path.name, []):
                     runs.setdefault(path.name, []).append(path)
-    return Tables(
-        cells=list(cells.values()), runs=runs, **{name: list(rows.values()) for name, rows in companions.items()}
-    )
+    found = {name: _together(name, tables) for name, tables in parts.items()}
+    cells = found["cells"]
+    found["cells"] = cells.assign(kind=[_kind(cell) for cell in cells.itertuples()])
+    return Tables(**found, runs=runs)
+
+
+def _kind(cell: Any) -> str:
+    """Empty for a model that no paper has."""
+    return _KINDS.get((cell.L > 1, cell.penalty, cell.decoder_reads or "all", bool(cell.discrete_sizes)), "")
 
 
 def _tables(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -142,28 +148,39 @@ def _tables(folder: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
-def _add(
-    known: dict[tuple, Row], rows: Sequence[Row], key: Sequence[str], file: pathlib.Path, beside: Sequence[str] = ()
-) -> None:
-    """Puts rows to those that are known; of a row that is known already, what is new in it.
+def _together(name: str, tables: Sequence[tuple[pathlib.Path, pd.DataFrame]]) -> pd.DataFrame:
+    """The rows of several tables; what one of them leaves empty may stand in another.
 
-    Args:
-      beside: columns in which rows of one key may differ: the later one counts.
+    Raises:
+      ValueError: where two say different things of one row. Cells may differ in their status: the last counts.
     """
-    for row in rows:
-        try:
-            place = tuple(row[name] for name in key)
-        except KeyError as error:
-            raise ValueError(f"{file} has no column {error}; it is damaged or of another program") from error
-        before = known.setdefault(place, row)
-        for name, value in row.items():
-            if name not in beside and value is not None and before.get(name) not in (None, value):
-                raise ValueError(
-                    f"{file} has {name} = {value} for {', '.join(map(str, place))}, and another table "
-                    f"{before[name]}: these are two trainings, of which a figure can show one; give each a seed of "
-                    "its own, or leave one sweep out"
-                )
-        known[place] = before | {name: value for name, value in row.items() if value is not None}
+    if not tables:
+        return schema.frame(name, ())
+    every = pd.concat([table for _, table in tables], ignore_index=True)
+    key = schema.keys(name)
+    again = every.duplicated(key, keep=False)
+    if not again.any():
+        return every
+    columns = [column for column in every if column not in key]
+    known = every[columns].mask(every[columns].isin(["", np.nan]))
+    groups = [every[column] for column in key]
+    filled = known.groupby(groups, sort=False).transform("first")
+    beside = ["status", "curve", "density"]
+    for column in (column for column in columns if column not in beside):
+        wrong = known[column].notna() & (known[column] != filled[column])
+        if wrong.any():
+            place = every.loc[wrong.idxmax()]
+            ends = np.cumsum([len(table) for _, table in tables])
+            file = tables[int(np.searchsorted(ends, wrong.idxmax(), side="right"))][0]
+            raise ValueError(
+                f"{file} has {column} = {place[column]} for {', '.join(str(place[name]) for name in key)}, and another "
+                f"table {filled.loc[wrong.idxmax(), column]}: these are two trainings, of which a figure can show one; "
+                "give each a seed of its own, or leave one sweep out"
+            )
+    merged = every.assign(**{column: filled[column] for column in columns})
+    if "status" in columns:
+        merged["status"] = every.groupby(key, sort=False)["status"].transform("last")
+    return schema.frame(name, merged[~every.duplicated(key)].to_dict("records"))
 
 
 def readable(
@@ -179,40 +196,11 @@ def readable(
             print(f"left out: {error}", file=sys.stderr)
 
 
-def _rows(file: pathlib.Path) -> list[Row]:
-    return [{name: _value(text) for name, text in row.items()} for row in storage.read_csv(file)]
-
-
-def _numeric_rows(file: pathlib.Path) -> list[Row]:
-    """The rows of a sweep's table.
-
-    Raises:
-      ValueError: where a column of numbers holds a word.
-    """
-    rows = _rows(file)
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, str) and name not in _WORDS and not name.endswith(_TRUE_OR_FALSE):
-                raise ValueError(f"{file} is damaged: the column {name[:80]!r} must hold numbers, got {value[:80]!r}")
-    return rows
-
-
-def _check_complete(cells: Sequence[Row], file: pathlib.Path) -> None:
-    for cell in cells:
-        for name in _OF_A_CELL:
-            if (value := cell.get(name)) is None or not math.isfinite(value):
-                found = "nothing" if value is None else value
-                raise ValueError(
-                    f"{file} is damaged: the column {name!r} must hold a finite number for each trained cell, got "
-                    f"{found} for {cell.get('cell')}"
-                )
-
-
-def _value(text: str | None) -> Any:
-    """A number where it is one; None where there is nothing, or nothing defined."""
-    if not text or text == "nan":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _check_complete(cells: pd.DataFrame, file: pathlib.Path) -> None:
+    for name in _OF_A_CELL:
+        if not (finite := np.isfinite(cells[name])).all():
+            value, cell = cells.loc[~finite, name].iloc[0], cells.loc[~finite, "cell"].iloc[0]
+            raise ValueError(
+                f"{file} is damaged: the column {name!r} must hold a finite number for each trained cell, got "
+                f"{'nothing' if np.isnan(value) else value} for {cell}"
+            )

@@ -4,6 +4,8 @@ import math
 import pathlib
 from collections.abc import Sequence
 
+import pandas as pd
+
 from seatbelt_jax import interrupts, plots, storage
 from seatbelt_jax.errors import one_line
 from seatbelt_jax.studies.papers import figure_tables
@@ -52,16 +54,23 @@ def draw(
 
 
 def _write(stem: pathlib.Path, figure: Figure, drawn: Drawn) -> list[pathlib.Path]:
-    table, picture, page = (stem.with_suffix(suffix) for suffix in (".csv", ".png", ".md"))
-    columns = list(dict.fromkeys(column for row in drawn.rows for column in row))
-    caption = _caption(figure, drawn)
-    if drawn.page:
-        storage.write_bytes(page, f"{drawn.page}\n\n{caption}\n".encode())
-    else:
-        made = drawn.picture or plots.paper_figure(drawn.panels, caption, columns=drawn.columns)
-        storage.write_bytes(picture, made)
-    storage.write_csv(table, [{column: row.get(column, "") for column in columns} for row in drawn.rows])
-    return [page if drawn.page else picture, table]
+    files = {suffix: stem.with_suffix(f".{suffix}") for suffix in ("md" if drawn.page else "png", "csv")}
+    for suffix, text in texts(figure, drawn).items():
+        storage.write_bytes(files[suffix], text.encode())
+    if not drawn.page:
+        storage.write_bytes(files["png"], picture(figure, drawn))
+    return list(files.values())
+
+
+def picture(figure: Figure, drawn: Drawn) -> bytes:
+    """A figure as a PNG, with its caption."""
+    return drawn.picture or plots.paper_figure(drawn.panels, _caption(figure, drawn), columns=drawn.columns)
+
+
+def texts(figure: Figure, drawn: Drawn) -> dict[str, str]:
+    """What a figure becomes beside its picture: `csv`, the numbers drawn, and of a table `md`, a page."""
+    table = pd.DataFrame(list(drawn.rows)).to_csv(index=False, lineterminator="\n")
+    return {"csv": table} | ({"md": f"{drawn.page}\n\n{_caption(figure, drawn)}\n"} if drawn.page else {})
 
 
 def _caption(figure: Figure, drawn: Drawn) -> str:

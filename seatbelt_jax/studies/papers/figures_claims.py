@@ -1,79 +1,32 @@
-"""What the papers claim, held against the tables of sweeps: each claim as ratios of what was measured.
-
-A ratio of what attacks reach has a 95 % interval over pairs of images, the same pairs for both models; one of models
-alone has none, where each was trained once.
-"""
+"""What the papers claim, held against the tables of sweeps: each claim as ratios of what was measured."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from seatbelt_jax import metrics
 from seatbelt_jax.studies.papers import drawing
-from seatbelt_jax.studies.papers import figure_numbers as numbers
-from seatbelt_jax.studies.papers.drawing import Drawn, Figure
-from seatbelt_jax.studies.papers.figure_tables import KINDS, MissingError, Row, Tables
+from seatbelt_jax.studies.papers.comparisons import Comparison, Model, OfModels, attacked, trained
+from seatbelt_jax.studies.papers.drawing import Drawn, Figure, Row
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables
 
-Statistic = Callable[[Any], Any]
-
-# Measures of attacks: column of the companion `pairs`, its name in words, and the statistic that is compared.
-_OF_ATTACKS: dict[str, tuple[str, Statistic]] = {
-    "delta_mean": ("mean Delta", np.mean),
-    "distortion_half_way_l2": ("median ||d|| half of the way", np.median),
-    "distortion_nine_tenths_l2": ("median ||d|| nine tenths of the way", np.median),
-}
 _WAYS = ("distortion_half_way_l2", "distortion_nine_tenths_l2")
-# Measures of models: column of sweep.csv, and its name in words.
-_SIGMA = {"posterior_std_norm_1_mean_latent_units": "mean ||sigma(x)||"}
-_JACOBIAN = {"encoder_jacobian_norm_median_latent_units_per_pixel_unit": "median ||J_mu(x)||_2"}
-_ERROR = {"reconstruction_error_l2": "mean ||x - recon(x)||"}
-# At beta = 1 no penalty is left to tell these apart.
-_SAME_AT_ONE = {"beta_vae": "beta_tcvae", "beta_hvae": "seatbelt"}
+_MEASURES = ("delta_mean", *_WAYS)
+_SIGMA = OfModels("posterior_std_norm_mean_latent_units", "mean ||sigma(x)||", layer="1")
+_JACOBIAN = OfModels("encoder_jacobian_norm_median_latent_units_per_pixel_unit", "median ||J_mu(x)||_2")
+_ERROR = OfModels("reconstruction_error_l2", "mean ||x - recon(x)||")
 _LARGER, _SMALLER, _NEITHER = "larger", "smaller", "not larger"
 # With one training each, a relative difference below this says nothing.
 _SAME = 0.01
 
 
-class Model(NamedTuple):
-    """Cells of one kind, depth and beta."""
-
-    kind: str
-    depth: int
-    beta: float
-
-    def words(self) -> str:
-        layers = f", L = {self.depth}" if self.depth > 1 else ""
-        return f"{numbers.NAMES[self.kind]}{layers}, β = {self.beta:g}"
-
-
-class Comparison(NamedTuple):
-    """Two models of one data set in one measure.
-
-    Attributes:
-      data, model, against, measure: in words.
-      ratio: of the first model's number to the second's.
-      values: the two numbers.
-      pairs: of images; 0 where none were attacked.
-      suspicious: shares of the attacks that `attacks.diagnose` flags.
-    """
-
-    data: str
-    model: str
-    against: str
-    measure: str
-    ratio: metrics.Interval
-    values: tuple[float, float]
-    pairs: int = 0
-    suspicious: tuple[float, float] = (np.nan, np.nan)
-
-
 def claims(tables: Tables) -> Drawn:
     """All claims that the tables have models for, one table for each."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     page = []
     for claim, (expected, compare) in _CLAIMS.items():
-        data_sets = tables.data_sets(tables.cells)
+        data_sets = tables.cells["data"].unique()
         found = [_table_row(claim, expected, one) for data in data_sets for one in compare(tables, data)]
         if found:
             page += [f"## {claim}", "", f"Expected by the paper: {expected}.", ""]
@@ -100,7 +53,7 @@ def _of_beta(kind: str, depth: int, measures: Sequence[str], attack: str = "late
     def compare(tables: Tables, data: str) -> Iterator[Comparison]:
         for beta in _betas(tables, kind, depth, data):
             both = Model(kind, depth, beta), Model(kind, depth, 1.0)
-            yield from _attacked(tables, data, both, (attack, attack), measures)
+            yield from attacked(tables, data, both, (attack, attack), measures)
 
     return compare
 
@@ -114,9 +67,9 @@ def _deep_and_penalised(tables: Tables, data: str) -> Iterator[Comparison]:
         plain, both = Model("beta_tcvae", 1, 1.0), Model("seatbelt", depth, beta)
         penalised, without_tc = Model("beta_tcvae", 1, beta), Model("beta_hvae", depth, beta)
         for model in (penalised, Model("seatbelt", depth, 1.0), without_tc, both):
-            yield from _attacked(tables, data, (model, plain), ("latent_kl_all",) * 2, _WAYS)
+            yield from attacked(tables, data, (model, plain), ("latent_kl_all",) * 2, _WAYS)
         for alone in (penalised, without_tc):
-            yield from _attacked(tables, data, (both, alone), ("latent_kl_all",) * 2, _WAYS)
+            yield from attacked(tables, data, (both, alone), ("latent_kl_all",) * 2, _WAYS)
 
 
 def _bottom_alone(tables: Tables, data: str) -> Iterator[Comparison]:
@@ -124,7 +77,7 @@ def _bottom_alone(tables: Tables, data: str) -> Iterator[Comparison]:
     for depth in _depths(tables, data):
         for beta in _betas(tables, "beta_tcdlgm", depth, data)[-1:]:
             both = Model("beta_tcdlgm", depth, beta), Model("seatbelt", depth, beta)
-            yield from _attacked(tables, data, both, ("latent_kl_all",) * 2, tuple(_OF_ATTACKS))
+            yield from attacked(tables, data, both, ("latent_kl_all",) * 2, _MEASURES)
 
 
 def _degrade(tables: Tables, data: str) -> Iterator[Comparison]:
@@ -132,7 +85,7 @@ def _degrade(tables: Tables, data: str) -> Iterator[Comparison]:
     lost = {}
     for kind, depth in (("beta_vae", 1), ("beta_tcvae", 1), ("beta_hvae", 4), ("seatbelt", 4)):
         for beta in _betas(tables, kind, depth, data)[-1:]:
-            for one in _trained(tables, data, (Model(kind, depth, beta), Model(kind, depth, 1.0)), _ERROR):
+            for one in trained(tables, data, (Model(kind, depth, beta), Model(kind, depth, 1.0)), _ERROR):
                 lost[Model(kind, depth, beta)] = one.ratio.value
     for model, value in lost.items():
         for seatbelt in (other for other in lost if other.kind == "seatbelt" != model.kind):
@@ -142,20 +95,20 @@ def _degrade(tables: Tables, data: str) -> Iterator[Comparison]:
             yield Comparison(data, first, second, "ratio of mean ||x - recon(x)||", ratio, both)
 
 
-def _layers_attacked(tables: Tables, data: str) -> Iterator[Comparison]:
+def _of_layers(tables: Tables, data: str) -> Iterator[Comparison]:
     """What attacks on the top or the bottom layer need, against those on all layers of the same model."""
     for depth in _depths(tables, data):
         for beta in (1.0, *_betas(tables, "seatbelt", depth, data)[-1:]):
             model = Model("seatbelt", depth, beta)
             for attack in ("latent_kl_top", "latent_kl_bottom"):
-                yield from _attacked(tables, data, (model, model), (attack, "latent_kl_all"), _WAYS)
+                yield from attacked(tables, data, (model, model), (attack, "latent_kl_all"), _WAYS)
 
 
-def _encoders(columns: dict[str, str]) -> Any:
+def _encoders(measure: OfModels) -> Any:
     def compare(tables: Tables, data: str) -> Iterator[Comparison]:
         for kind in ("beta_vae", "beta_tcvae"):
             for beta in _betas(tables, kind, 1, data):
-                yield from _trained(tables, data, (Model(kind, 1, beta), Model(kind, 1, 1.0)), columns)
+                yield from trained(tables, data, (Model(kind, 1, beta), Model(kind, 1, 1.0)), measure)
 
     return compare
 
@@ -164,21 +117,21 @@ def _encoders(columns: dict[str, str]) -> Any:
 _CLAIMS: dict[str, tuple[str, Callable[[Tables, str], Iterator[Comparison]]]] = {
     "The total correlation penalty raises Delta (Willetts et al. 2021, Fig. 3)": (
         _LARGER,
-        _of_beta("beta_tcvae", 1, tuple(_OF_ATTACKS)),
+        _of_beta("beta_tcvae", 1, _MEASURES),
     ),
     "So it does in a Seatbelt-VAE (Willetts et al. 2021, Fig. 5)": (
         _LARGER,
-        _of_beta("seatbelt", 4, tuple(_OF_ATTACKS)),
+        _of_beta("seatbelt", 4, _MEASURES),
     ),
     "Depth and total correlation together resist most (Willetts et al. 2021, Sec. 6)": (_LARGER, _deep_and_penalised),
     "Reconstructions of Seatbelt-VAEs degrade least with beta (Willetts et al. 2021, Fig. 6)": (_LARGER, _degrade),
     "Attacks on all layers need less distortion than those on one (Willetts et al. 2021, Sec. 5)": (
         _LARGER,
-        _layers_attacked,
+        _of_layers,
     ),
     "The beta-TCDLGM gains nothing (Willetts et al. 2019, Fig. 7)": (
         _NEITHER,
-        _of_beta("beta_tcdlgm", 4, tuple(_OF_ATTACKS)),
+        _of_beta("beta_tcdlgm", 4, _MEASURES),
     ),
     "The beta-TCDLGM resists less than the Seatbelt-VAE (Willetts et al. 2019, Fig. 6, 7)": (_SMALLER, _bottom_alone),
     "Beta raises sigma (Camuto et al. 2021, Sec. 4)": (_LARGER, _encoders(_SIGMA)),
@@ -186,81 +139,19 @@ _CLAIMS: dict[str, tuple[str, Callable[[Tables, str], Iterator[Comparison]]]] = 
 }
 
 
-def _cells(tables: Tables, data: str, model: Model) -> list[Row]:
-    """At beta = 1, the same model under another name stands in."""
-    kinds = [model.kind, *([_SAME_AT_ONE[model.kind]] if model.beta == 1 and model.kind in _SAME_AT_ONE else [])]
-    for kind in kinds:
-        if found := [
-            cell
-            for cell in tables.cells
-            if KINDS[kind](cell) and (cell["data"], cell["L"], cell["beta"]) == (data, model.depth, model.beta)
-        ]:
-            return found
-    return []
-
-
-def _alike(both: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """The cells of two models, restricted to the latent sizes and seeds that both were trained with."""
-    shared = set.intersection(*({(cell["d_z"], cell["seed"]) for cell in cells} for cells in both))
-    return [[cell for cell in cells if (cell["d_z"], cell["seed"]) in shared] for cells in both]
-
-
 def _depths(tables: Tables, data: str) -> list[int]:
     """Depths of the Seatbelt-VAEs trained on this data set, in ascending order."""
-    return sorted({int(cell["L"]) for cell in tables.cells if KINDS["seatbelt"](cell) and cell["data"] == data})
+    cells = tables.cells[(tables.cells["kind"] == "seatbelt") & (tables.cells["data"] == data)]
+    return sorted(cells["L"].astype(int).unique())
 
 
 def _betas(tables: Tables, kind: str, depth: int, data: str) -> list[float]:
     """Those above 1."""
-    cells = (cell for cell in tables.cells if KINDS[kind](cell) and (cell["data"], cell["L"]) == (data, depth))
-    return sorted({float(cell["beta"]) for cell in cells if cell["beta"] > 1.0})
+    cells = tables.cells[(tables.cells["kind"] == kind) & (tables.cells["data"] == data)]
+    return sorted(cells["beta"][(cells["L"] == depth) & (cells["beta"] > 1.0)].unique())
 
 
-def _attacked(
-    tables: Tables, data: str, both: tuple[Model, Model], attacks: tuple[str, str], measures: Sequence[str]
-) -> Iterator[Comparison]:
-    cells = _alike([_cells(tables, data, model) for model in both])
-    of_both = [tables.attacks(found, attack) for found, attack in zip(cells, attacks, strict=True)]
-    for measure in measures:
-        words, statistic = _OF_ATTACKS[measure]
-        first, second = (_by_pair(rows, measure) for rows in of_both)
-        shared = [pair for pair in first if pair in second]
-        if shared:
-            values = np.array([first[pair] for pair in shared]), np.array([second[pair] for pair in shared])
-            found = metrics.ratio_over_pairs(*values, statistic)
-            named = [model.words() for model in both]
-            if attacks[0] != attacks[1]:
-                named = [f"{name}, {numbers.ATTACKS[attack]}" for name, attack in zip(named, attacks, strict=True)]
-            levels = float(statistic(values[0])), float(statistic(values[1]))
-            suspicious = _suspicious(of_both[0]), _suspicious(of_both[1])
-            yield Comparison(data, named[0], named[1], words, found, levels, len(shared), suspicious)
-
-
-def _suspicious(rows: Sequence[Row]) -> float:
-    shares = [row.get(f"{row['attack']}_share_suspicious") for row in rows]
-    return float(np.mean([share for share in shares if share is not None] or [np.nan]))
-
-
-def _by_pair(rows: Sequence[Row], measure: str) -> dict[tuple, float]:
-    """The mean over models, where there are several, of a measure of each pair."""
-    found: dict[tuple, list[float]] = {}
-    for row in rows:
-        if row.get(measure) is not None:
-            found.setdefault(numbers.pair_of(row), []).append(float(row[measure]))
-    return {pair: float(np.mean(values)) for pair, values in found.items()}
-
-
-def _trained(tables: Tables, data: str, both: tuple[Model, Model], columns: dict[str, str]) -> Iterator[Comparison]:
-    for column, words in columns.items():
-        cells = _alike([_cells(tables, data, model) for model in both])
-        of_both = [[cell[column] for cell in found if cell.get(column) is not None] for found in cells]
-        if all(of_both):
-            first, second = (float(np.mean(values)) for values in of_both)
-            ratio = metrics.Interval(first / second, float("nan"), float("nan"))
-            yield Comparison(data, both[0].words(), both[1].words(), words, ratio, (first, second))
-
-
-def _table_row(claim: str, expected: str, found: Comparison) -> dict[str, Any]:
+def _table_row(claim: str, expected: str, found: Comparison) -> Row:
     return {
         "claim": claim,
         "data": found.data,
@@ -293,7 +184,7 @@ def _verdict(expected: str, ratio: metrics.Interval) -> str:
 _COLUMNS = ("data", "model", "against", "measure", "values", "ratio", "95 %", "suspicious attacks", "held up")
 
 
-def _entries(row: dict[str, Any]) -> list[str]:
+def _entries(row: Row) -> list[str]:
     interval = "" if np.isnan(row["ratio_low"]) else f"{row['ratio_low']:.3g} to {row['ratio_high']:.3g}"
     shares = row["share_suspicious"], row["share_suspicious_against"]
     weak = "" if np.isnan(shares).any() else f"{shares[0]:.0%} / {shares[1]:.0%}"

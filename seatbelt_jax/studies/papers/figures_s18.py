@@ -5,26 +5,22 @@ s18_paper do so too: `model.hard_samples`.
 """
 
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from seatbelt_jax import metrics, plots, runs
 from seatbelt_jax.results import AttackResult, files
-from seatbelt_jax.studies.papers.drawing import Drawn, Figure, page
-from seatbelt_jax.studies.papers.figure_tables import MissingError, Row, Tables, joined
+from seatbelt_jax.studies.papers.drawing import Drawn, Figure, Row, page
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables
 
-_PAPER = "Sootla 2018"
-_SWEEP = "configs/sweeps/s18_small.py"
-_MNIST = ("mnist",)
-_LARGE = "seatbelt sweep --sweep=s18_paper"
 # Its models, as it calls them. All have Concrete latents.
-_MODELS: dict[str, Callable[[Row], bool]] = {
-    "JointVAE": lambda row: row["penalty"] == "capacity",
-    "VAE": lambda row: row["penalty"] == "kl" and not row["weight_decay"],
-    "VAE with weight decay": lambda row: row["penalty"] == "kl" and bool(row["weight_decay"]),
+_MODELS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "JointVAE": lambda cells: cells["kind"] == "joint_vae",
+    "VAE": lambda cells: (cells["kind"] == "concrete_vae") & ~(cells["weight_decay"] > 0.0),
+    "VAE with weight decay": lambda cells: (cells["kind"] == "concrete_vae") & (cells["weight_decay"] > 0.0),
 }
 # AS_ignore-target and AS_target of its Table 4.1, per cent.
 _TABLE_4_1 = {"JointVAE": (36.86, 12.54), "VAE": (29.83, 9.49), "VAE with weight decay": (26.88, 7.85)}
@@ -37,7 +33,7 @@ _COUNTED = "Attacks count whose source's clean reconstruction is classified righ
 def latents(tables: Tables) -> Drawn:
     """Fig. 4.1: images, reconstructions, and what each latent unit changes in the first image, for each model."""
     panels: list[plots.Panel] = []
-    table: list[dict[str, Any]] = []
+    table: list[Row] = []
     for name, cell in _cells(tables).items():
         folder = _folders(tables, cell)[0]
         result = _attack(tables, cell, whole=True)
@@ -98,16 +94,16 @@ def success(tables: Tables) -> Drawn:
     of_cells = {name: (cell, _success(tables, cell)) for name, cell in _cells(tables).items()}
     total = _label_pairs(rows for _, rows in of_cells.values())
     for name, (cell, rows) in of_cells.items():
-        means = {measure: _mean([row[measure] for row in rows]) for measure in _MEASURES}
-        counted = int(rows[0]["counted_pairs"])
+        means = rows[list(_MEASURES)].mean()
+        counted = int(rows["counted_pairs"].iloc[0])
         paper = _TABLE_4_1[name]
         left_out = {"label_pairs": total, "label_pairs_left_out": total - len(rows)}
         place = {"data": cell["data"], "model": name, "cell": cell["cell"], "counted_pairs": counted, **left_out}
         table += [
-            {**place, "measure": measure, "share": mean, "share_in_paper": share / 100.0}
-            for (measure, mean), share in zip(means.items(), paper, strict=True)
+            {**place, "measure": measure, "share": means[measure], "share_in_paper": share / 100.0}
+            for measure, share in zip(_MEASURES, paper, strict=True)
         ]
-        lines.append([name, *map(_per_cent, means.values()), f"{paper[0]} %, {paper[1]} %", str(counted)])
+        lines.append([name, *map(_per_cent, means), f"{paper[0]} %, {paper[1]} %", str(counted)])
         lines[-1].append(f"{total - len(rows)} of {total}")
     columns = ("model", *_MEASURES.values(), "in the thesis", "attacks counted", "pairs of digits left out")
     return Drawn(table, page=page(columns, lines), notes=(_COUNTED,))
@@ -115,20 +111,17 @@ def success(tables: Tables) -> Drawn:
 
 def marginals(tables: Tables, of: str) -> Drawn:
     """Tables 4.2 and 4.3: means of AS over the targets of each source, or over the sources of each target."""
-    table: list[dict[str, Any]] = []
+    table: list[Row] = []
     of_cells = {name: (cell, _success(tables, cell)) for name, cell in _cells(tables).items()}
     # A label may be missing from one model: of its sources none is reconstructed so that a classifier knows it.
-    labels = sorted({int(row[f"{of}_label"]) for _, rows in of_cells.values() for row in rows})
+    labels = sorted({int(label) for _, rows in of_cells.values() for label in rows[f"{of}_label"]})
     lines: list[list[str]] = []
     for name, (cell, rows) in of_cells.items():
-        place = {"data": cell["data"], "model": name, "cell": cell["cell"]}
+        means = rows.groupby(f"{of}_label")[list(_MEASURES)].mean().reindex(labels)
         for measure, words in _MEASURES.items():
-            means = [_mean([row[measure] for row in rows if row[f"{of}_label"] == label]) for label in labels]
-            table += [
-                {**place, "measure": measure, f"{of}_label": label, "share": mean}
-                for label, mean in zip(labels, means, strict=True)
-            ]
-            lines.append([f"{name}, {words}", *map(_per_cent, means)])
+            place = {"data": cell["data"], "model": name, "cell": cell["cell"], "measure": measure}
+            table += [{**place, f"{of}_label": label, "share": mean} for label, mean in means[measure].items()]
+            lines.append([f"{name}, {words}", *map(_per_cent, means[measure])])
     total = _label_pairs(rows for _, rows in of_cells.values())
     counts = ", ".join(f"{name} {total - len(rows)}" for name, (_, rows) in of_cells.items())
     notes = (_COUNTED, f"Left out of {total} ordered pairs of digits, since no attack counts: {counts}.")
@@ -139,67 +132,55 @@ def matrices(tables: Tables, model: str) -> Drawn:
     """Tables 5.1 to 5.3: AS of every ordered pair of digits."""
     cell = _cells(tables, model)[model]
     rows = _success(tables, cell)
-    labels = sorted({int(row["source_label"]) for row in rows} | {int(row["target_label"]) for row in rows})
+    labels = sorted({int(label) for end in ("source", "target") for label in rows[f"{end}_label"]})
     panels = []
     for measure, words in _MEASURES.items():
-        values = np.full((len(labels), len(labels)), np.nan)
-        for row in rows:
-            if row[measure] is not None:
-                values[labels.index(int(row["source_label"])), labels.index(int(row["target_label"]))] = row[measure]
-        panels.append(
-            plots.NumberMap(f"{words}, per cent: {model}", "target", labels, "source", labels, 100.0 * values)
-        )
+        found = rows.pivot(index="source_label", columns="target_label", values=measure).reindex(labels, columns=labels)
+        values = 100.0 * found.to_numpy()
+        panels.append(plots.NumberMap(f"{words}, per cent: {model}", "target", labels, "source", labels, values))
     place = {"data": cell["data"], "model": model, "cell": cell["cell"]}
-    names = ("source_label", "target_label", *_MEASURES)
-    table = [{**place, **{name: row[name] for name in names}} for row in rows]
-    counted, total = int(rows[0]["counted_pairs"]), _label_pairs([rows])
+    names = ["source_label", "target_label", *_MEASURES]
+    table = [{**place, **row} for row in rows[names].to_dict("records")]
+    counted, total = int(rows["counted_pairs"].iloc[0]), _label_pairs([rows])
     empty = f"Empty: the diagonal, and {total - len(rows)} of {total} ordered pairs of digits for which none counts."
     return Drawn(table, panels, notes=(_COUNTED, f"{counted} attacks counted. {empty}"))
 
 
-def _cells(tables: Tables, *names: str) -> dict[str, Row]:
+def _cells(tables: Tables, *names: str) -> dict[str, pd.Series]:
     """The cell of each of its models, of all by default; of several seeds the first.
 
     Raises:
       MissingError: where one of those asked for is not there, or none of all.
     """
-    with_classes = [cell for cell in tables.cells if cell.get("discrete_sizes")]
-    found = {
-        name: next((cell for cell in with_classes if is_it(cell)), None)
-        for name, is_it in _MODELS.items()
-        if not names or name in names
-    }
-    there = {name: cell for name, cell in found.items() if cell is not None}
+    asked = names or tuple(_MODELS)
+    there = {name: cells.iloc[0] for name in asked if len(cells := tables.cells[_MODELS[name](tables.cells)])}
     if not there or (names and len(there) < len(names)):
-        raise MissingError(
-            f"a trained {' and '.join(name for name in found if name not in there)} with Concrete latents"
-        )
+        missing = " and ".join(name for name in asked if name not in there)
+        raise MissingError(f"a trained {missing} with Concrete latents")
     return there
 
 
-def _label_pairs(of_models: Iterable[list[Row]]) -> int:
+def _label_pairs(of_models: Iterable[pd.DataFrame]) -> int:
     """How many ordered pairs there are of the labels that some model has attacks on, as sources or as targets."""
-    labels = {row[f"{end}_label"] for rows in of_models for row in rows for end in ("source", "target")}
+    labels = {label for rows in of_models for end in ("source", "target") for label in rows[f"{end}_label"]}
     return len(labels) * (len(labels) - 1)
 
 
-def _success(tables: Tables, cell: Row) -> list[Row]:
+def _success(tables: Tables, cell: pd.Series) -> pd.DataFrame:
     """Rows of `success` of the attack that has the most pairs of labels.
 
     Raises:
       MissingError: where there is none.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in joined([cell], tables.success):
-        groups.setdefault(row["attack"], []).append(row)
-    if not groups:
+    rows = tables.success[tables.success["cell"] == cell["cell"]]
+    if not len(rows):
         raise MissingError(
             f"the measure attack_success of {cell['cell']} (evaluate.measures), of attacks by all_labels"
         )
-    return max(groups.values(), key=len)
+    return rows[rows["attack"] == rows["attack"].value_counts(sort=True).index[0]]
 
 
-def _attack(tables: Tables, cell: Row, *, whole: bool) -> AttackResult:
+def _attack(tables: Tables, cell: pd.Series, *, whole: bool) -> AttackResult:
     """The model's attacks by pairs of all labels, or those of many sources against one target.
 
     Raises:
@@ -214,15 +195,10 @@ def _attack(tables: Tables, cell: Row, *, whole: bool) -> AttackResult:
     raise MissingError(f"attacks on {cell['cell']} by {words}")
 
 
-def _folders(tables: Tables, cell: Row) -> list[pathlib.Path]:
+def _folders(tables: Tables, cell: pd.Series) -> list[pathlib.Path]:
     if cell["cell"] not in tables.runs:
         raise MissingError(f"the run directory of {cell['cell']}: pictures are not in tables")
     return tables.runs[cell["cell"]]
-
-
-def _mean(values: Sequence[Any]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def _per_cent(share: float) -> str:
@@ -230,7 +206,8 @@ def _per_cent(share: float) -> str:
 
 
 def _figure(source: str, title: str, draw: Callable[[Tables], Drawn]) -> Figure:
-    return Figure(f"{_PAPER}, {source}", title, _MNIST, _SWEEP, draw, _LARGE)
+    paper = "seatbelt sweep --sweep=s18_paper"
+    return Figure(f"Sootla 2018, {source}", title, ("mnist",), "configs/sweeps/s18_small.py", draw, paper)
 
 
 FIGURES: dict[str, Figure] = {

@@ -2,17 +2,18 @@
 
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from seatbelt_jax import metrics, plots, runs, storage
 from seatbelt_jax.results import AttackResult, files
 from seatbelt_jax.studies.papers import figure_densities as densities
 from seatbelt_jax.studies.papers import figure_numbers as numbers
 from seatbelt_jax.studies.papers import swiss_roll
-from seatbelt_jax.studies.papers.drawing import Drawn, Figure
-from seatbelt_jax.studies.papers.figure_tables import KINDS, MissingError, Row, Tables, readable
+from seatbelt_jax.studies.papers.drawing import Drawn, Figure, Row
+from seatbelt_jax.studies.papers.figure_tables import MissingError, Tables, readable
 
 _PAPER = "Willetts et al. 2021"
 _SMALL = "configs/sweeps/w21_small.py"
@@ -20,6 +21,7 @@ _CELEBA = "seatbelt sweep --sweep=w21_celeba"
 _ROLL = pathlib.Path("runs/swiss_roll")
 _COLUMNS = ("x", "x*", "d", "recon(x)", "recon(x*)", "x^t", "recon(x^t)")
 _SHOWN = 8
+_OF_A_MODEL = ["data", "model", "L", "d_z", "beta", "seed"]
 
 
 class Attacked(NamedTuple):
@@ -29,18 +31,16 @@ class Attacked(NamedTuple):
     image_range: tuple[float, float]
     images: np.ndarray
     note: str
-    row: dict[str, Any]
+    row: Row
 
 
 def attacks_on_three_models(tables: Tables) -> Drawn:
     """Fig. 1: the first pair of each data set, attacked on a VAE, a beta-TCVAE and a Seatbelt-VAE."""
     cells = _with_runs(tables)
     panels, table, lacking = [], [], []
-    for data in tables.data_sets(cells):
-        chosen = {
-            "VAE": densities.model_of(cells, data, "beta_tcvae", 1.0)
-            or densities.model_of(cells, data, "beta_vae", 1.0)
-        }
+    for data in cells["data"].unique():
+        vae = densities.model_of(cells, data, "beta_tcvae", 1.0)
+        chosen = {"VAE": densities.model_of(cells, data, "beta_vae", 1.0) if vae is None else vae}
         chosen |= {numbers.NAMES[kind]: densities.model_of(cells, data, kind) for kind in ("beta_tcvae", "seatbelt")}
         shown = []
         for name, cell in chosen.items():
@@ -66,18 +66,19 @@ def attacks_on_three_models(tables: Tables) -> Drawn:
 
 def rotations(tables: Tables) -> Drawn:
     """Fig. 4: a sprite that the attacker wants turned, at the least Delta and at the penalty that Fig. 1 would show."""
-    cells = [cell for cell in _with_runs(tables) if KINDS["beta_tcvae"](cell) or KINDS["seatbelt"](cell)]
+    cells = _with_runs(tables)
+    cells = cells[cells["kind"].isin(("beta_tcvae", "seatbelt"))]
     ways: dict[str, Callable[[AttackResult], int]] = {
         "at the least Delta": lambda found: int(np.nanargmin(found.objective[0])),
         "at the largest Delta below its mean": lambda found: int(metrics.shown_budget(found)[0]),
     }
-    found = [(cell, result) for cell in cells if (result := _attack(tables, cell, "factor:orientation"))]
+    found = [(cell, result) for _, cell in cells.iterrows() if (result := _attack(tables, cell, "factor:orientation"))]
     if not found:
         raise MissingError(
             "run directories of beta_tcvae and seatbelt with attacks by latent_kl_all, pairs_by=factor:orientation"
         )
     panels, table = [], []
-    for data in tables.data_sets([cell for cell, _ in found]):
+    for data in dict.fromkeys(cell["data"] for cell, _ in found):
         for words, way in ways.items():
             shown = [
                 _attacked(tables, cell, result, _named(cell), way(result))
@@ -98,7 +99,7 @@ def reconstructions(tables: Tables) -> Drawn:
     """Fig. 6 c: validation images, and what a beta-TCVAE and a Seatbelt-VAE under the largest beta make of them."""
     cells = _with_runs(tables)
     panels, table = [], []
-    for data in tables.data_sets(cells):
+    for data in cells["data"].unique():
         rows: list[np.ndarray] = []
         errors: list[Row] = []
         names = ["images"]
@@ -116,8 +117,10 @@ def reconstructions(tables: Tables) -> Drawn:
             rows += [made] if rows else [images, made]
             names.append(_named(cell))
             distances = np.linalg.norm((made - images).reshape(len(images), -1), axis=1)
-            place = {axis: cell[axis] for axis in ("data", "model", "L", "d_z", "beta", "seed")}
-            errors += [{**place, "image": number, "error_l2": distance} for number, distance in enumerate(distances)]
+            errors += [
+                {**cell[_OF_A_MODEL], "image": number, "error_l2": distance}
+                for number, distance in enumerate(distances)
+            ]
         if len(rows) == 3:
             image_range = float(arrays["image_low"]), float(arrays["image_high"])
             panels.append(plots.Tiles(data, np.stack(rows), image_range, names, ()))
@@ -135,19 +138,18 @@ def swiss_roll_models(_: Tables) -> Drawn:
     return Drawn([{"data": "swiss_roll", **row} for row in rows], picture=(_ROLL / "swiss_roll.png").read_bytes())
 
 
-def _named(cell: Row) -> str:
-    kind = next(kind for kind in KINDS if KINDS[kind](cell))
-    return f"{numbers.NAMES[kind]}, β = {cell['beta']:g}, L = {cell['L']:g}"
+def _named(cell: pd.Series) -> str:
+    return f"{numbers.NAMES[cell['kind']]}, β = {cell['beta']:g}, L = {cell['L']:g}"
 
 
-def _with_runs(tables: Tables) -> list[Row]:
-    found = [cell for cell in tables.cells if cell["cell"] in tables.runs]
-    if not found:
+def _with_runs(tables: Tables) -> pd.DataFrame:
+    found = tables.cells[tables.cells["cell"].isin(tables.runs)]
+    if not len(found):
         raise MissingError("run directories, not tables alone: it shows images")
     return found
 
 
-def _attack(tables: Tables, cell: Row, pairs_by: str) -> AttackResult | None:
+def _attack(tables: Tables, cell: pd.Series, pairs_by: str) -> AttackResult | None:
     """The KL attack on all layers of a cell, of pairs that were chosen so."""
     for file, found in tables.attacked(cell["cell"], "latent_kl_all*.npz"):
         options = files.made_by(file).options or {}
@@ -156,7 +158,7 @@ def _attack(tables: Tables, cell: Row, pairs_by: str) -> AttackResult | None:
     return None
 
 
-def _attacked(tables: Tables, cell: Row, found: AttackResult, name: str, budget: int) -> Attacked:
+def _attacked(tables: Tables, cell: pd.Series, found: AttackResult, name: str, budget: int) -> Attacked:
     """The first pair under a penalty."""
     image_range = runs.open(tables.runs[cell["cell"]][0]).model.likelihood.image_range
     distortion = found.adversarial[0, budget] - found.sources[0]
@@ -173,7 +175,7 @@ def _attacked(tables: Tables, cell: Row, found: AttackResult, name: str, budget:
     )
     way = 1.0 - float(found.distance_left[0, budget] / found.distance_at_start[0])
     row = {
-        **{axis: cell[axis] for axis in ("data", "model", "L", "d_z", "beta", "seed")},
+        **cell[_OF_A_MODEL],
         "penalty": float(found.budgets[budget]),
         f"delta_{found.unit.replace(' ', '_')}": float(found.objective[0, budget]),
         "distortion_l2": float(found.distortion_norm[0, budget]),

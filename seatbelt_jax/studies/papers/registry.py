@@ -6,7 +6,6 @@ from seatbelt_jax.studies.papers import (
     figures_s18,
     figures_w19,
     figures_w21,
-    figures_w21_appendix,
     figures_w21_images,
 )
 from seatbelt_jax.studies.papers.drawing import Figure
@@ -14,7 +13,6 @@ from seatbelt_jax.studies.papers.drawing import Figure
 FIGURES: dict[str, Figure] = {
     **figures_w21.FIGURES,
     **figures_w21_images.FIGURES,
-    **figures_w21_appendix.FIGURES,
     **figures_w19.FIGURES,
     **figures_claims.FIGURES,
     **figures_s18.FIGURES,

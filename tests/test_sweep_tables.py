@@ -1,22 +1,16 @@
-"""What a sweep's companions say of certified images and of attack success, from planted results."""
+"""What a sweep's tables say of certified images and of attack success, from planted results."""
 
 import dataclasses
 import types
 
 import numpy as np
-import pytest
 
 from seatbelt_jax.jobs import certify
 from seatbelt_jax.results import Certificate, EmpiricalMargin, JacobianNorms, files
-from seatbelt_jax.studies import companions as companions_study
+from seatbelt_jax.studies import details
 
 
-@pytest.fixture(scope="module")
-def companions():
-    return companions_study
-
-
-def test_images_have_their_curves_and_jacobians(companions, tmp_path):
+def test_images_have_their_curves_and_jacobians(tmp_path):
     norms = JacobianNorms(*(np.arange(4.0, 7.0) for _ in range(6)))
     certificate = Certificate(
         np.array([0.1, 0.2, 0.3]), np.full(3, 0.9), np.full(3, 9), np.zeros(3, bool), np.full(3, 2.0), norms,
@@ -31,19 +25,21 @@ def test_images_have_their_curves_and_jacobians(companions, tmp_path):
     made = [tmp_path / "camuto.npz", tmp_path / "empirical_margin.npz"]
     for file, record in zip(made, (certificate, attacked), strict=True):
         files.write(file, record, 7, certify.Options())
-    first, second, third = companions._images(types.SimpleNamespace(latest_step=7), made)
-    assert (first["margin_camuto_l2"], first["empirical_margin_l2"], first["curve_last_l2"]) == (0.1, 1.5, 2.0)
-    assert first["empirical_margin_l2_frozen_std"] == 0
+    opened = types.SimpleNamespace(latest_step=7)
+    images, margins = details.images_of(opened, made)
+    of = {(row["method"], row["image"]): row for row in margins}
+    assert len(of) == 5 and of["camuto", 0]["margin"] == 0.1 and of["attack", 0]["curve_last"] == 2.0
+    assert of["attack", 0]["margin"] == 1.5 and of["attack", 0]["frozen_std"] == 0
+    assert of["attack", 1]["curve"].tolist() == [0.9, 0.8, 0.7]
+    jacobian = "encoder_jacobian_frobenius_latent_units_per_pixel_unit"
+    assert images[1] == {"image": 1, "reconstruction_radius_l2": 8.0, jacobian: 5.0, "probability_clean": 0.9}
+    assert images[2] == {"image": 2, "reconstruction_radius_l2": 8.0, jacobian: 6.0}
     files.write(made[1], dataclasses.replace(attacked, frozen_std=True), 7, certify.Options())
-    frozen, *_ = companions._images(types.SimpleNamespace(latest_step=7), made)
-    assert frozen["empirical_margin_l2_frozen_std"] == 1
-    assert [second[f"curve_probability_{point}"] for point in range(3)] == [0.9, 0.8, 0.7]
-    assert second["encoder_jacobian_frobenius_latent_units_per_pixel_unit"] == 5.0
-    assert third["reconstruction_radius_l2"] == 8.0 and third["empirical_margin_l2"] == third["curve_last_l2"] == ""
-    assert not companions._images(types.SimpleNamespace(latest_step=8), made)
+    assert details.images_of(opened, made)[1][3]["frozen_std"] == 1
+    assert details.images_of(types.SimpleNamespace(latest_step=8), made) == ([], [])
 
 
-def test_success_is_by_pair_of_labels_under_one_budget(companions):
+def test_success_is_by_pair_of_labels_under_one_budget():
     one = {"budgets": [1.0], "counted_pairs": 5, "ignore_target": [[None, 0.5], [1.0, None]]}
     one["target"] = [[None, 0.25], [0.0, None]]
     found = {
@@ -52,7 +48,7 @@ def test_success_is_by_pair_of_labels_under_one_budget(companions):
         "latent_grid": {"budgets": [0.1, 1.0], "ignore_target": [0.2, 0.3]},
     }
     attacked = {"latent_digits": "digits", "latent_grid": "grid", "latent_other": "other"}
-    assert list(companions._success(found, attacked)) == [
+    assert list(details.success_of(found, attacked)) == [
         {"attack": "digits", "source_label": source, "target_label": target, "counted_pairs": 5}
         | {"ignore_target": ignore, "target": hit}
         for source, target, ignore, hit in ((0, 1, 0.5, 0.25), (1, 0, 1.0, 0.0))
