@@ -59,13 +59,19 @@ _SWEEP = f"""{_SOUND}
   const cell = () => pane.querySelector("select.cell").selectedOptions[0].textContent;
   const given = () => pane.querySelector(".given").src;
   const sizes = JSON.parse(document.querySelector(".gallery").dataset.sizes);
-  const norm = () => {{
+  const attacks = pane.querySelector("select.attack");
+  const away = () => {{
     const number = pane.querySelector("select.cell").value;
-    const attack = JSON.parse(document.getElementById(`pictures-${{number}}`).textContent)[0];
+    const attack = JSON.parse(document.getElementById(`pictures-${{number}}`).textContent)[attacks.value];
     return attack.frames.map((frame) => [Math.abs(frame.norm - sizes[attack.name]), frame.label]);
   }};
-  const opening = () => [pane.querySelector("output").textContent, norm().sort((a, b) => a[0] - b[0])[0]];
+  const opening = () => [pane.querySelector("output").textContent, away().sort((a, b) => a[0] - b[0])[0][1]];
   found.openings = [opening()];
+  for (const other of ["1", "0"]) {{
+    attacks.value = other;
+    attacks.dispatchEvent(new Event("change"));
+    found.openings.push(opening());
+  }}
   found.first = cell();
   const before = [moving(), given(), pane.querySelector("output").textContent];
   const slider = pane.querySelector("input[type=range]");
@@ -171,8 +177,9 @@ def test_the_gallery_opens_cells_and_slides(seen, width):
     assert found["slid"] == [True, True, True]
     assert found["first"] == "seatbelt_beta1" and found["second"] != found["first"] and found["changed"]
     assert found["panes"] == 2 and found["captions"] == 3
-    # Both cells open at the budget whose distortion is nearest to one and the same.
-    assert [label for label, _ in found["openings"]] == [nearest[1] for _, nearest in found["openings"]]
+    # Both cells open at the budget whose distortion is nearest to one and the same, for each attack.
+    labels = [label for label, _ in found["openings"]]
+    assert labels == [nearest for _, nearest in found["openings"]] and len(labels) == 4 and labels[0] != labels[1]
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -1,6 +1,5 @@
 """Attacks against their budgets, and the images that they made."""
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
 
@@ -28,19 +27,6 @@ _FEW_BUDGETS = 12
 _DECADE = 10.0
 # What lies below zero by less than this share of the largest value is rounding.
 _ROUNDING = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """One attack as pictures of one row, PNG.
-
-    Attributes:
-      given: x, x + d and d.
-      made: the reconstructions of x and of x + d.
-    """
-
-    given: bytes
-    made: bytes
 
 
 def shown_pairs(attack: MeasuredAttack, galleries: int = 1) -> range:
@@ -80,10 +66,13 @@ def nearest(attack: MeasuredAttack, size: float) -> Int[np.ndarray, " pair"]:
     return np.argmin(away, axis=1)
 
 
-def frame(attack: MeasuredAttack, pair: int, column: int) -> Frame:
-    """The pictures of one attack, one screen pixel per pixel: the page blows them up."""
+def frame(attack: MeasuredAttack, pair: int, column: int) -> tuple[bytes, bytes]:
+    """One attack as PNG, one screen pixel per pixel, which the page blows up.
+
+    Returns x, x + d and d in a row, and what is drawn from x and x + d.
+    """
     shown = tiles(attack, pair, column)
-    return Frame(_row(shown[:3], attack.image_range), _row(shown[3:5], attack.image_range))
+    return _row(shown[:3], attack.image_range), _row(shown[3:5], attack.image_range)
 
 
 def target_row(attack: MeasuredAttack, pair: int) -> bytes:

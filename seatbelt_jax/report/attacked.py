@@ -67,8 +67,8 @@ def _pictures(attack: MeasuredAttack, galleries: int, size: float) -> dict[str, 
 
 
 def _row(attack: MeasuredAttack, pair: int, column: int) -> dict[str, str]:
-    frame = attacks.frame(attack, pair, column)
-    return {"given": data_uri(frame.given), "made": data_uri(frame.made), "caption": caption(attack, pair, column)}
+    given, made = map(data_uri, attacks.frame(attack, pair, column))
+    return {"given": given, "made": made, "caption": caption(attack, pair, column)}
 
 
 def caption(attack: MeasuredAttack, pair: int, column: int) -> str:

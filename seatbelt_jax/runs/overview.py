@@ -1,11 +1,18 @@
 """Sections of rows as text and as HTML."""
 
 import dataclasses
-import html
 from collections.abc import Sequence
 from typing import Any
 
 Row = tuple[str, ...]
+
+_PAGE = """<h3>{{ name }}</h3>
+{%- for section in sections %}<h4>{{ section.title }}</h4>
+{%- set rows = ([section.header] if section.header else []) + section.rows|list %}
+{%- if rows %}<table>{% for row in rows %}<tr>
+{%- for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>{% endif %}
+{%- if section.note %}<p>{{ section.note }}</p>{% endif %}
+{%- endfor %}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +44,9 @@ class Summary:
         return str(self)
 
     def _repr_html_(self) -> str:
-        parts = [f"<h3>{html.escape(self.name)}</h3>"]
-        for section in self.sections:
-            parts.append(f"<h4>{html.escape(section.title)}</h4>")
-            rows = [section.header] * bool(section.header) + list(section.rows)
-            cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-            parts.append(f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>" if rows else "")
-            parts.append(f"<p>{html.escape(section.note)}</p>" if section.note else "")
-        return "".join(parts)
+        import jinja2  # which only notebooks need here
+
+        return jinja2.Template(_PAGE, autoescape=True).render(name=self.name, sections=self.sections)
 
 
 def _lines(section: Section) -> list[str]:
