@@ -197,7 +197,7 @@ def test_a_result_survives_the_disk_and_gives_one_row_per_attack(result, tmp_pat
     assert rows[10]["pair"] == 1 and rows[10]["penalty"] == PENALTIES[1]
     assert rows[10]["objective_nats"] == result.objective[1, 1]
     assert rows[35]["status"] == "converged"
-    with pytest.raises(ValueError, match="name, unit, targeted, threat, budgets and 26 others missing"):
+    with pytest.raises(ValueError, match="name, unit, targeted, threat, budgets and 30 others missing"):
         attacks.AttackResult.from_arrays({})
 
 

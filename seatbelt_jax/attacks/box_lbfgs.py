@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from seatbelt_jax import program
 from seatbelt_jax.attacks.lbfgsb import LBFGSB
 from seatbelt_jax.attacks.lbfgsb_state import LBFGSBState
-from seatbelt_jax.attacks.solver import check_limits, start_of
+from seatbelt_jax.attacks.solver import check_limits, start_of, value_and_gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,10 @@ class BoxLBFGS:
 
     def _of(self, fun: Callable[..., Float[Array, ""]]) -> LBFGSB:
         # jaxopt wants to name the first parameter.
-        return LBFGSB(lambda params, *args: fun(params, *args), **dataclasses.asdict(self))
+        def both(params: PyTree, *args: Any) -> Any:
+            return value_and_gradient(fun, params, *args)
+
+        return LBFGSB(both, value_and_grad=True, **dataclasses.asdict(self))
 
 
 @functools.partial(jax.jit, static_argnums=0)

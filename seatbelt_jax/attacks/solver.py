@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import jaxopt
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from seatbelt_jax import program
@@ -41,9 +42,21 @@ class Iterate(NamedTuple):
     error: Float[Array, ""]
 
 
+@jax.jit
+def _value_and_gradient(fun: Partial, x: Any, *args: Any) -> Any:
+    return jax.value_and_grad(fun)(x, *args)
+
+
+def value_and_gradient(fun: Callable[..., Float[Array, ""]], x: PyTree, *args: Any) -> tuple[Float[Array, ""], PyTree]:
+    """The objective and its gradient in x; a function that is a value is traced once for all programs that hold it."""
+    if isinstance(fun, Partial):
+        return _value_and_gradient(fun, x, *args)
+    return jax.value_and_grad(fun)(x, *args)
+
+
 def evaluate(fun: Callable[..., Float[Array, ""]], x: Float[Array, "*image"], region: Region, args: tuple) -> Iterate:
     """One evaluation of value and gradient, all in the type of x."""
-    value, gradient = jax.value_and_grad(fun)(x, *args)
+    value, gradient = value_and_gradient(fun, x, *args)
     return Iterate(x, value.astype(x.dtype), gradient, optimality_error(region, x, gradient))
 
 
