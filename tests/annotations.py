@@ -14,10 +14,13 @@ import numpy as np
 ROOMS = tuple(
     f"seatbelt_jax.{room}"
     for room in (
+        "arithmetic",
+        "attacks",
         "concrete",
         "elbo",
         "gaussian",
         "likelihood",
+        "metrics",
         "norm",
         "per_example",
         "posterior",

@@ -6,6 +6,7 @@ from scipy import stats
 
 from seatbelt_jax import metrics
 from seatbelt_jax.attacks.pairs import all_label_pairs
+from tests import annotations
 from tests.reference import attack_metrics as reference
 from tests.reference.made_up_attacks import made_up_result
 
@@ -372,6 +373,7 @@ def test_rates_are_undefined_where_no_clean_reconstruction_is_classified_right()
         ({"result": made_up_result(targeted=False)}, ValueError, "no targets"),
     ],
 )
+@annotations.unchecked()
 def test_bad_input_to_attack_success_is_refused(change, error, message):
     labels = np.array([0, 1])
     arguments = {"result": made_up_result(), "classify": by_pixel, "source_labels": labels, "target_labels": labels}

@@ -13,7 +13,7 @@ from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import BernoulliLikelihood, GaussianLikelihood
 from seatbelt_jax.norm import l2_norm
 from seatbelt_jax.vae import VAE, Encoding
-from tests import drawn
+from tests import annotations, drawn
 from tests.reference import concrete as concrete_reference
 from tests.reference import divergences, linear_vae
 from tests.reference import gaussian as gaussian_reference
@@ -407,6 +407,7 @@ def test_bad_divergences_and_layers_are_refused(hierarchy, arguments, message):
         (np.zeros((3, 2, 4)), "got ndarray"),
     ],
 )
+@annotations.unchecked()
 def test_noise_of_other_layers_is_refused(hierarchy, noise, message):
     for make in (
         attacks.latent,

@@ -13,6 +13,7 @@ from seatbelt_jax.attacks.projected_gradient import ProjectedGradient
 from seatbelt_jax.attacks.region import L2Ball, project
 from seatbelt_jax.attacks.sigmoid_lbfgs import SigmoidLBFGS
 from seatbelt_jax.results import Status
+from tests import annotations
 from tests.compilations import counted
 from tests.reference import adam as adam_twin
 from tests.reference.ball_minimisation import ball_in_box, trust_region
@@ -98,6 +99,7 @@ def test_projection_without_bounds_and_onto_a_box():
     )
 
 
+@annotations.unchecked()
 def test_regions_that_do_not_fit_are_refused():
     solver, start = ProjectedGradient(), jnp.zeros(3)
     for method in (solver.run, solver.init_state, Adam().run):

@@ -16,7 +16,7 @@ from seatbelt_jax.attacks import lanes, search
 from seatbelt_jax.attacks.threat import scores_of_all
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.vae import VAE
-from tests import attack_devices_worker, drawn
+from tests import annotations, attack_devices_worker, drawn
 from tests.reference import linear_vae
 
 NOISE = (np.random.default_rng(5).standard_normal((5, 1)).astype(np.float32),)
@@ -559,6 +559,7 @@ def test_chosen_layers_are_what_a_sweep_attacks():
         ({"lanes_at_once": 0}, "lanes_at_once must be at least 1"),
     ],
 )
+@annotations.unchecked()
 def test_bad_input_is_refused(change, message):
     vae = linear_vae.vae()
     arguments = {"sources": np.zeros((1, 4, 4, 1)), "targets": np.zeros((1, 4, 4, 1)), **change}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import metrics, models, training
+from tests import annotations
 from tests.compilations import counted
 
 
@@ -33,6 +34,7 @@ def test_accuracies_on_planted_labels(classify):
     assert found.rates() == expected
 
 
+@annotations.unchecked()
 def test_pairs_that_do_not_fit_are_refused():
     source, target = np.array([0, 1]), np.array([1, 2])
     with pytest.raises(ValueError, match="1 of 2 pairs have a target of the source's own label"):

@@ -14,6 +14,7 @@ from seatbelt_jax.likelihood import GaussianLikelihood
 from seatbelt_jax.metrics.batches import noise_of_images
 from seatbelt_jax.total_correlation import log_aggregate_posterior
 from seatbelt_jax.vae import VAE, Encoding, Inference
+from tests import annotations
 from tests.reference import deep_linear, linear_hierarchy
 from tests.reference import total_correlation as reference
 from tests.reference.linear_gaussian import LinearGaussian
@@ -231,6 +232,7 @@ def test_a_joint_vae_has_its_terms_too(images):
     assert np.isfinite(list(found.values())).all() and 0.0 < found["kl_1_nats"] < np.log(4.0)
 
 
+@annotations.unchecked()
 def test_images_that_are_not_the_models_are_refused(two_layers, images):
     key = jax.random.key(0)
     with pytest.raises(ValueError, match=r"takes images of shape \(8, 8, 1\), got \(8, 8\)"):

@@ -13,6 +13,7 @@ from seatbelt_jax.concrete import Concrete
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import GaussianLikelihood
 from seatbelt_jax.vae import VAE, Encoding
+from tests import annotations
 from tests.compilations import counted
 from tests.reference.linear_gaussian import LinearGaussian
 
@@ -162,6 +163,7 @@ def test_a_density_of_normal_numbers_is_near_the_normal_density():
     assert metrics.kernel_density(np.array([1.0] * 8 + [2.0])).bandwidth > 0.1
 
 
+@annotations.unchecked()
 def test_what_has_no_density_is_refused():
     with pytest.raises(ValueError, match=r"all values are 0\.1: that is no density"):
         metrics.kernel_density(np.full(10, 0.1, np.float32))

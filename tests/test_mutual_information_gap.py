@@ -6,6 +6,7 @@ import pytest
 
 from seatbelt_jax import metrics
 from seatbelt_jax.gaussian import DiagonalGaussian
+from tests import annotations
 from tests.reference import mutual_information as reference
 
 KEY = jax.random.key(0)
@@ -76,6 +77,7 @@ def test_a_factor_of_one_level_is_left_out():
     assert np.isnan(found.gaps[2]) and abs(found.mig - 1.0) < 1e-4
 
 
+@annotations.unchecked()
 def test_what_is_no_full_grid_is_refused():
     levels = grid(3, 4)
     q = posterior(levels, 0.1)

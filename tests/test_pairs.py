@@ -10,6 +10,7 @@ import pytest
 from seatbelt_jax import data
 from seatbelt_jax.attacks.pairs import all_label_pairs, index_pairs, label_pairs, random_pairs
 from seatbelt_jax.data import dataset, sprites, tfds_source
+from tests import annotations
 
 LABELS = np.array([0] * 6 + [1] * 3 + [2] * 2 + [3])
 SPRITES = {"name": "sprites", "image_size": 32}
@@ -123,6 +124,7 @@ def test_pairs_of_given_labels(chosen, most):
         (np.array([], int), {}, r"shape \(0,\)"),
     ],
 )
+@annotations.unchecked()
 def test_bad_input_to_label_pairs_is_refused(labels, arguments, message):
     with pytest.raises(ValueError, match=message):
         label_pairs(labels, **({"number": 1, "seed": 0} | arguments))

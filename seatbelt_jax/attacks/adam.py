@@ -55,11 +55,11 @@ class AdamState(NamedTuple):
         return self.kept.x
 
     @property
-    def value(self) -> Float[Array, ""]:
+    def value(self) -> Float[Array, "*lanes"]:
         return self.kept.value
 
     @property
-    def error(self) -> Float[Array, ""]:
+    def error(self) -> Float[Array, "*lanes"]:
         return self.kept.error
 
 

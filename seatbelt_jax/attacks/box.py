@@ -22,7 +22,7 @@ class Box(NamedTuple):
         return jnp.clip(x, self.lower, self.upper)
 
 
-def inward_gradient(x: Float[Array, "n"], gradient: Float[Array, "n"], box: Box) -> Float[Array, "n"]:
+def inward_gradient(x: Float[Array, "*image"], gradient: Float[Array, "*image"], box: Box) -> Float[Array, "*image"]:
     """The gradient, zero where x is on a bound and descent would leave the box."""
     leaves = ((gradient > 0.0) & (x <= box.lower)) | ((gradient < 0.0) & (x >= box.upper))
     return jnp.where(leaves, 0.0, gradient)

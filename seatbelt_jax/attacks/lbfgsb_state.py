@@ -40,11 +40,11 @@ class LBFGSBState(NamedTuple):
     aux: Any = None
 
     @property
-    def num_evals(self) -> Int[Array, ""]:
+    def num_evals(self) -> Int[Array, "*lanes"]:
         return self.num_fun_eval
 
     @property
-    def num_grad_eval(self) -> Int[Array, ""]:
+    def num_grad_eval(self) -> Int[Array, "*lanes"]:
         return self.num_fun_eval
 
     @property

@@ -56,7 +56,7 @@ OBJECTIVES: Registry[Callable[..., Objective]] = Registry("an attack's objective
 def encode(vae: VAE, image: Image, draws: Latents) -> Encoding:
     """One image's encoding under every draw, each array with leading axis [draw]."""
 
-    def one(noise: Latents) -> Encoding:
+    def one(noise: tuple[Float[Array, " _latent"], ...]) -> Encoding:
         return jax.tree.map(lambda leaf: leaf[0], vae.encode(image[None], tuple(layer[None] for layer in noise)))
 
     return jax.vmap(one)(draws)

@@ -163,7 +163,9 @@ class _DamageThrough:
     def __call__(self, vae: VAE, draws: Latents, image: Image, goal: DamageGoal) -> Float[Array, ""]:
         return _damage_of(vae, jax.vmap(lambda eta: self._mixed_path(vae, image, goal, eta))(draws), goal)
 
-    def _mixed_path(self, vae: VAE, image: Image, goal: DamageGoal, eta: Latents) -> Latents:
+    def _mixed_path(
+        self, vae: VAE, image: Image, goal: DamageGoal, eta: tuple[Float[Array, " _latent"], ...]
+    ) -> tuple[Float[Array, " _latent"], ...]:
         """The latents of one draw, means and standard deviations of two images."""
         latents: Latents = ()
         for layer in range(len(vae.latent_sizes)):

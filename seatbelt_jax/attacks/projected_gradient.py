@@ -65,11 +65,11 @@ class ProjectedGradientState(NamedTuple):
         return self.best.x
 
     @property
-    def value(self) -> Float[Array, ""]:
+    def value(self) -> Float[Array, "*lanes"]:
         return self.best.value
 
     @property
-    def error(self) -> Float[Array, ""]:
+    def error(self) -> Float[Array, "*lanes"]:
         return self.best.error
 
 

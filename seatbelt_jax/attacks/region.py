@@ -29,12 +29,12 @@ class L2Ball(NamedTuple):
     upper: Float[Array, "*image"] | float
 
 
-Bound = Float[Array, "*image"] | float
+Bound = Float[Array, "*#image"] | float
 # An L-infinity ball within a box is a box: pass its bounds.
 Region = L2Ball | tuple[Bound, Bound]
 
 
-def bounds_of(region: Region, x: Float[Array, "*image"]) -> tuple[Float[Array, "*image"], Float[Array, "*image"]]:
+def bounds_of(region: Region, x: Float[Array, "*image"]) -> tuple[Float[Array, "*#image"], Float[Array, "*#image"]]:
     """The box of a region, in the image's type."""
     lower, upper = (region.lower, region.upper) if isinstance(region, L2Ball) else region
     return jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype)

@@ -31,23 +31,23 @@ class SigmoidLBFGSState(NamedTuple):
     inner: LBFGSBState
 
     @property
-    def iter_num(self) -> Int[Array, ""]:
+    def iter_num(self) -> Int[Array, "*lanes"]:
         return self.inner.iter_num
 
     @property
-    def value(self) -> Float[Array, ""]:
+    def value(self) -> Float[Array, "*lanes"]:
         return self.inner.value
 
     @property
-    def error(self) -> Float[Array, ""]:
+    def error(self) -> Float[Array, "*lanes"]:
         return self.inner.error
 
     @property
-    def status(self) -> Int[Array, ""]:
+    def status(self) -> Int[Array, "*lanes"]:
         return self.inner.status
 
     @property
-    def num_fun_eval(self) -> Int[Array, ""]:
+    def num_fun_eval(self) -> Int[Array, "*lanes"]:
         return self.inner.num_fun_eval
 
 

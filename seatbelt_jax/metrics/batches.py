@@ -38,7 +38,7 @@ def map_images(
     images: Images,
     *arguments: Any,
     batch_size: int,
-    numbers: Int[np.ndarray, " image"] | None = None,
+    numbers: Int[np.ndarray, " chosen"] | None = None,
     settings: Mapping[str, Hashable] | None = None,
     progress: bool = False,
     description: str = "",

@@ -100,7 +100,7 @@ class ElboDecomposition:
         return found
 
 
-def _means(per_image: dict[str, Float[np.ndarray, " image"]]) -> dict[str, float | bool]:
+def _means(per_image: dict[str, Float[Array | np.ndarray, " image"]]) -> dict[str, float | bool]:
     found: dict[str, float | bool] = {}
     for name, values in per_image.items():
         values = np.asarray(values, np.float64)

@@ -62,7 +62,7 @@ def latent_traversal(
 
 def traversal_from_image(
     vae: VAE, image: Float[np.ndarray, "height width channels"], *, values: Sequence[float] = VALUES
-) -> list[Float[np.ndarray, "value height width channels"]]:
+) -> list[Float[np.ndarray, "value *picture"]]:
     """What becomes of an image when one unit of its own code is set to other values (Sootla 2018, Fig. 4.1).
 
     Codes are those of the mean path; all units but one stay as they are.
@@ -120,7 +120,7 @@ def _generate(vae: VAE, noise: Latents) -> Float[Array, "batch *image"]:
 
 
 def _in_batches(
-    function: Callable[[VAE, Any], Array], vae: VAE, latents: tuple[Float[np.ndarray, "batch latent"], ...]
+    function: Callable[[VAE, Any], Array], vae: VAE, latents: tuple[Float[np.ndarray, "batch _latent"], ...]
 ) -> Float[np.ndarray, "batch *image"]:
     """The pictures of all latents; the last batch is filled up with copies of its first row."""
     count = len(latents[0])
