@@ -18,7 +18,7 @@ import pandas as pd
 from seatbelt_jax import storage
 from seatbelt_jax.studies import schema
 from seatbelt_jax.studies.papers import drawing, figure_tables, figures, measured
-from seatbelt_jax.studies.papers.registry import FIGURES
+from seatbelt_jax.studies.papers.figures import FIGURES
 
 # Folders of docs/results/ whose figures are drawn from several sweeps.
 _TOGETHER = {"w21_output": ("w21_small", "w21_output")}

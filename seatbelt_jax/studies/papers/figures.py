@@ -8,9 +8,19 @@ import pandas as pd
 
 from seatbelt_jax import interrupts, plots, storage
 from seatbelt_jax.errors import one_line
-from seatbelt_jax.studies.papers import figure_tables
+from seatbelt_jax.studies.papers import (
+    figure_tables,
+    figures_c21,
+    figures_claims,
+    figures_s18,
+    figures_w19,
+    figures_w21,
+    figures_w21_images,
+)
 from seatbelt_jax.studies.papers.drawing import Drawn, Figure
-from seatbelt_jax.studies.papers.registry import FIGURES
+
+_PAPERS = (figures_w21, figures_w21_images, figures_w19, figures_claims, figures_s18, figures_c21)
+FIGURES: dict[str, Figure] = {name: figure for paper in _PAPERS for name, figure in paper.FIGURES.items()}
 
 
 def draw(

@@ -15,7 +15,7 @@ from seatbelt_jax.studies.papers import damage_numbers as damaged
 from seatbelt_jax.studies.papers import figure_numbers as numbers
 from seatbelt_jax.studies.papers.comparisons import OF_ATTACKS, Model, OfModels
 from seatbelt_jax.studies.papers.figure_tables import Tables
-from seatbelt_jax.studies.papers.registry import FIGURES
+from seatbelt_jax.studies.papers.figures import FIGURES
 
 # Draws a table from those of a sweep.
 Block = Callable[[Tables], str]
