@@ -1,5 +1,7 @@
 """LBFGSB against SciPy's L-BFGS-B, and its own promises: box, one evaluation per update, statuses, interface."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxopt
@@ -60,18 +62,24 @@ def test_value_against_scipy_float32(name):
     assert np.mean(state.iter_num) <= 1.15 * np.mean([r.iterations for r in theirs])
 
 
+@functools.cache
+def _of_scipy(problem):
+    """The problem, its bounds and start, and SciPy's solution."""
+    fun, (lower, upper) = tanh_attack(*problem)
+    start = np.zeros(lower.size, np.float32)
+    settings = {"history_size": 10, "tol": 1e-6, "maxiter": 500}
+    return fun, (lower, upper), start, scipy_lbfgsb(jax.jit(jax.value_and_grad(fun)), start, lower, upper, **settings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("problem", [(12, 1024, 64, 0.2, -8), (4, 784, 16, 0.15, -8)])
 def test_iterations_to_scipys_objective_do_not_depend_on_its_unit(problem, scale):
     """As benchmarks.bench_lbfgsb_iterations, on its quickest problems; theirs is SciPy at its best unit, 1."""
-    fun, (lower, upper) = tanh_attack(*problem)
-    oracle = jax.jit(jax.value_and_grad(fun))
-    start = np.zeros(lower.size, np.float32)
-    theirs = scipy_lbfgsb(oracle, start, lower, upper, history_size=10, tol=1e-6, maxiter=500)
+    fun, (lower, upper), start, theirs = _of_scipy(problem)
     goal = 1.01 * theirs.value
     solver = LBFGSB(fun, tol=1e-6 * scale, maxiter=500)
-    state = solver.init_state(start, (lower, upper), scale)
+    state = jax.jit(lambda x: solver.init_state(x, (lower, upper), scale))(start)
     update = jax.jit(lambda x, s: solver.update(x, s, (lower, upper), scale))
     params = state.target
     while state.status == Status.RUNNING and state.value > scale * goal:
@@ -80,19 +88,21 @@ def test_iterations_to_scipys_objective_do_not_depend_on_its_unit(problem, scale
     assert state.iter_num <= 1.3 * (1 + np.argmax(theirs.values <= goal))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("unit_f", "unit_x"), [(4.0**-20, 1.0), (4.0**20, 1.0), (1.0, 4.0**-6), (1.0, 4.0**6)])
-def test_iterates_do_not_depend_on_units(unit_f, unit_x):
-    def iterates(f, x):
-        solver = LBFGSB(lambda z: f * jnp.sum(jnp.cosh(jnp.arange(1.0, 9.0) * (z / x - 0.3)) + z / x), tol=0.0)
-        params, bounds = jnp.full(8, -0.5 * x), (-x, x)
-        state = solver.init_state(params, bounds)
-        for _ in range(12):
-            params, state = solver.update(params, state, bounds)
-            yield np.asarray(params) / x
+def test_iterates_do_not_depend_on_units():
+    solver = LBFGSB(lambda z, f, x: f * jnp.sum(jnp.cosh(jnp.arange(1.0, 9.0) * (z / x - 0.3)) + z / x), tol=0.0)
+    init_state, update = jax.jit(solver.init_state), jax.jit(solver.update)
 
-    for ours, reference in zip(iterates(unit_f, unit_x), iterates(1.0, 1.0), strict=True):
-        np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-6)
+    def iterates(f, x):
+        params, bounds, units = np.full(8, -0.5 * x, np.float32), (-x, x), (np.float32(f), np.float32(x))
+        state, found = init_state(params, bounds, *units), []
+        for _ in range(12):
+            params, state = update(params, state, bounds, *units)
+            found.append(np.asarray(params) / x)
+        return found
+
+    reference = iterates(1.0, 1.0)
+    for units in ((4.0**-20, 1.0), (4.0**20, 1.0), (1.0, 4.0**-6), (1.0, 4.0**6)):
+        np.testing.assert_allclose(iterates(*units), reference, rtol=1e-5, atol=1e-6, err_msg=str(units))
 
 
 def test_the_first_step_goes_an_eighth_across_and_its_pair_is_kept_once_it_tells_the_curvature():
