@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.batches import certificates
-from seatbelt_jax.bounds.checks import check_images, check_radius
+from seatbelt_jax.bounds.checks import check_images
 from seatbelt_jax.bounds.functions import Decode, DecodePath, Encode, Features, Level
 from seatbelt_jax.bounds.methods import METHODS
 from seatbelt_jax.bounds.model import Model, given
@@ -78,20 +78,9 @@ def certify(
       key: one typed key. The draws depend on it, on the image's index and on the draw's index
         alone, not on any batch size.
       levels: for a hierarchy, as for `hierarchical_margin`, and its `features`, which all levels then read.
-      num_samples: draws for each image.
-      num_paths: draws that the pathwise methods bound one by one, the first of all.
-      alpha: probability of a failed bound, for each image.
-      risk: m, the probability that A_r must exceed; 0.5 is Camuto's "more likely than not".
       method: one of the above.
-      norm: of perturbations: "l2", or "linf", the largest change of a pixel.
-      lipschitz: for "lipschitz" and "hybrid", constants known to hold for every perturbation, as numbers.
-      num_pilot_samples: further draws for each image, where a method chooses by draws.
-      draw_batch: of the hierarchical methods, draws whose Jacobians are taken at once; by default 64 on a CPU, 256
-        on an accelerator.
-      batch_size: images between two updates of the progress bar.
-      decode_batch: draws decoded at once; by default 64 on a CPU, 2048 on an accelerator.
-      chunk_size: rows of the Jacobian propagated at once.
-      progress: shows a progress bar when the output is a terminal.
+      settings: fields of `Question` and of `Work` by their names, num_samples, num_paths, alpha, risk and norm among
+        them; their defaults are those of the records.
 
     Raises:
       TypeError: key is not a typed key, images not floating point, encode or decode of the wrong
@@ -149,7 +138,6 @@ def certify_dataset(
       The other arguments and the errors are those of `certify`.
     """
     names = _check_methods(methods)
-    check_radius(radius)
     question, work = records(settings, Settings, key=key, radius=radius)
     questions = {name: dataclasses.replace(question, method=name) for name in names}
     return certificates(given(encode, decode, levels, features), images, questions, work, count=count)
@@ -243,7 +231,6 @@ def hierarchical_margin(
         the mean path. A draw with a mean, sigma, Jacobian or reconstruction that is not finite is a miss.
     """
     check_choice("mode", mode, get_args(Mode))
-    check_radius(radius)
     method = {"path": "hierarchical", "sup": "hierarchical_sup"}[mode]
     asked = {"key": key, "radius": radius, "method": method, "level_norms": level_norms}
     # Jacobians take seconds an image: each is seen in the progress bar.
