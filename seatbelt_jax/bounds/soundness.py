@@ -25,6 +25,7 @@ from seatbelt_jax.bounds.model import Model, given
 from seatbelt_jax.bounds.question import Question
 from seatbelt_jax.bounds.settings import Pieces, records
 from seatbelt_jax.bounds.streaming import Source, map_images
+from seatbelt_jax.bounds.work import Work
 from seatbelt_jax.results import Certificate
 
 
@@ -103,7 +104,7 @@ _Trial = tuple[Draw, Bool[Array, ""], Int[Array, ""]]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Hits:
+class _Trials:
     """How many draws at an attacked image stay in the ball; the arguments are those of `check_soundness`.
 
     Attributes:
@@ -196,21 +197,8 @@ def check_soundness(
     # Measured between the arrays that the encoder reads: both are rounded to its precision.
     distance = lengths(shifted.astype(np.float64) - array[:, None].astype(np.float64), question.norm, array.ndim - 1)
     counted = ~certificate.abstained[:, None] & (distance > 0.0) & (distance < radius[:, None])
-    of_trial = np.zeros(counted.size, np.int64)
-    if counted.any():
-        trials, every = shifted.shape[1], shifted.reshape(-1, *array.shape[1:])
-
-        def fetch(index: Int[ndarray, "batch"]) -> Float[ndarray, "batch 2 *image"]:
-            return np.stack([array[index // trials], every[index]], axis=1)
-
-        count = _Hits(layers, question, counted.reshape(-1), frozen_std, work.decode_batch)
-        work = dataclasses.replace(work, batch_size=64)
-        for first, _, (clean, finite, batch) in map_images(count, Source(fetch, counted.size), work, "soundness"):
-            for row in np.flatnonzero(counted.reshape(-1)[first : first + len(batch)]):
-                of_row = jax.tree.map(lambda a, row=row: a[row, None], clean)
-                layers.check_clean(of_row, finite[row, None], (first + row) // trials)
-            of_trial[first : first + len(batch)] = batch
-    hits = of_trial.reshape(counted.shape)
+    hits = _hits(_Trials(layers, question, counted.reshape(-1), frozen_std, work.decode_batch), array, shifted, work)
+    hits = hits.reshape(counted.shape)
     upper = np.where(counted, upper_confidence_bound(hits, question.num_samples, question.alpha), np.nan)
     return SoundnessReport(
         distance=distance,
@@ -227,6 +215,28 @@ def check_soundness(
         soundness=certificate.soundness,
         frozen_std=frozen_std,
     )
+
+
+def _hits(
+    drawn: _Trials, images: Float[ndarray, "n *image"], attacked: Float[ndarray, "n trial *image"], work: Work
+) -> Int[ndarray, "trials"]:
+    """How many draws of each trial stay in the ball; 0 where it is not counted."""
+    counted, trials = np.asarray(drawn.counted), attacked.shape[1]
+    found = np.zeros(counted.size, np.int64)
+    if not counted.any():
+        return found
+    every = attacked.reshape(-1, *images.shape[1:])
+
+    def fetch(index: Int[ndarray, "batch"]) -> Float[ndarray, "batch 2 *image"]:
+        return np.stack([images[index // trials], every[index]], axis=1)
+
+    work = dataclasses.replace(work, batch_size=64)
+    for first, _, (clean, finite, hits) in map_images(drawn, Source(fetch, counted.size), work, "soundness"):
+        for row in np.flatnonzero(counted[first : first + len(hits)]):
+            of_row = jax.tree.map(lambda a, row=row: a[row, None], clean)
+            drawn.layers.check_clean(of_row, finite[row, None], (first + row) // trials)
+        found[first : first + len(hits)] = hits
+    return found
 
 
 def radii_of(certificate: Certificate, images: Float[ndarray, "n *image"]) -> Float[ndarray, "n"]:
