@@ -147,7 +147,8 @@ def test_tables_in_words_have_the_papers_layout(drawn):
 def test_tables_without_runs_and_several_sweeps_are_enough(figures, planted, tmp_path):
     tables = planted_sweep.copy_without_runs(planted, tmp_path / "tables")
     other = planted_sweep.write(tmp_path, data=("faces",), sizes=(8,))
-    written, _ = figures.draw([tables, other], ["w21_3"], tmp_path / "figures")
+    written, _ = figures.draw([tables, other], ["w21_3"], tmp_path / "figures", "pdf")
+    assert written[0].name == "w21_3.pdf" and written[0].read_bytes().startswith(b"%PDF")
     found = planted_sweep.table(written[1])
     assert {row["data"] for row in found} == {"sprites", "faces"}
 

@@ -22,11 +22,11 @@ from seatbelt_jax.attacks import AttackResult, Status
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.attacks import attack_charts, shown_pairs, slider_steps
 from seatbelt_jax.plots.certificates import certified_fraction, margin_histogram
-from seatbelt_jax.plots.cost import cost_chart
 from seatbelt_jax.plots.empirical import Compared, certified_against_empirical
 from seatbelt_jax.plots.sweeps import sweeps
 from seatbelt_jax.report import build, summary
 from seatbelt_jax.report import results as results_report
+from seatbelt_jax.report.figures import charts_of
 from seatbelt_jax.report.page import Cell, formula
 from seatbelt_jax.results import MEANING, NOT_CHECKED, EmpiricalMargin
 from seatbelt_jax.runs import model_name
@@ -614,7 +614,7 @@ def test_the_cost_of_attacks_is_the_least_norm_that_gets_there(make_run) -> None
     found = dataclasses.replace(AttackResult.from_arrays(storage.read_npz(file)), distance_left=left)
     storage.write_npz(file, dataclasses.replace(found, distance_at_start=np.full(3, 9.0)).to_arrays())
     axes = Figure().add_subplot()
-    cost_chart(sweeps([results_report.of_run(runs.open(path), "a")])[0])(axes)
+    charts_of([results_report.of_run(runs.open(path), "a")])["attack_latent_kl"]["cost"](axes)
     half_way, nine_tenths = (line.get_xydata().tolist() for line in axes.lines)
     assert half_way == [[0.0, 0.0], [2.0, 1 / 3], [3.0, 2 / 3], [4.0, 2 / 3]]
     assert nine_tenths == [[0.0, 0.0], [3.0, 1 / 3], [4.0, 1 / 3]]
@@ -639,7 +639,7 @@ def test_figures_of_a_run_for_papers(make_run, tmp_path: pathlib.Path, kind: str
 def test_what_figures_of_runs_refuse(make_run) -> None:
     empty = make_run("empty")
     assert "empty can be drawn; seatbelt attack and seatbelt certify" in launchers.refusal("figures", f"--run={empty}")
-    message = "--sweep and --figure draw figures of the papers, --run those of runs"
+    message = "--sweep, --figure and --docs draw figures of the papers, --run those of runs"
     assert message in launchers.refusal("figures", f"--run={empty}", "--figure=w21_3")
 
 

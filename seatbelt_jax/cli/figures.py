@@ -5,8 +5,8 @@ Figures of runs: what attacks cost and by penalty or radius, attacked images, ce
 stand in figures/ in the run or, for several, beside them.
 
 --figure is a name, several with commas between them, or all: those that the sweeps have data for. Each becomes
-NAME.png, and NAME.csv with the numbers drawn, in figures/ of the first sweep's folder. --sweep is a folder with runs
-and tables, or with tables alone; several are put together. docs/reproduction.md has all figures.
+NAME.png, or of another --format, and NAME.csv with the numbers drawn, in figures/ of the first sweep's folder. --sweep
+is a folder with runs and tables, or with tables alone; several are put together. docs/reproduction.md has all figures.
 
 --docs=docs, in a checkout, writes anew what the documentation has from the tables in docs/results/.
 """
@@ -23,7 +23,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("sweep", [], "Folder of a sweep; repeat the flag for more sweeps.")
     flags.DEFINE_list("figure", ["all"], "Figures to draw: all, or a list of names from docs/reproduction.md.")
     flags.DEFINE_multi_string("run", [], "Run directory; repeat the flag to draw several runs together.")
-    flags.DEFINE_enum("format", "png", FORMATS, "Format of the figures of runs.")
+    flags.DEFINE_enum("format", "png", FORMATS, "Format of the figures. The Swiss roll's is always a PNG.")
     flags.DEFINE_string("docs", None, "Folder of the documentation, to write its tables and figures anew.")
     flags.DEFINE_string("output", None, "Folder for the figures. Default: figures/ in the first sweep, or by the runs.")
 
@@ -43,7 +43,7 @@ def main() -> None:
         written = documents.write(pathlib.Path(flags.FLAGS.docs))
     else:
         output = flags.FLAGS.output or pathlib.Path([*flags.FLAGS.sweep, "runs"][0], "figures")
-        written, missing = figures.draw(flags.FLAGS.sweep, flags.FLAGS.figure, output)
+        written, missing = figures.draw(flags.FLAGS.sweep, flags.FLAGS.figure, output, flags.FLAGS.format)
     for file in written:
         print(file)
     for name, reason in missing.items():

@@ -4,7 +4,7 @@ Results come in as plain arrays (`ModelResults` and what it holds); out come PNG
 """
 
 from seatbelt_jax.plots.cells import CellAttack, CellData, SweepData
-from seatbelt_jax.plots.charts import SERIES
+from seatbelt_jax.plots.charts import SERIES, Format
 from seatbelt_jax.plots.images import distortion_image, image_grid
 from seatbelt_jax.plots.margins import certification_figures
 from seatbelt_jax.plots.papers import Curves, Line, NumberMap, Panel, Tiles, paper_figure
@@ -17,6 +17,7 @@ __all__ = [
     "CellData",
     "CertifiedModel",
     "Curves",
+    "Format",
     "Line",
     "MeasuredAttack",
     "ModelResults",

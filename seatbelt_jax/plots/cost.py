@@ -1,5 +1,7 @@
 """What attacks cost, and pictures of them: figures that stand by themselves."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -10,25 +12,24 @@ from seatbelt_jax.plots.papers import Tiles
 from seatbelt_jax.plots.sweeps import Sweep
 from seatbelt_jax.plots.text import number, percent
 
-# Shares of the way to the target, and how their lines look beside each other.
-_WAYS = {"half way": (0.5, 1.0), "nine tenths": (0.9, 0.45)}
+# Shares of the way to the target, and how opaque their lines are.
+WAYS = {0.5: 1.0, 0.9: 0.45}
 _COLUMNS = ("x", "x + d", "d", "x\ndrawn", "x + d\ndrawn", "target", "target\ndrawn")
 
 
-def cost_chart(sweep: Sweep) -> Draw:
+def cost_chart(sweep: Sweep, costs: Sequence[Sequence[Float[np.ndarray, " pair"]]]) -> Draw:
     """The share of pairs that attacks of at most a norm move half way to the target, and nine tenths of the way.
 
-    A pair's attack costs the least ||d|| of the sweep that gets there.
+    Args:
+      costs: of each model of the sweep, for each of `WAYS`: the least ||d|| by pair that gets there.
     """
 
     def draw(axes: Axes) -> None:
         ends: list[tuple[str, float, str]] = []
         right = max(float(np.nanmax(attack.distortion_norm)) for _, _, attack in sweep.swept) or 1.0
-        for index, model, attack in sweep.swept:
-            way = 1.0 - attack.distance_left / attack.distance_at_start[:, None]
-            for share, alpha in _WAYS.values():
-                costs = np.min(np.where(way >= share, attack.distortion_norm, np.inf), axis=1)
-                x, y = _steps(costs, right)
+        for (index, model, _), of_model in zip(sweep.swept, costs, strict=True):
+            for found, alpha in zip(of_model, WAYS.values(), strict=True):
+                x, y = _steps(found, right)
                 axes.step(x, y, where="post", color=series_colour(index), ls=series_style(index), alpha=alpha)
             ends.append((model.name, float(y[-1]), series_colour(index)))
         axes.set_xlim(0.0, right)

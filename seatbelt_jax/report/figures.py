@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
+from seatbelt_jax import metrics
 from seatbelt_jax.plots import attacks, charts, cost, curves, margins, papers
 from seatbelt_jax.plots.results import ModelResults
 from seatbelt_jax.plots.sweeps import sweeps
@@ -15,8 +16,11 @@ def charts_of(models: Sequence[ModelResults]) -> dict[str, Mapping[str, charts.D
     """Charts by the names of the figures that hold them; empty where nothing is to be drawn."""
     drawn: dict[str, Mapping[str, charts.Draw]] = {"learning_curves": curves.learning_charts(models)}
     for sweep in sweeps(models):
-        costs = {"cost": cost.cost_chart(sweep)} if sweep.first.targeted else {}
-        drawn[f"attack_{sweep.key}"] = costs | attacks.attack_charts(sweep)
+        of_attack = attacks.attack_charts(sweep)
+        if sweep.first.targeted:
+            costs = [[metrics.distortion_to_reach(one, way) for way in cost.WAYS] for _, _, one in sweep.swept]
+            of_attack = {"cost": cost.cost_chart(sweep, costs)} | of_attack
+        drawn[f"attack_{sweep.key}"] = of_attack
     drawn["certified_margins"] = margins.certificate_charts(models)
     return drawn
 

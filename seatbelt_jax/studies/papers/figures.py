@@ -24,9 +24,9 @@ FIGURES: dict[str, Figure] = {name: figure for paper in _PAPERS for name, figure
 
 
 def draw(
-    sweeps: Sequence[str | pathlib.Path], names: Sequence[str], output: str | pathlib.Path
+    sweeps: Sequence[str | pathlib.Path], names: Sequence[str], output: str | pathlib.Path, kind: plots.Format = "png"
 ) -> tuple[list[pathlib.Path], dict[str, str]]:
-    """Draws figures.
+    """Draws figures, as files of a kind.
 
     Returns:
       the files written; and of `all` what was not drawn and why, by name.
@@ -59,22 +59,23 @@ def draw(
                 raise
             missing[name] = one_line(error)
         else:
-            written += _write(pathlib.Path(output, name), figure, drawn)
+            written += _write(pathlib.Path(output, name), figure, drawn, kind)
     return written, missing
 
 
-def _write(stem: pathlib.Path, figure: Figure, drawn: Drawn) -> list[pathlib.Path]:
-    files = {suffix: stem.with_suffix(f".{suffix}") for suffix in ("md" if drawn.page else "png", "csv")}
+def _write(stem: pathlib.Path, figure: Figure, drawn: Drawn, kind: plots.Format) -> list[pathlib.Path]:
+    kind = "png" if drawn.picture else kind
+    files = {suffix: stem.with_suffix(f".{suffix}") for suffix in ("md" if drawn.page else kind, "csv")}
     for suffix, text in texts(figure, drawn).items():
         storage.write_bytes(files[suffix], text.encode())
     if not drawn.page:
-        storage.write_bytes(files["png"], picture(figure, drawn))
+        storage.write_bytes(files[kind], picture(figure, drawn, kind))
     return list(files.values())
 
 
-def picture(figure: Figure, drawn: Drawn) -> bytes:
-    """A figure as a PNG, with its caption."""
-    return drawn.picture or plots.paper_figure(drawn.panels, _caption(figure, drawn), columns=drawn.columns)
+def picture(figure: Figure, drawn: Drawn, kind: plots.Format = "png") -> bytes:
+    """A figure with its caption; a picture that is made elsewhere is a PNG."""
+    return drawn.picture or plots.paper_figure(drawn.panels, _caption(figure, drawn), columns=drawn.columns, kind=kind)
 
 
 def texts(figure: Figure, drawn: Drawn) -> dict[str, str]:
