@@ -47,9 +47,9 @@ def rows(text):
 def test_it_leads_with_what_an_attack_costs_and_what_is_certified_soundly(runs):
     lines = summary(runs).splitlines()
     assert lines[0].split() == ["seatbelt", "vae"]
-    assert lines[1].startswith("What an attack costs: median ||d||")
-    assert lines[2].startswith("  to move the reconstruction half way")
-    assert lines[3].startswith("  to move it nine tenths")
+    assert lines[1].startswith("What an attack costs: ||d||")
+    assert lines[2].startswith("  Distortion to go half way, pixel units (higher is better)")
+    assert lines[3].startswith("  Distortion to go nine tenths")
     assert lines[4].startswith("What is certified: no smaller ||d||") and "r = 4" in lines[4]
     assert lines[5].split() == ["sound", "none", "0.0312"]
     assert lines[6].startswith("  to first order, which is no proof")

@@ -67,8 +67,8 @@ def test_every_section_and_every_cell_is_there(reported, page):
 def test_numbers_are_those_of_the_table(reported, page):
     source, _ = reported
     (row,) = [cells for name, cells in rows_of(source, "cells").items() if name == "seatbelt_beta10"]
-    # Where it is, status, two attacks of four numbers, error, ELBO and margin.
-    expected = ["10", "done", "20.0", "∞", "∞", "25 %", "5.00", "–", "–", "5 %", "1.50", "−100", "0.200spectral"]  # noqa: RUF001
+    # Where it is, status, two attacks of four numbers, margin, error and ELBO.
+    expected = ["10", "done", "20.0", "∞", "∞", "25 %", "5.00", "–", "–", "5 %", "0.200spectral", "1.50", "−100"]  # noqa: RUF001
     assert row[-len(expected) :] == expected
     assert 'data-value="inf"' in source and 'data-value="20.0"' in source
     # Delta, half way, margin, error, ELBO; nobody went nine tenths. One data set, all along beta.

@@ -1,5 +1,6 @@
 """A run at a glance: what the files say, what is absent with its command, what is old, what is damaged."""
 
+import dataclasses
 import json
 import re
 
@@ -21,8 +22,8 @@ def whole(tmp_path):
             "median_distortion_nine_tenths_l2": np.inf, "share_suspicious": 0.125}  # fmt: skip
     measures = [{"measure": name, "value": value, "low": np.nan, "high": np.nan} for name, value in rows.items()]
     storage.write_csv(path / "attacks" / "latent_kl_summary.csv", measures)
-    other = {**made_up_runs.certificate().to_arrays(), "radius": np.array([1.0, 2.0, 9.0])}
-    storage.write_npz(path / "certificates_test" / "spectral.npz", other)
+    other = dataclasses.replace(made_up_runs.certificate(), radius=np.array([0.0, 1.0, 3.0, 9.0]))
+    storage.write_npz(path / "certificates_test" / "spectral.npz", other.to_arrays())
     return path
 
 
@@ -41,13 +42,13 @@ def test_everything_is_what_the_files_say(whole, monkeypatch):
     assert line(summary, "model")[1] == "β-TCVAE, 4 latents, β = 8"
     assert line(summary, "made of")[1] == "mlp network, gaussian likelihood"
     assert line(summary, "step") == ["step", "20"]
-    assert line(summary, "reconstruction error, L2, step 20")[1] == "120"
+    assert line(summary, "Reconstruction error, pixel units, step 20")[1] == "120"
     assert line(summary, "ELBO, nats, step 20")[1] == "-5"
     assert line(summary, "latent_kl") == ["latent_kl", "12.5", "3.25", "inf", "12%", "nats"]
     rows = [re.split(r"\s{2,}", row.strip()) for row in str(summary).splitlines() if row.strip().startswith("spectral")]
     assert rows == [
         ["spectral", "first order", "l2", "4", "4 validation", "0.375"],
-        ["spectral", "first order", "l2", "4", "3 test", "2"],
+        ["spectral", "first order", "l2", "4", "4 test", "2"],
     ]
     assert line(summary, "ELBO, nats, validation")[1] == "-12.5"
     assert line(summary, "active units of each layer, validation")[1] == "3"
@@ -71,7 +72,7 @@ def test_one_number_of_an_earlier_version_is_no_bracket(tmp_path, layers, words)
     elbo = {"elbo_nats": -12.5, "total_correlation_nats": 4.0, "options": {"images": 20}}
     storage.write_json(path / "evaluation.json", {"step": None, "measures": {"elbo": elbo}, "skipped": {}})
     summary = runs.open(path).summary()
-    assert line(summary, "total correlation, nats, validation")[1] == words
+    assert line(summary, "Total correlation, nats, validation")[1] == words
     assert line(summary, "ELBO, nats, validation")[1] == "-12.5"
 
 
@@ -107,7 +108,7 @@ def test_results_of_an_earlier_step_are_not_shown_as_the_model_s(whole, monkeypa
 def test_damage_is_named(whole):
     file = whole / "certificates" / "spectral.npz"
     storage.write_npz(file, {"unrelated": np.zeros(2)})
-    with pytest.raises(ValueError, match=r"spectral\.npz is not a certificate: method, soundness, radius"):
+    with pytest.raises(ValueError, match=r"spectral\.npz: this is not a certificate: radius, p_lower"):
         runs.open(whole).summary()
     file.unlink()
     (whole / "config.json").write_text(json.dumps({"config": {"data": {"name": "x"}, "model": {"network": "mlp"}},

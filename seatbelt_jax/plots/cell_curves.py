@@ -10,12 +10,13 @@ from seatbelt_jax.plots.cells import CellData, SweepData, main_margin
 from seatbelt_jax.plots.certificates import main_of
 from seatbelt_jax.plots.charts import Draw, label_ends, series_colour, series_style, tick_axis, value_axis
 from seatbelt_jax.plots.text import tick
+from seatbelt_jax.results.measures import OF_ATTACKS, OF_MODELS, of_place
 
 # The axis that charts run along: the first of these with several values.
 _ALONG = {"beta": "β", "tau": "τ", "d_z": "latents of the bottom layer", "L": "latent layers"}
 # What tells one line's name from another's, and how.
 _NAMED = {"model": "{}", "L": "L = {}", "d_z": "d_z = {}", "beta": "β = {}", "tau": "τ = {}"}
-_MARGIN = "margin"
+_MARGIN = "certified_margin"
 # Between two lines, of the axis: bars do not hide each other.
 _DODGE = 0.012
 _DECADE = 10.0
@@ -73,16 +74,10 @@ def _measures(sweep: SweepData) -> dict[str, str]:
     """Title -> the column in the sweep's table; for attacks, the columns of the main one."""
     found = {}
     for attack, unit in list(sweep.attacks.items())[:1]:
-        found = {
-            f"Attack objective Δ, {unit.replace('_', ' ')}; attack {attack}": f"{attack}_median_delta_{unit}",
-            f"Distortion to go half way, pixel units; attack {attack}": f"{attack}_median_distortion_half_way_l2",
-            f"Distortion to go nine tenths, pixel units; attack {attack}": f"{attack}_median_distortion_nine_tenths_l2",
-        }
-    return found | {
-        "Certified margin, pixel units": _MARGIN,
-        "Reconstruction error, pixel units": "reconstruction_error_l2",
-        "ELBO, nats": "elbo_nats",
-    }
+        for measure in of_place("curves", OF_ATTACKS):
+            words = measure.words.format(unit=unit.replace("_", " "))
+            found[f"{words}; attack {attack}"] = measure.column(attack, unit)
+    return found | {measure.words: measure.name for measure in of_place("curves", OF_MODELS)}
 
 
 def _lines(

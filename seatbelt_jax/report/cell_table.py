@@ -1,30 +1,22 @@
 """The table of a sweep's cells: sorted by any column, filtered by the axes of the grid."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.cells import CellData, SweepData, main_margin
-from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.page import Cell, Row, Table, formula, shown
 from seatbelt_jax.results import NORMS
+from seatbelt_jax.results.measures import MEASURES, OF_ATTACKS, OF_MODELS, of_place
 
 # Axes of the grid: their names in the sweep's table, and their labels.
 AXES = {"data": "data", "model": "model", "L": "L", "d_z": "d_z", "beta": "β", "tau": "τ", "seed": "seed"}
-# Columns of each attack: the end of the name in the sweep's table, and the label.
-_OF_ATTACKS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
-    ("median_delta_{unit}", "Δ, {unit}", number),
-    ("median_distortion_half_way_l2", "‖d‖ half way ↑", number),
-    ("median_distortion_nine_tenths_l2", "‖d‖ nine tenths ↑", number),
-    ("share_suspicious", "suspicious", text.percent),
-)
-# Columns of each model; the margin is taken from one of several columns.
-_OF_MODELS = {
-    "reconstruction_error_l2": "reconstruction error ↓",
-    "elbo_nats": "ELBO, nats ↑",
-    "margin": "certified margin ↑",
-}
+_OF_ATTACKS = tuple(of_place("sweep", OF_ATTACKS))
+_OF_MODELS = tuple(of_place("sweep", OF_MODELS))
+# The margin is taken from one of several columns.
+_MARGIN = "certified_margin"
 _SHORT = 70
 
 
@@ -37,10 +29,11 @@ def cell_table(sweep: SweepData, pictured: Sequence[bool]) -> Table:
     axes = _axes(sweep)
     header: list[str | Cell] = ["cell", *(formula(AXES[axis]) for axis in axes), "status"]
     for name, unit in sweep.attacks.items():
-        header += [Cell(formula(label).format(unit=unit.replace("_", " ")), group=name) for _, label, _ in _OF_ATTACKS]
+        heads = (formula(measure.head).format(unit=unit.replace("_", " ")) for measure in _OF_ATTACKS)
+        header += [Cell(head, group=name) for head in heads]
     # A measure that no cell has would be a column of dashes.
-    columns = [column for column in _OF_MODELS if any(not _is_absent(column, cell) for cell in sweep.cells)]
-    header += [_OF_MODELS[column] for column in columns]
+    columns = [one.name for one in _OF_MODELS if not all(_is_absent(one.name, cell) for cell in sweep.cells)]
+    header += [MEASURES[column].head for column in columns]
     rows = [
         _row(sweep, cell, axes, columns, index if has else None)
         for index, (cell, has) in enumerate(zip(sweep.cells, pictured, strict=True))
@@ -91,20 +84,20 @@ def _row(sweep: SweepData, cell: CellData, axes: Sequence[str], columns: Sequenc
     found += [_axis(cell.axes.get(axis, "")) for axis in axes]
     found.append(Cell(cell.status, reason))
     for attack, unit in sweep.attacks.items():
-        for ending, _, show in _OF_ATTACKS:
-            value = cell.numbers.get(f"{attack}_{ending.format(unit=unit)}")
-            found.append(Cell(show(value), value=_known(value), group=attack))
-    return found + [_margin(cell) if column == "margin" else shown(cell.numbers.get(column)) for column in columns]
+        for measure in _OF_ATTACKS:
+            value = cell.numbers.get(measure.column(attack, unit))
+            show = text.percent if measure.is_share else text.number
+            found.append(dataclasses.replace(shown(value, show), group=attack))
+    return found + [_of_model(column, cell) for column in columns]
 
 
 def _is_absent(column: str, cell: CellData) -> bool:
-    return main_margin(cell.numbers) is None if column == "margin" else column not in cell.numbers
+    return main_margin(cell.numbers) is None if column == _MARGIN else column not in cell.numbers
 
 
-def _margin(cell: CellData) -> Cell:
-    margin = main_margin(cell.numbers)
-    if margin is None:
-        return shown(None)
+def _of_model(column: str, cell: CellData) -> Cell:
+    if column != _MARGIN or (margin := main_margin(cell.numbers)) is None:
+        return shown(cell.numbers.get(column))
     how = margin.method + ("" if margin.norm == "l2" else f", {NORMS[margin.norm]}")
     return shown(margin.median, small=how)
 
@@ -115,7 +108,3 @@ def _axis(value: str | float) -> str | Cell:
 
 def _plain(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _known(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -7,6 +7,7 @@ import numpy as np
 
 from seatbelt_jax import attacks, metrics, runs, training
 from seatbelt_jax.results import AttackResult, Certificate, files
+from seatbelt_jax.results.measures import OF_ATTACKS, OF_MODELS, Measure, of_place
 
 # The demo's attack: latent, by KL, on all layers, between images of different labels.
 _ATTACK = pathlib.Path("attacks", "latent_kl_all_label.npz")
@@ -40,25 +41,28 @@ def _table(path: pathlib.Path) -> Table:
     certificates = _certificates(path)
     radius = certificates[0].reconstruction_radius
     validation = [row for row in training.read_metrics(path) if row["split"] == "validation"][-1]
+    of_attacks = tuple(of_place("demo", OF_ATTACKS))
     limit = np.mean(attacks.diagnose(result).flags["iteration_limit"])
     return {
-        "What an attack costs: median ||d||, L2 over the image, higher resists better": {
-            "to move the reconstruction half way to the target": f"{found['median_distortion_half_way_l2']:.4g}",
-            "to move it nine tenths of the way": f"{found['median_distortion_nine_tenths_l2']:.4g}",
+        "What an attack costs: ||d||, L2 over the image": {
+            _words(one): f"{found[one.name]:.4g}" for one in of_attacks if one.unit == "pixel units"
         },
         f"What is certified: no smaller ||d|| moves the reconstruction by r = {radius:g}, in median": {
             "sound": _median(certificates, "sound"),
             "to first order, which is no proof": _median(certificates, "first_order"),
         },
         "How strong the attacks are": {
-            "median Delta_KL, nats (higher resists better)": f"{found['median_objective']:.4g}",
+            **{_words(one): f"{found[one.name]:.4g}" for one in of_attacks if one.unit == "{unit}"},
             "attacks that ended at the iteration limit": f"{limit:.0%}",
         },
         "How good the models are, on validation images": {
-            "reconstruction error, L2 (lower is better)": f"{validation['reconstruction_error']:.4g}",
-            "ELBO, nats (higher is better)": f"{validation['elbo']:.4g}",
+            _words(one): f"{validation[one.training]:.4g}" for one in of_place("demo", OF_MODELS)
         },
     }
+
+
+def _words(measure: Measure) -> str:
+    return f"{measure.words.format(unit='nats')} ({measure.direction} is better)"
 
 
 def _certificates(path: pathlib.Path) -> list[Certificate]:

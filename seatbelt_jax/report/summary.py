@@ -15,30 +15,9 @@ from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.page import Cell, Row, Table, formula
 from seatbelt_jax.results import NORMS, Certificate
+from seatbelt_jax.results import measures as measures_table
+from seatbelt_jax.results.measures import OF_ATTACKS, OF_MODELS, of_place
 
-# Entries of a sweep's summary: name, label, how it was measured, and which direction is better.
-_ATTACK_ROWS = (
-    ("median_objective", "Attack objective Δ", "{unit}, median", "higher"),
-    (
-        "median_excess_target_nll_nats",
-        f"Excess {text.MINUS}log p(xᵗ|z*)",
-        "nats over the target’s own code, median",
-        "higher",
-    ),
-    ("median_distortion_l2", "Distortion ‖d‖", "pixel units, median", "higher"),
-    ("median_distortion_half_way_l2", "Distortion to go half way", "pixel units, median over pairs", "higher"),
-    ("median_distortion_nine_tenths_l2", "Distortion to go nine tenths", "pixel units, median over pairs", "higher"),
-    ("share_reaching_half_way", "Pairs that went half way", "under any {budget}", "lower"),
-    ("share_reaching_nine_tenths", "Pairs that went nine tenths", "under any {budget}", "lower"),
-    ("median_auddc", "AUDDC", "area under the distortion-distortion curve; median over pairs", "higher"),
-    (
-        "median_relative_likelihood_degradation",
-        "Degradation of log p(x|z*)",
-        "change relative to log p(x|z), median",
-        "lower",
-    ),
-    ("share_suspicious", "Suspicious attacks", "the fewer, the more reliable the rows above", ""),
-)
 # In a ball the attacker pays nothing for distortion, so its length says nothing.
 _FREE = "median_distortion_l2"
 # No best value is marked: its size depends on how a model scales its codes.
@@ -142,21 +121,26 @@ def _attack_measures(sweep: Sweep, models: Sequence[ModelResults]) -> list[Measu
     measures = []
     of_model = {index: attack.summary for index, _, attack in sweep.swept}
     compare = _same_data(models) and len({_effort(attack) for _, _, attack in sweep.swept}) == 1
-    for entry, label, how, direction in _ATTACK_ROWS:
+    for measure in of_place("report", OF_ATTACKS):
+        entry = measure.name
         if any(entry in found for found in of_model.values()) and not (entry == _FREE and is_ball(sweep.first)):
             found = [of_model.get(index, {}) for index in range(len(models))]
-            measures.append(
-                Measure(
-                    formula(label),
-                    formula(how).format(unit=sweep.first.unit, budget=budget_kind(sweep.first)),
-                    direction,
-                    [one.get(entry) for one in found],
-                    compare and entry != _OF_ITS_OWN_SCALE,
-                    text.percent if entry.startswith("share_") else number,
-                    [_interval(one, entry) for one in found],
-                )
-            )
+            values, intervals = [one.get(entry) for one in found], [_interval(one, entry) for one in found]
+            row = _row(measure, values, compare and entry != _OF_ITS_OWN_SCALE, intervals)
+            how = row.how.format(unit=sweep.first.unit, budget=budget_kind(sweep.first))
+            measures.append(dataclasses.replace(row, how=how))
     return measures
+
+
+def _row(
+    measure: measures_table.Measure,
+    values: Sequence[float | None],
+    comparable: bool,
+    intervals: Sequence[Interval] = (),
+) -> Measure:
+    how = formula(", ".join(filter(None, (measure.unit, measure.how))))
+    show = text.percent if measure.is_share else number
+    return Measure(formula(measure.label), how, measure.direction, values, comparable, show, intervals)
 
 
 def _effort(attack: MeasuredAttack) -> tuple[object, ...]:
@@ -170,18 +154,19 @@ def _same_data(models: Sequence[ModelResults]) -> bool:
 
 
 def _other_measures(models: Sequence[ModelResults], certified: Sequence[Certificate | None]) -> list[Measure]:
-    margins = [None if c is None else float(np.median(c.radius)) for c in certified]
-    abstained = [None if c is None else float(np.mean(c.abstained)) for c in certified]
-    errors = [_last(model, "reconstruction_error") for model in models]
     same_data = _same_data(models)
     asked = {(c.method, c.question, len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
     compare = same_data and len(asked) == 1
-    of_margins = [_UNKNOWN if c is None else _median_interval(c.radius) for c in certified]
-    how = "pixel units, median, an abstention counts 0"
+    values: dict[str, Sequence[float | None]] = {
+        "certified_margin": [None if c is None else float(np.median(c.radius)) for c in certified],
+        "certified_share_abstained": [None if c is None else float(np.mean(c.abstained)) for c in certified],
+        "reconstruction_error_l2": [_last(model, "reconstruction_error") for model in models],
+    }
+    comparable = {"reconstruction_error_l2": same_data}
+    intervals = {"certified_margin": [_UNKNOWN if c is None else _median_interval(c.radius) for c in certified]}
     return [
-        Measure("Certified margin", how, "higher", margins, compare, number, of_margins),
-        Measure("Images without a certificate", "the method abstained", "lower", abstained, compare, text.percent),
-        Measure("Reconstruction error", "pixel units, mean over validation images", "lower", errors, same_data),
+        _row(one, values[one.name], comparable.get(one.name, compare), intervals.get(one.name, ()))
+        for one in of_place("report", OF_MODELS)
     ]
 
 
