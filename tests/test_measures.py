@@ -54,7 +54,6 @@ def test_the_table_and_the_charts_of_a_sweep_show_their_rows():
 
 def test_the_report_and_the_summary_of_a_run_show_their_rows(tmp_path):
     path = made_up_runs.write(tmp_path / "run", "metrics", "attacks", "certificates")
-    (path / "attacks" / "maximum_damage_mean.npz").unlink()
     rows = summary.summary([results.of_run(runs.open(path), "run")]).table.rows
     assert [row[0].words for row in rows if len(row) > 1] == [formula(one.label) for one in of_place("report")]
 

@@ -9,7 +9,8 @@ from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import classifier_measures, model_measures, run_data
 from seatbelt_jax.jobs.evaluation import NotApplicableError, Options, Task, first
 from seatbelt_jax.registry import Registry
-from seatbelt_jax.runs.measures import at, bracket, read_measures, read_record
+from seatbelt_jax.results import files
+from seatbelt_jax.runs.measures import at, bracket, current_record
 
 # In the order in which they are made, the quick ones first.
 MEASURES: Registry[Callable[[Task], dict[str, Any]]] = Registry(
@@ -61,7 +62,7 @@ def evaluate(path: str | pathlib.Path, options: Options) -> None:
         storage.check_writable(place)
     task = _task(opened, options)
     file = record_file(task.opened, options)
-    record = _record(file, task.step)
+    record = current_record(file, task.step)
     for name in options.measures or MEASURES:
         record["measures"].pop(name, None)
         record["skipped"].pop(name, None)
@@ -85,15 +86,7 @@ def check_measures(options: Options) -> None:
 
 def record_file(opened: runs.Run, options: Options) -> pathlib.Path:
     """What `evaluate` writes; as all results on test images, apart from those on validation images."""
-    return opened.path / ("evaluation.json" if options.split == Options.split else "evaluation_test.json")
-
-
-def newest_measures(opened: runs.Run, options: Options) -> dict[str, Any]:
-    """What `evaluate` has measured of the run's newest step on this split; nothing where there is none."""
-    file = record_file(opened, options)
-    if not file.exists() or read_record(file)["step"] != opened.latest_step:
-        return {}
-    return read_measures(file, opened)
+    return opened.path / files.of_split("evaluation.json", options.split)
 
 
 def _task(opened: runs.Run, options: Options) -> Task:
@@ -104,15 +97,6 @@ def _task(opened: runs.Run, options: Options) -> Task:
     splits = run_data.splits_of(opened, vae.likelihood.image_range)
     images = first(run_data.unseen_of(splits, options.split), options.images)
     return Task(opened, step, vae, variables, splits, images, options)
-
-
-def _record(file: pathlib.Path, step: int | None) -> dict[str, Any]:
-    """What is known of this step's model already."""
-    if file.exists():
-        found = read_record(file)
-        if found["step"] == step:
-            return found
-    return {"step": step, "measures": {}, "skipped": {}}
 
 
 def _headline(name: str, found: Mapping[str, Any]) -> str:

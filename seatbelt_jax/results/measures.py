@@ -40,7 +40,7 @@ class Measure(NamedTuple):
     @property
     def is_share(self) -> bool:
         """Whether it reads best as a percentage."""
-        return self.name.startswith("share_") or self.name.endswith(("_share_abstained", "_accuracy"))
+        return "share" in self.name
 
     @property
     def arrow(self) -> str:

@@ -28,13 +28,20 @@ def read_record(file: pathlib.Path) -> dict[str, Any]:
     return found
 
 
+def current_record(file: pathlib.Path, step: int | None) -> dict[str, Any]:
+    """What `evaluate` wrote of the model at a step; a record without measures where it wrote none of that step."""
+    if file.exists() and (found := read_record(file))["step"] == step:
+        return found
+    return {"step": step, "measures": {}, "skipped": {}}
+
+
 def read_measures(file: pathlib.Path, opened: "Run") -> dict[str, Any]:
-    """The measures in a file of `evaluate`, but for terms that lack their bracket; one line says so.
+    """The measures of the model as it stands, but for terms that lack their bracket; one line says so.
 
     Raises:
       ValueError: as `read_record`.
     """
-    measures = read_record(file)["measures"]
+    measures = current_record(file, opened.latest_step)["measures"]
     elbo = measures.get("elbo", {})
     if unknown := without_bracket(elbo, opened.config):
         terms = ", ".join(name for name in unknown if not name.endswith("_error"))

@@ -11,6 +11,7 @@ import pandas as pd
 from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import certify, evaluate
 from seatbelt_jax.results import EmpiricalMargin, MinimalRobustRadius, files
+from seatbelt_jax.runs.measures import read_measures
 from seatbelt_jax.studies import schema
 from seatbelt_jax.studies.cells import Sweep
 from seatbelt_jax.studies.measures import Row, measures_of, parts
@@ -38,7 +39,7 @@ def rows_of(sweep: Sweep, path: pathlib.Path) -> dict[str, list[Row]]:
     if sweep.certify is not None:
         rows["images"], rows["margins"] = images_of(opened, certify.results(opened, sweep.certify))
     if sweep.evaluate is not None:
-        measured = evaluate.newest_measures(opened, sweep.evaluate)
+        measured = read_measures(evaluate.record_file(opened, sweep.evaluate), opened)
         rows["densities"] = list(_densities(measured))
         rows["success"] = list(success_of(measured.get("attack_success", {}), attacked))
     return {name: [{"cell": path.name, **row} for row in found] for name, found in rows.items()}

@@ -10,6 +10,7 @@ import numpy as np
 from seatbelt_jax import runs, storage
 from seatbelt_jax.jobs import certification, certify, evaluate
 from seatbelt_jax.results import EmpiricalMargin, MinimalRobustRadius, files
+from seatbelt_jax.runs.measures import read_measures
 from seatbelt_jax.studies.cells import Cell, Sweep
 from seatbelt_jax.studies.stages import attack_file
 
@@ -58,7 +59,7 @@ def measures_of(sweep: Sweep, opened: runs.Run) -> Iterator[Row]:
             if file.exists() and files.made_by(file).is_of(opened.latest_step):
                 yield from of_certificate(file)
     if sweep.evaluate is not None:
-        yield from of_evaluation(evaluate.newest_measures(opened, sweep.evaluate))
+        yield from of_evaluation(read_measures(evaluate.record_file(opened, sweep.evaluate), opened))
 
 
 def of_certificate(file: pathlib.Path) -> Iterator[Row]:

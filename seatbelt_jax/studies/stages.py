@@ -176,10 +176,7 @@ def _is_certified(opened: runs.Run, options: certification.Options) -> bool:
 
 
 def _is_evaluated(opened: runs.Run, options: evaluation.Options) -> bool:
-    file = evaluate.record_file(opened, options)
-    record = measures.read_record(file) if file.exists() else {}
-    if not record or record["step"] != opened.latest_step:
-        return False
+    record = measures.current_record(evaluate.record_file(opened, options), opened.latest_step)
     made, skipped = record["measures"], record["skipped"]
     return all(
         name in skipped or (name in made and made[name].get("options") == files.as_json(options))
