@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from seatbelt_jax.plots.charts import Draw, budget_axis, label_ends, series_colour, series_style, value_axis
 from seatbelt_jax.plots.images import distortion_image, image_grid
 from seatbelt_jax.plots.results import MeasuredAttack
-from seatbelt_jax.plots.sweeps import Sweep, budget_label, is_ball, objective_label
+from seatbelt_jax.plots.sweeps import Sweep, budget_label, objective_label
 from seatbelt_jax.plots.text import MINUS
 
 # The most bytes of all frames of one model's slider, before compression.
@@ -93,7 +93,7 @@ def _objective(sweep: Sweep) -> Draw:
 
     def draw(axes: Axes) -> None:
         values = [attack.objective for _, _, attack in sweep.swept]
-        logarithmic = not is_ball(sweep.first) and _wants_logarithm(values)
+        logarithmic = not sweep.first.is_ball and _wants_logarithm(values)
         ends = _bands(axes, sweep, values, logarithmic)
         value_axis(axes, objective_label(sweep.first), logarithmic=logarithmic)
         _label(axes, sweep, ends)
@@ -151,16 +151,14 @@ def _bands(
     """Draws, for each model, the median over pairs and the middle half; returns where the medians end."""
     budgets = np.concatenate([attack.budgets for _, _, attack in sweep.swept])
     # A ball of radius 0 is a point of the curve; a penalty of 0 has no place among powers of two.
-    shown = budgets if is_ball(sweep.first) else budgets[budgets > 0.0]
+    shown = budgets if sweep.first.is_ball else budgets[budgets > 0.0]
     logarithmic_budgets = _wants_logarithm([shown]) and shown.min() > 0.0
     ends = []
     for (index, _, attack), of_pairs in zip(sweep.swept, values, strict=True):
         order = np.argsort(attack.budgets)
         order = order[attack.budgets[order] > 0.0] if logarithmic_budgets else order
         ends.append(_band(axes, index, attack.budgets[order], of_pairs[:, order], logarithmic))
-    budget_axis(
-        axes, budget_label(sweep.first), logarithmic=logarithmic_budgets, powers_of_two=not is_ball(sweep.first)
-    )
+    budget_axis(axes, budget_label(sweep.first), logarithmic=logarithmic_budgets, powers_of_two=not sweep.first.is_ball)
     return ends
 
 

@@ -103,26 +103,21 @@ def threat_words(attack: MeasuredAttack) -> str:
     return f"{objective_words(attack.name)}; {_THREATS.get(attack.threat, attack.threat)}"
 
 
-def is_ball(attack: MeasuredAttack) -> bool:
-    """Whether budgets are radii, not penalties."""
-    return attack.threat.endswith("ball")
-
-
 def budget_kind(attack: MeasuredAttack) -> str:
     """What a budget is called."""
-    return "radius" if is_ball(attack) else "penalty"
+    return "radius" if attack.is_ball else "penalty"
 
 
 def budget_words(attack: MeasuredAttack, budget: float) -> str:
     """A budget as a formula: λ = 2⁻²⁰ or ‖d‖ ≤ 0.5."""
-    if is_ball(attack):
+    if attack.is_ball:
         return f"{'‖d‖' if attack.threat == 'l2_ball' else 'max |dᵢ|'} ≤ {text.tick(float(f'{budget:.3g}'))}"
     return f"λ = {text.power(2, budget)}"
 
 
 def budget_label(attack: MeasuredAttack) -> str:
     """The label of an axis of budgets."""
-    if is_ball(attack):
+    if attack.is_ball:
         return "radius, L2 in pixel units" if attack.threat == "l2_ball" else "radius, largest change of a pixel"
     per = "squared unit" if attack.threat == "squared_penalty" else "unit"
     return f"penalty λ, {attack.unit} per {per} of distortion"

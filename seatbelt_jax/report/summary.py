@@ -11,7 +11,7 @@ from seatbelt_jax import metrics
 from seatbelt_jax.plots import text
 from seatbelt_jax.plots.certificates import main_certificate
 from seatbelt_jax.plots.results import MeasuredAttack, ModelResults
-from seatbelt_jax.plots.sweeps import Sweep, budget_kind, is_ball, sweeps
+from seatbelt_jax.plots.sweeps import Sweep, budget_kind, sweeps
 from seatbelt_jax.plots.text import number
 from seatbelt_jax.report.page import Cell, Row, Table, formula
 from seatbelt_jax.results import NORMS, Certificate
@@ -123,7 +123,7 @@ def _attack_measures(sweep: Sweep, models: Sequence[ModelResults]) -> list[Measu
     compare = _same_data(models) and len({_effort(attack) for _, _, attack in sweep.swept}) == 1
     for measure in of_place("report", OF_ATTACKS):
         entry = measure.name
-        if any(entry in found for found in of_model.values()) and not (entry == _FREE and is_ball(sweep.first)):
+        if any(entry in found for found in of_model.values()) and not (entry == _FREE and sweep.first.is_ball):
             found = [of_model.get(index, {}) for index in range(len(models))]
             values, intervals = [one.get(entry) for one in found], [_interval(one, entry) for one in found]
             row = _row(measure, values, compare and entry != _OF_ITS_OWN_SCALE, intervals)
