@@ -406,7 +406,7 @@ def test_what_was_left_by_other_options_is_not_taken_up(launcher, two, monkeypat
 
     keys = jax.random.key(0), jax.random.key(1)
     for key, settings in ((keys[0], "a 1"), (keys[0], "a 1"), (keys[0], "a 2"), (keys[1], "a 2")):
-        arrays = certification._in_pieces(make, of_vae, images, key, settings, store)
+        (arrays,) = certification._in_pieces(make, of_vae, images, key, settings, store)
         np.testing.assert_array_equal(arrays["radius"], [0, 1])
     assert len(made) == 3
 

@@ -115,8 +115,8 @@ def empirical_margin(
 
     key = _key(options, "empirical margin")
     settings = f"empirical margin {options.question}{' of a frozen sigma' if options.frozen_std else ''}"
-    arrays = _in_pieces(attack, model, images, key, settings, store)
-    return bounds.EmpiricalMargin.from_arrays(arrays)
+    pieces = _in_pieces(attack, model, images, key, settings, store)
+    return bounds.EmpiricalMargin.concatenate([bounds.EmpiricalMargin.from_arrays(piece) for piece in pieces])
 
 
 def minimal_radius(model: bounds.Model, images: np.ndarray, options: Options) -> bounds.MinimalRobustRadius:
@@ -145,11 +145,11 @@ def _in_pieces(
     key: jax.Array,
     settings: str,
     store: storage.Folder,
-) -> dict[str, np.ndarray]:
+) -> list[Mapping[str, np.ndarray]]:
     """Makes the arrays of a result a few images at a time, each piece with a key of its own and kept in the store."""
     described = f"{settings} {model.checked(images)[1]}"
     labelled = Labelled(store, (described, np.asarray(jax.random.key_data(key))), np.zeros(0))
-    pieces = []
+    pieces: list[Mapping[str, np.ndarray]] = []
     for first in range(0, len(images), _PIECE):
         piece, name = images[first : first + _PIECE], f"{settings.split()[0]} from {first}"
         arrays = labelled.read(name, piece)
@@ -157,9 +157,4 @@ def _in_pieces(
             arrays = make(piece, jax.random.fold_in(key, zlib.crc32(f"images from {first}".encode())))
             labelled.write(name, piece, arrays)
         pieces.append(arrays)
-    # What is of the whole result is the same in all pieces.
-    return {
-        name: np.concatenate([piece[name] for piece in pieces]) if array.ndim else array
-        for name, array in pieces[0].items()
-        if name not in ("settings", "probes", "lanes")
-    }
+    return pieces
