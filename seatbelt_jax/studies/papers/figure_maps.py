@@ -27,7 +27,7 @@ class AttackMaps(NamedTuple):
       kinds: of models of several layers.
       shallow: the kind that stands for L = 1; empty for none.
       attacks: by objective.
-      measures: each has one scale of shades for all maps of a kind.
+      measures: each has one scale of shades in a row.
     """
 
     kinds: tuple[str, ...]
@@ -73,7 +73,7 @@ class AttackMaps(NamedTuple):
             raise MissingError(f"attacks by {' or '.join(self.attacks)} on {kind}")
         with_maps = {data for data, _, _ in drawn}
         for place in (place for place in places if place[0] in with_maps):
-            alike = [one.values for (_, _, measure), one in drawn.items() if measure == place[2]]
+            alike = [one.values for (data, _, of), one in drawn.items() if (data, of) == (place[0], place[2])]
             panel = drawn.get(place)
             panels.append(panel and dataclasses.replace(panel, scale=np.concatenate(alike, axis=None)))
         lacking = [attack for attack in self.attacks if not len(found[attack])]
