@@ -67,13 +67,13 @@ def pooled(rows: pd.DataFrame, measure: str) -> Row:
     else:
         known = rows[rows[measure].notna()]
         groups = pd.Series(1.0, known.index), known[measure], pd.Series(0.0, known.index)
-    return metrics.pooled_mean(*groups, pair_of(known))._asdict()
+    return metrics.pooled_mean(*(column.tolist() for column in (*groups, pair_of(known))))._asdict()
 
 
 def median(rows: pd.DataFrame, measure: str) -> Row:
     """The median over pairs and models of what is one number a pair, with its interval over pairs."""
     known = rows[rows[measure].notna()]
-    found = metrics.median_over_pairs(known[measure], pair_of(known))
+    found = metrics.median_over_pairs(known[measure].tolist(), pair_of(known).tolist())
     ends = {"low_over_pairs": found.low, "high_over_pairs": found.high}
     return {"median": found.value, **ends, "pairs": pair_of(known).nunique()}
 
@@ -163,7 +163,12 @@ def elbos(
             cells = tables.cells[(tables.cells["kind"] == kind) & (tables.cells["data"] == data)]
             place = {"data": data, "model": kind, "measure": measure}
             rows = [
-                {**place, "beta": beta, **metrics.mean_over_models(of_beta[measure])._asdict(), "models": len(of_beta)}
+                {
+                    **place,
+                    "beta": beta,
+                    **metrics.mean_over_models(of_beta[measure].tolist())._asdict(),
+                    "models": len(of_beta),
+                }
                 for beta, of_beta in comparable(tables.measured(cells, measure), OF_A_KIND).groupby("beta")
             ]
             rows = [{"mean" if name == "value" else name: value for name, value in row.items()} for row in rows]

@@ -91,14 +91,14 @@ def _scatter(
     title: str, label: str, rows: pd.DataFrame, place: Row, table: list[Row], *, diagonal: bool = True
 ) -> plots.Curves:
     """A dot an image and model, a colour a model; the best line; and y = x. Adds the rows of `table`."""
-    fit = metrics.line_fit(rows["x"], rows["y"])
+    fit = metrics.line_fit(rows["x"].to_numpy(), rows["y"].to_numpy())
     table += [{**place, **row} for row in rows[["cell", "image", "x", "y"]].to_dict("records")]
     below = {"share_below_bound": float((rows["y"] < rows["x"]).mean())} if diagonal else {}
     table.append({**place, **fit._asdict(), **below})
     lines = []
     for series, (cell, mine) in enumerate(rows.groupby("cell", sort=False)):
         lines.append(plots.Line("", mine["x"].tolist(), mine["y"].tolist(), series=series, joined=False))
-        table.append({**place, "cell": cell, **metrics.line_fit(mine["x"], mine["y"])._asdict()})
+        table.append({**place, "cell": cell, **metrics.line_fit(mine["x"].to_numpy(), mine["y"].to_numpy())._asdict()})
     ends = [0.0, float(np.nanmax(rows["x"], initial=0.0))]
     if np.isfinite(fit.slope):
         name = f"best fit, correlation {fit.correlation:.2f} ({fit.rank_correlation:.2f} of ranks)"
