@@ -14,6 +14,7 @@ from seatbelt_jax.jobs import attack
 def define_flags() -> None:
     absl_flags.DEFINE_string("run", None, "The run directory.", required=True)
     # Presets: attacks of a paper, each a set of options.
+    flags.define_allow()
     flags.define(attack.Options, presets={"attack": ("sootla",)})
 
 
@@ -22,4 +23,4 @@ def main() -> None:
     chosen = attack.sootla(given) if given.get("attack") == "sootla" else given
     options = attack.Options(**chosen)
     attack.check_read(options, set(given))
-    attack.attack(absl_flags.FLAGS.run, options)
+    attack.attack(absl_flags.FLAGS.run, options, allow=flags.allowed())

@@ -16,6 +16,7 @@ from seatbelt_jax.jobs import certify
 
 def define_flags() -> None:
     absl_flags.DEFINE_multi_string("run", None, "Run directory; repeat the flag for more runs.", required=True)
+    flags.define_allow()
     flags.define(certify.Options, more={"methods": f"There are {', '.join(bounds.METHODS)}."})
     absl_flags.DEFINE_string(
         "output", None, "Folder for the figures. Default: figures/ in the run, or beside several runs."
@@ -24,4 +25,4 @@ def define_flags() -> None:
 
 def main() -> None:
     options = certify.Options(**flags.given(certify.Options))
-    certify.certify(absl_flags.FLAGS.run, options, absl_flags.FLAGS.output)
+    certify.certify(absl_flags.FLAGS.run, options, absl_flags.FLAGS.output, allow=flags.allowed())

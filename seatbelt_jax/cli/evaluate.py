@@ -13,8 +13,9 @@ from seatbelt_jax.jobs import evaluate
 
 def define_flags() -> None:
     absl_flags.DEFINE_string("run", None, "The run directory.", required=True)
+    flags.define_allow()
     flags.define(evaluate.Options, more={"measures": f"There are {', '.join(evaluate.MEASURES)}."})
 
 
 def main() -> None:
-    evaluate.evaluate(absl_flags.FLAGS.run, evaluate.Options(**flags.given(evaluate.Options)))
+    evaluate.evaluate(absl_flags.FLAGS.run, evaluate.Options(**flags.given(evaluate.Options)), allow=flags.allowed())

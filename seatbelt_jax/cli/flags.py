@@ -4,6 +4,8 @@ A flag has its option's name, so that `--penalties=20` is short to type; `ml_col
 `--options.penalties=20` of it.
 """
 
+import os
+import sys
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -44,6 +46,24 @@ def define(
             flags.DEFINE_float(name, default, text, lower_bound=meaning.least, upper_bound=meaning.most)
         else:
             flags.DEFINE_string(name, default, text)
+
+
+def define_allow() -> None:
+    """Defines --allow."""
+    flags.DEFINE_multi_string(
+        "allow",
+        [],
+        "Function that a run of your own model names (runs.save), as module:function. It is imported, which runs the "
+        "code of its module.",
+    )
+
+
+def allowed() -> list[str]:
+    """What --allow names; where it names something, modules are found in the working directory too."""
+    if flags.FLAGS.allow:
+        # Last: no file that lies there by chance stands in for an installed module.
+        sys.path.append(os.getcwd())
+    return flags.FLAGS.allow
 
 
 def given(kind: type) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import inspect
 import math
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
 import jax
@@ -85,14 +85,14 @@ class Options:
             raise ValueError(f"pixel_limit must be positive, or None for no limit; got {self.pixel_limit}")
 
 
-def attack(path: str | pathlib.Path, options: Options) -> None:
-    """Attacks the model of a run and writes what it finds into the run."""
+def attack(path: str | pathlib.Path, options: Options, *, allow: Collection[str] = ()) -> None:
+    """Attacks the model of a run and writes what it finds into the run; `allow` is as in `runs.open`."""
     check_read(options, {name for name, value in vars(options).items() if value != getattr(Options, name)})
     if not re.fullmatch(r"[\w.-]{0,40}", options.name):
         raise ValueError(
             f"--name={options.name} must be at most 40 letters, digits, dots and hyphens: it is part of a file's name"
         )
-    opened = runs.open(path)
+    opened = runs.open(path, allow=allow)
     # Before minutes of work.
     storage.check_writable(opened.path / "attacks")
     # Before the work: a training that goes on meanwhile must not put its later step on these results.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +26,12 @@ def certify(
     paths: str | pathlib.Path | Sequence[str | pathlib.Path],
     options: Options,
     output: str | pathlib.Path | None = None,
+    *,
+    allow: Collection[str] = (),
 ) -> None:
     """Certifies images under the models of runs and writes what it finds into the runs, and figures.
 
-    Runs with Concrete latents, which have no margins, are passed over, and said to be.
+    Runs with Concrete latents, which have no margins, are passed over, and said to be. `allow` is as in `runs.open`.
 
     Raises:
       FileNotFoundError: where a run does not exist or has no checkpoint.
@@ -37,7 +39,8 @@ def certify(
         output that is a file.
       OSError: before any work, where the certificates of a run or the figures cannot be written.
     """
-    opened = _certifiable([runs.open(path) for path in ([paths] if isinstance(paths, str | pathlib.Path) else paths)])
+    paths = [paths] if isinstance(paths, str | pathlib.Path) else paths
+    opened = _certifiable([runs.open(path, allow=allow) for path in paths])
     check_comparable(opened)
     folder = _figures_folder(opened, output, options.split)
     # Before minutes of work.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from seatbelt_jax import runs, storage
@@ -48,15 +48,17 @@ _HEADLINES = {
 }
 
 
-def evaluate(path: str | pathlib.Path, options: Options) -> None:
+def evaluate(path: str | pathlib.Path, options: Options, *, allow: Collection[str] = ()) -> None:
     """Measures the model of a run and writes what it finds into the run, each measure as soon as there is one.
+
+    `allow` is as in `runs.open`.
 
     Raises:
       FileNotFoundError: where the run does not exist or has no checkpoint.
       ValueError: for an unknown measure, a split that the data do not have, or an evaluation.json that is damaged.
     """
     check_measures(options)
-    opened = runs.open(path)
+    opened = runs.open(path, allow=allow)
     # Before minutes of work.
     for place in (opened.path, opened.path / "figures"):
         storage.check_writable(place)

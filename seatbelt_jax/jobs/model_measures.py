@@ -105,6 +105,8 @@ def mig(task: Task) -> dict[str, Any]:
 
 def weight_norms(task: Task) -> dict[str, Any]:
     """||W||_2 of the encoder's and the decoder's weights, together and by layer (Willetts et al. 2019, Table 1)."""
+    if task.opened.is_own:
+        raise NotApplicableError("which weights are the encoder's is not known of a model of your own")
     networks = zip(("encoder", "decoder"), models.encoder_and_decoder(task.variables["params"]), strict=True)
     norms = {name: metrics.weight_norms(parameters) for name, parameters in networks}
     totals = {name: metrics.total_norm(layers) for name, layers in norms.items()}

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seatbelt_jax import metrics, models, plots, runs, storage, training
+from seatbelt_jax import metrics, plots, runs, storage, training
 from seatbelt_jax.attacks import diagnose
 from seatbelt_jax.results import AttackResult, Certificate, EmpiricalMargin, files
-from seatbelt_jax.runs import measures, model_name
+from seatbelt_jax.runs import measures
 
 _SAMPLES = ("images", "reconstructions", "samples", "step", "image_low", "image_high")
 
@@ -23,32 +23,20 @@ def of_run(opened: runs.Run, name: str) -> plots.ModelResults:
       ValueError: where something is damaged.
     """
     found = certification_of(opened)
-    try:
-        described = model_name.described(opened.config)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
     return plots.ModelResults(
         name=name,
-        kind=described,
+        kind=opened.kind,
         path=str(opened.path),
         num_layers=len(opened.config["model"]["latent_sizes"]),
         metrics=_metrics(opened.path),
         samples=_samples(opened.path / "samples.npz"),
-        attacks={file.stem: read_attack(file, image_range(opened)) for file in attacks_of(opened)},
+        attacks={file.stem: read_attack(file, opened.image_range) for file in attacks_of(opened)},
         certificates=found.certificates,
         empirical=found.empirical,
         settings=dict(flat(opened.config)),
         provenance=dict(flat(opened.provenance)),
         measures={split: taken for split in files.SPLITS if (taken := _measures(opened, split))},
     )
-
-
-def image_range(opened: runs.Run) -> tuple[float, float]:
-    """The grey levels of a run's images."""
-    try:
-        return models.make_likelihood(opened.config["model"]).image_range
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
 
 
 class Certification(NamedTuple):

@@ -90,7 +90,7 @@ def _cell(
 
 
 def _of_run(opened: runs.Run, attacks: Mapping[str, str]) -> dict[str, Any]:
-    image_range = results.image_range(opened)
+    image_range = opened.image_range
     settings = dict(results.flat(opened.config))
     shown = {}
     for file in results.attacks_of(opened):

@@ -101,14 +101,15 @@ class Checkpoints:
         """Those of the finished checkpoints."""
         return saved_steps(self._directory)
 
-    def save(self, step: int, *, variables: Any, training: Any) -> None:
-        """Writes a checkpoint and waits until it is complete on disk.
+    def save(self, step: int, *, variables: Any, training: Any = None) -> None:
+        """Writes a checkpoint and waits until it is complete on disk; without `training`, nothing trains on from it.
 
         Raises:
           OSError: it cannot be written, for example on a full disk. Earlier checkpoints stay unchanged.
         """
+        items = {"variables": variables} | ({} if training is None else {"training": training})
         try:
-            self._checkpointer.save_checkpointables(step, {"variables": variables, "training": training}, force=True)
+            self._checkpointer.save_checkpointables(step, items, force=True)
         except Exception as error:  # the file formats below orbax raise a dozen kinds
             self._save_failed = True
             latest = self.latest_step
@@ -234,7 +235,7 @@ def _shapes(tree: Any) -> Shapes:
 def _check_same_shapes(item: str, saved: Shapes, expected: Shapes) -> None:
     """Raises ValueError for the first array whose shape is not that of the expected architecture or optimiser."""
     what, remedy = {
-        "variables": ("of another architecture", "use the run's own configuration"),
+        "variables": ("of another architecture", "use the configuration or the code that it was saved with"),
         "training": ("of another optimiser", "use the run's own configuration, or take its parameters alone"),
     }[item]
     for name in sorted(expected.keys() | saved.keys()):

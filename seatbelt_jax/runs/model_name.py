@@ -1,16 +1,22 @@
 """The field's name for a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def described(config: Mapping[str, Any]) -> str:
     """Describes a run's model from its configuration: "Seatbelt-VAE, 3 layers of 24, 12, 6 latents, β = 10".
 
+    A model of the user's own has the name of the function that builds it.
+
     Raises:
       KeyError: the configuration has no latent sizes.
     """
-    model, objective = config["model"], config["objective"]
+    model = config["model"]
+    if "build" in model:
+        given = ", ".join(f"{name}={value}" for name, value in model["arguments"].items())
+        return f"{model['build']}({given}), {_latents(model['latent_sizes'])}"
+    objective = config["objective"]
     sizes, discrete = model["latent_sizes"], model.get("discrete_sizes", ())
     reads_all = model.get("decoder_reads", "all") == "all"
     beta, penalty = objective.get("beta", 1.0), objective.get("penalty", "total_correlation")
@@ -25,8 +31,12 @@ def described(config: Mapping[str, Any]) -> str:
     else:
         name = "DLGM" if beta == 1 else "β-TCDLGM" if penalty == "total_correlation" else "β-DLGM"
     weight = f"γ = {beta:g}" if penalty == "capacity" else f"γ = {beta - 1:g}" if by_ratio else f"β = {beta:g}"
-    layers = f"{len(sizes)} layers of " if len(sizes) > 1 else ""
-    latents = f"{layers}{', '.join(map(str, sizes))} latents"
+    latents = _latents(sizes)
     if discrete:
         latents += f" and Concrete ones of {', '.join(map(str, discrete))} classes"
     return f"{name}, {latents}, {weight}"
+
+
+def _latents(sizes: Sequence[int]) -> str:
+    layers = f"{len(sizes)} layers of " if len(sizes) > 1 else ""
+    return f"{layers}{', '.join(map(str, sizes))} latents"

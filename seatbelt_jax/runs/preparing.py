@@ -148,7 +148,8 @@ def origin_of(path: storage.Path, other: storage.Path, kind: OriginKind, step: i
         if step not in (None, recorded.step):
             raise ValueError(f"{path} began with step {recorded.step} of {other}, not {step}; give another --workdir")
         return recorded
-    open(other)
+    if open(other).is_own:
+        raise ValueError(f"{other} is a model of your own, which trains where it was made, not here")
     folder = other / "checkpoints"
     steps = sorted(saved_steps(folder), reverse=True)
     if not steps:

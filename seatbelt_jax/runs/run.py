@@ -11,13 +11,15 @@ runs/NAME/
 """
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 import jax
 
 from seatbelt_jax import models, storage
+from seatbelt_jax.runs import model_name, own_model
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.runs.layout import newest_step
 from seatbelt_jax.runs.origin import Origin, OriginKind
@@ -72,6 +74,7 @@ class Run:
       provenance: versions, git revision, device and date.
       data: size and digest of each part when the run was made; empty in runs without this record.
       origin: the checkpoint of another run that it started from; None for fresh parameters.
+      allow: functions, as module:function, that may be imported to build a model that is not this package's.
     """
 
     path: pathlib.Path
@@ -80,14 +83,40 @@ class Run:
     provenance: Mapping[str, Any]
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     origin: Origin | None = None
+    allow: Collection[str] = ()
 
     @property
     def name(self) -> str:
         return self.path.name
 
     @property
-    def model(self) -> models.Model:
+    def is_own(self) -> bool:
+        """Whether the model is one of the user's own (`save`), not one of a configuration."""
+        return "build" in self.config["model"]
+
+    @functools.cached_property
+    def model(self) -> models.Model | own_model.OwnModel:
+        """The model without parameters; raises ValueError where it is the user's own and not allowed."""
+        if self.is_own:
+            return own_model.open_model(self.path, self.config["model"], self.image_shape, self.allow)
         return models.build(self.config["model"], self.image_shape)
+
+    @property
+    def image_range(self) -> tuple[float, float]:
+        """What black and white are, known without the model's code."""
+        section = self.config["model"]
+        low, high = section["image_range"] if self.is_own else models.make_likelihood(section).image_range
+        return low, high
+
+    @property
+    def kind(self) -> str:
+        """The field's name of the model; raises ValueError where config.json lacks what it is made of."""
+        try:
+            return model_name.described(self.config)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path / 'config.json'} lacks {error}; it is damaged or of another program"
+            ) from error
 
     @property
     def latest_step(self) -> int | None:
@@ -156,8 +185,13 @@ class Run:
             return checkpoints.load_variables(step, expected)
 
 
-def open(path: storage.Path) -> Run:
+def open(path: storage.Path, *, allow: Collection[str] = ()) -> Run:
     """Opens a run directory.
+
+    Args:
+      path: of the directory.
+      allow: functions, as module:function, that may be imported to build a model of the user's own. To import a
+        function runs the code of its module: name only those that you trust.
 
     Raises:
       FileNotFoundError: where there is no run.
@@ -175,6 +209,8 @@ def open(path: storage.Path) -> Run:
     shape = tuple(record["image_shape"])
     if len(shape) != 3 or not all(1 <= side <= _LARGEST_SIDE for side in shape):
         raise ValueError(f"{file}: image_shape must be height, width and channels, got {shape[:4]}; it is damaged")
+    if "build" in record["config"]["model"]:
+        check(record["config"]["model"], own_model.SCHEMA, f"{file}: model")
     for name, value in record["config"]["model"].items():
         sizes = value if isinstance(value, list) else [value] if isinstance(value, int) else []
         if len(sizes) > _MOST_LAYERS or max(sizes, default=0) > _LARGEST_WIDTH:
@@ -186,4 +222,4 @@ def open(path: storage.Path) -> Run:
         if set(record["origin"]) != set(_ORIGIN) or kind not in get_args(OriginKind) or step < 0:
             raise ValueError(f"{file}: origin is no checkpoint of another run; it is damaged")
         origin = Origin(**record["origin"])
-    return Run(path, record["config"], shape, record["provenance"], record.get("data", {}), origin)
+    return Run(path, record["config"], shape, record["provenance"], record.get("data", {}), origin, allow)

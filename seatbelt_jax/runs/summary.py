@@ -12,7 +12,7 @@ import numpy as np
 from seatbelt_jax import storage
 from seatbelt_jax.results import Certificate, files
 from seatbelt_jax.results.measures import OF_ATTACKS, OF_MODELS, of_place
-from seatbelt_jax.runs import measures, model_name
+from seatbelt_jax.runs import measures
 from seatbelt_jax.runs.overview import Row, Section, Summary, number
 
 if TYPE_CHECKING:
@@ -33,14 +33,11 @@ def summarise(opened: "Run") -> Summary:
 
 
 def _model(opened: "Run") -> Section:
-    config = opened.config
-    try:
-        words = model_name.described(config)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{opened.path / 'config.json'} lacks {error}; it is damaged or of another program") from error
-    model, images = config["model"], " x ".join(map(str, opened.image_shape))
-    kinds = f"{model.get('network', '')} network, {model.get('likelihood', '')} likelihood".strip()
-    return Section("Model", [("model", words), ("made of", kinds), ("data", f"{config['data'].get('name')}, {images}")])
+    model, images = opened.config["model"], " x ".join(map(str, opened.image_shape))
+    network = f"{model.get('network', '')} network, {model.get('likelihood', '')} likelihood".strip()
+    made = model["build"] if opened.is_own else network
+    name = opened.config["data"].get("name")
+    return Section("Model", [("model", opened.kind), ("made of", made), ("data", f"{name}, {images}")])
 
 
 def _training(opened: "Run") -> Section:
@@ -138,7 +135,8 @@ def _note(opened: "Run", launcher: str, has_some: bool, old: Sequence[str]) -> s
 
 def _command(opened: "Run", launcher: str) -> str:
     option = "--config=CONFIG --workdir" if launcher == "train" else "--run"
-    return f"seatbelt {launcher} {option}={shlex.quote(str(opened.path))}"
+    allow = f" --allow={opened.config['model']['build']}" if opened.is_own and launcher != "report" else ""
+    return f"seatbelt {launcher} {option}={shlex.quote(str(opened.path))}{allow}"
 
 
 def _percent(value: Any) -> str:

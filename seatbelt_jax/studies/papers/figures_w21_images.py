@@ -160,7 +160,7 @@ def _attack(tables: Tables, cell: pd.Series, pairs_by: str) -> AttackResult | No
 
 def _attacked(tables: Tables, cell: pd.Series, found: AttackResult, name: str, budget: int) -> Attacked:
     """The first pair under a penalty."""
-    image_range = runs.open(tables.runs[cell["cell"]][0]).model.likelihood.image_range
+    image_range = runs.open(tables.runs[cell["cell"]][0]).image_range
     distortion = found.adversarial[0, budget] - found.sources[0]
     images = np.stack(
         [
