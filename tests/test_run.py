@@ -8,7 +8,7 @@ import pytest
 from seatbelt_jax import runs, storage
 from seatbelt_jax.runs import lock
 from seatbelt_jax.runs.checkpoint import Checkpoints
-from seatbelt_jax.runs.origin import Origin
+from seatbelt_jax.runs.run import Origin
 from seatbelt_jax.unfinished import Labelled
 
 MODEL = {"latent_sizes": (3, 2), "network": "mlp", "widths": (8,), "hidden_sizes": (4,)}

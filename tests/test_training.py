@@ -11,7 +11,7 @@ import pytest
 
 from seatbelt_jax import data, metrics, models, storage, training
 from seatbelt_jax.runs.checkpoint import Checkpoints
-from seatbelt_jax.runs.origin import Origin
+from seatbelt_jax.runs.run import Origin
 from seatbelt_jax.training import chunks, divergence, recipe, settings, state, step
 from seatbelt_jax.training.settings import OptimizerConfig, make_optimizer
 from seatbelt_jax.vae import sample_noise

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from seatbelt_jax import runs
 from seatbelt_jax.jobs import train
-from seatbelt_jax.runs.origin import Origin, OriginKind
+from seatbelt_jax.runs.run import Origin, OriginKind
 from seatbelt_jax.training import joined
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from seatbelt_jax import data, models, plots, runs, sections, storage, training
 from seatbelt_jax.runs import lock
-from seatbelt_jax.runs.origin import Origin
+from seatbelt_jax.runs.run import Origin
 from seatbelt_jax.training import distributed
 
 

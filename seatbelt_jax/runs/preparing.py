@@ -14,8 +14,7 @@ from seatbelt_jax import storage, versions
 from seatbelt_jax.runs import lock
 from seatbelt_jax.runs.damage import DamagedCheckpointError, check_whole
 from seatbelt_jax.runs.layout import newest_step, saved_steps
-from seatbelt_jax.runs.origin import Origin, OriginKind
-from seatbelt_jax.runs.run import Run, open
+from seatbelt_jax.runs.run import Origin, OriginKind, Run, open
 
 _RECORDED_PACKAGES = ("seatbelt-jax", "jax", "jaxlib", "flax", "optax", "jaxopt", "orbax-checkpoint", "numpy")
 

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Collection, Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 
@@ -22,7 +22,6 @@ from seatbelt_jax import models, storage
 from seatbelt_jax.runs import model_name, own_model
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.runs.layout import newest_step
-from seatbelt_jax.runs.origin import Origin, OriginKind
 from seatbelt_jax.runs.summary import Summary, summarise
 from seatbelt_jax.untrusted import check
 from seatbelt_jax.vae import VAE
@@ -61,6 +60,25 @@ _SCHEMA = {
 _ORIGIN = {"run": str, "step": int, "kind": str}
 # Larger ones would fill the memory before a checkpoint is found to be of another architecture.
 _LARGEST_SIDE, _LARGEST_WIDTH, _MOST_LAYERS = 2**14, 2**20, 1000
+
+
+OriginKind = Literal["fork", "warm_start"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint of another run from which a run starts.
+
+    Attributes:
+      run: the other run's directory.
+      step: of the checkpoint.
+      kind: "fork" takes everything and continues from that step; "warm_start" takes the variables only and starts at
+        step 0.
+    """
+
+    run: str
+    step: int
+    kind: OriginKind
 
 
 @dataclasses.dataclass(frozen=True)

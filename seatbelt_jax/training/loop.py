@@ -15,7 +15,7 @@ from seatbelt_jax import data
 from seatbelt_jax.models import Model
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.runs.lock import locked
-from seatbelt_jax.runs.origin import Origin
+from seatbelt_jax.runs.run import Origin
 from seatbelt_jax.training import distributed, joining
 from seatbelt_jax.training.divergence import DivergenceError
 from seatbelt_jax.training.evaluation import Evaluation
