@@ -129,7 +129,7 @@ def test_further_steps_of_the_model_are_further_checkpoints(tmp_path):
     np.testing.assert_array_equal(opened.load_vae(5).params["first"], own_models.plain(seed=7).params["first"])
     with pytest.raises(ValueError, match="has step 6 already: step must be larger, got 6"):
         save(tmp_path / "run", "plain", step=6)
-    with pytest.raises(ValueError, match=r"made with another configuration: model.arguments.width was None and is 8"):
+    with pytest.raises(ValueError, match=r"another model: model.arguments.width was None and is 8; give another path"):
         runs.save(tmp_path / "run", own_models.plain(8), build=own_models.plain, arguments={"width": 8}, data=DATA)
 
 
@@ -141,6 +141,12 @@ def test_no_code_runs_that_was_not_allowed(saved, command, allowed, monkeypatch)
     assert "runs its code; if you trust it, give --allow=tests.own_models:plain" in line
     assert "tests.own_models" not in sys.modules
     assert not (saved / "plain" / command).exists()
+
+
+def test_one_name_is_allowed_as_a_text_and_not_by_a_part_of_it(saved):
+    runs.open(saved / "plain", allow=ALLOW.format("plain")).load_vae()
+    with pytest.raises(ValueError, match="if you trust it"):
+        runs.open(saved / "plain", allow=ALLOW.format("plainer")).load_vae()
 
 
 def test_functions_of_the_package_are_no_exception(saved, tmp_path):

@@ -203,7 +203,7 @@ class Run:
             return checkpoints.load_variables(step, expected)
 
 
-def open(path: storage.Path, *, allow: Collection[str] = ()) -> Run:
+def open(path: storage.Path, *, allow: str | Collection[str] = ()) -> Run:
     """Opens a run directory.
 
     Args:
@@ -215,7 +215,7 @@ def open(path: storage.Path, *, allow: Collection[str] = ()) -> Run:
       FileNotFoundError: where there is no run.
       ValueError: where its config.json is damaged or lacks something.
     """
-    path = pathlib.Path(path)
+    path, allow = pathlib.Path(path), (allow,) if isinstance(allow, str) else tuple(allow)
     file = path / "config.json"
     if not file.is_file():
         what = "is empty or not a run directory (it has no config.json)" if path.is_dir() else "does not exist"

@@ -1,6 +1,7 @@
 """Makes a run of a model that the user trained."""
 
 import json
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ from seatbelt_jax import data as data_sets
 from seatbelt_jax import storage
 from seatbelt_jax.runs import own_model
 from seatbelt_jax.runs.checkpoint import Checkpoints
-from seatbelt_jax.runs.preparing import prepare
+from seatbelt_jax.runs.layout import newest_step
+from seatbelt_jax.runs.preparing import configuration_changes, prepare
 from seatbelt_jax.runs.run import Run, open
 from seatbelt_jax.vae import VAE
 
@@ -61,7 +63,11 @@ def save(
     described = own_model.described(vae)
     shape = described.pop("image_shape")
     config = {"model": {"build": name, "arguments": arguments, **described}, "data": section}
-    opened = prepare(path, config, shape, found.record, defaults={"data": data_sets.DEFAULTS})
+    defaults = {"data": data_sets.DEFAULTS}
+    is_begun = newest_step(pathlib.Path(path) / "checkpoints") is not None
+    if is_begun and (changes := configuration_changes(open(path).config, config, defaults)):
+        raise ValueError(f"{path} is the run of another model: {'; '.join(changes)}; give another path")
+    opened = prepare(path, config, shape, found.record, defaults=defaults)
     latest = opened.latest_step
     step = (0 if latest is None else latest) + 1 if step is None else step
     if latest is not None and step <= latest:
