@@ -10,6 +10,12 @@ The runs: a VAE with 64 hidden units and 8 latents on sprites of 16 x 16, the de
         --config.model.latent_sizes="(8,)" --config.model.widths="(64,)" --config.model.batch_norm=False
         --workdir=runs/pathwise/small
 
+and a smaller Seatbelt-VAE of three layers on the same sprites (`--small-seatbelt`)
+
+    python launch/train.py --config=configs/sprites_seatbelt.py:demo --config.data.image_size=16
+        --config.model.widths="(64,)" --config.model.hidden_sizes="(64,64)" --config.model.batch_norm=False
+        --config.train.batch_size=256 --config.train.steps=1500 --workdir=runs/pathwise/small_seatbelt
+
 Of each run, at alpha = 1e-3:
 - certify: "pathwise" by 64 draws; for one layer "hybrid", "lipschitz" and the methods that are not sound, by 10,000
   draws, in the same process and on the same images. Medians, the median of the images' ratios, images with a margin
@@ -257,6 +263,7 @@ def main() -> None:
     parser.add_argument("--small")
     parser.add_argument("--dense")
     parser.add_argument("--seatbelt")
+    parser.add_argument("--small-seatbelt")
     parser.add_argument("--bernoulli", help="as the first, of Bernoulli pixels")
     parser.add_argument("--images", type=int, default=50, help="of the models of one layer")
     parser.add_argument("--images-seatbelt", type=int, default=100)
@@ -271,11 +278,12 @@ def main() -> None:
         ("bernoulli", args.bernoulli, args.images),
         ("dense", args.dense, args.images),
         ("seatbelt", args.seatbelt, args.images_seatbelt),
+        ("small_seatbelt", args.small_seatbelt, args.images_seatbelt),
     ):
         if path is None:
             continue
         subject = of_run(path, images)
-        radius = 4.0 if name != "seatbelt" else met_radius(subject)
+        radius = met_radius(subject) if name.endswith("seatbelt") else 4.0
         print(write_results("pathwise", merged(case(name, subject, radius, args)), settings=vars(args)), flush=True)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from seatbelt_jax.bounds import propagation
+from seatbelt_jax.bounds.propagation import groups
+from seatbelt_jax.bounds.propagation.spectral import joined, norm_above
 from tests.compilations import counted
 from tests.reference import crown
 
@@ -212,3 +214,72 @@ def test_backward_relaxation_against_the_paper(norm):
             function, x, np.zeros((1, 5), np.float32), np.zeros(5), radius, norm=norm, relaxation="crown"
         )[0]
         assert found <= 1.001 * wanted
+
+
+def hierarchy(seed, hidden, pixels=12):
+    """(x, e) -> the reconstruction of three latent layers, each of which reads features of the image, too."""
+    rng = np.random.default_rng(seed)
+    first = dense(rng, pixels, hidden)
+    heads = [dense(rng, hidden + below, hidden, 0.7) for below in (0, 2, 2)]
+    means = [dense(rng, hidden, 2, 0.7) for _ in range(3)]
+    decoder = dense(rng, 6, hidden), dense(rng, hidden, pixels)
+
+    def reconstruct(x, noise):
+        features = jax.nn.relu(x.reshape(-1) @ first[0] + first[1])
+        latents = []
+        for level, (head, mean) in enumerate(zip(heads, means, strict=True)):
+            read = jax.nn.leaky_relu(jnp.concatenate([features, *latents[-1:]]) @ head[0] + head[1])
+            latents.append(read @ mean[0] + jnp.exp(0.3 * read[:2]) * noise[2 * level : 2 * level + 2])
+        out = jax.nn.relu(jnp.concatenate(latents) @ decoder[0][0] + decoder[0][1])
+        return jnp.tanh(out @ decoder[1][0]).reshape(x.shape)
+
+    return reconstruct
+
+
+# Settings are read when a function is compiled: each has a size of its own.
+@pytest.mark.parametrize(
+    ("hidden", "settings"),
+    [
+        (9, {}),
+        (10, {"MOST_UNKNOWNS": 4}),
+        (11, {"MOST_UNKNOWNS": 4, "_LONG": 8}),
+        (13, {"_MOST_GROUPS": 2}),
+    ],
+)
+def test_a_hierarchy_stays_within_its_bounds(hidden, settings, monkeypatch):
+    for name, value in settings.items():
+        monkeypatch.setattr(groups, name, value)
+    function = hierarchy(0, hidden)
+    rng = np.random.default_rng(1)
+    x, noise = rng.uniform(size=(3, 4)).astype(np.float32), rng.normal(size=(6, 6)).astype(np.float32)
+    centre = function(x, jnp.zeros(6))
+    clean = np.array([float(jnp.linalg.norm(function(x, e) - centre)) for e in noise])
+    for radius in (0.0, 0.05, 0.4):
+        bounds = propagation.deviation_bound(function, x, noise, centre, radius)
+        if radius == 0.0:
+            np.testing.assert_allclose(bounds, clean, rtol=1e-4)
+        else:
+            reached = attacked(function, x, noise, centre, radius, "l2")
+            assert (reached <= bounds).all() and (bounds - clean <= 20.0 * (reached - clean)).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (70, 90), (120, 80)])
+def test_norms_of_joined_groups(shape):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        flat = rng.normal(size=shape)
+        for matrix in (flat, 1e-30 * flat, flat * 0.8 ** np.arange(shape[1]), np.outer(flat[:, 0], flat[0])):
+            true = np.linalg.norm(matrix, 2)
+            # Of a flat spectrum, 2^7-th roots of the number of singular values are left, and float32's rounding.
+            assert true <= float(norm_above(matrix)) <= 1.02 * true
+        assert float(norm_above(np.zeros(shape))) == 0.0
+        assert np.isnan(float(norm_above(np.full(shape, np.nan))))
+        members = np.repeat(np.eye(2), [2, shape[0] - 2], axis=1)
+        found = np.linalg.svd(np.asarray(joined(flat, members)), compute_uv=False)[0]
+        parts = [np.linalg.norm(flat[group > 0.0], 2) for group in members]
+        # No sum of the groups is longer than the ellipsoid, which is not far longer than that of their norms.
+        for _ in range(50):
+            sides = [rng.normal(size=2), rng.normal(size=shape[0] - 2)]
+            moved = np.concatenate([side / np.linalg.norm(side) for side in sides]) @ flat
+            assert np.linalg.norm(moved) <= found
+        assert found <= 1.01 * sum(parts)

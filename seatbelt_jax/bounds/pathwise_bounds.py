@@ -17,10 +17,10 @@ from seatbelt_jax.bounds.propagation.graph import Operation
 from seatbelt_jax.bounds.propagation.reading import read
 from seatbelt_jax.program import trace
 
-# Few draws are filled up to so many, more to all: two shapes, so that two programs serve however many are left.
-_FEW = 16
-# Measured on 2 CPU cores: 21 activations did not compile in 10 minutes, widths of 512 take 30 s an image.
-_MANY, _WIDE = 18, 400
+# Draws that are bounded at once; fewer are filled up to so many, so that one program serves however many are left.
+_BATCH = 16
+# On a CPU an activation takes 2 s to compile, and widths of 512 many seconds an image.
+_MANY, _WIDE = 40, 400
 
 
 def draw_radii(
@@ -40,8 +40,10 @@ def draw_radii(
     reconstruct = Partial(_reconstruct, layers)
 
     def deviations(rows: Int[ndarray, "row"], size: float) -> Float[ndarray, "row"]:
-        filled = np.resize(rows, min(_FEW, len(noise)) if len(rows) <= _FEW else len(noise))
-        bounds = propagation.deviation_bound(reconstruct, image, noise[filled], centre, size, norm=norm)
+        filled = np.resize(rows, max(len(rows), min(_BATCH, len(noise))))
+        bounds = propagation.deviation_bound(
+            reconstruct, image, noise[filled], centre, size, norm=norm, draw_batch=_BATCH
+        )
         return np.asarray(bounds, np.float64)[: len(rows)]
 
     return DrawRadii(deviations, distances)

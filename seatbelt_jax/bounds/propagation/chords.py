@@ -4,7 +4,8 @@ Anchored at x, a value v moves by v(x + d) - v(x) = sum_g M_g^T q_g + e: group 0
 own, and e is what was rounded off since then. The chord slopes of f lie in [c - r, c + r], so
 f(a) - f(a_0) = c (a - a_0) + w q with |w_i q_i| <= r_i |a_i - a_0i| + (|c_i| + r_i) e_i, for any weights w. So ||q||_2
 is at most the norm of diag(r / w) (a - a_0), which the groups before bound, and each |q_i| is bounded by the box of a.
-Linear operations act on the columns M_g alone.
+Linear operations act on the columns M_g alone (`groups`). Where only some coordinates become unknowns, the boxes of the
+others are part of e.
 
 Rounding. The values v(x + d) are those of an evaluation in float32; v(x) is taken in float64. A sum of n products, in
 any order, fused or not, is within gamma_n sum |w| |v| of its value in real arithmetic, gamma_n = n u / (1 - n u), u =
@@ -15,6 +16,7 @@ bounds themselves are computed in float64: their roundings are those sums with 2
 `reach`, so that 2^-20 of the float32 slack, by which it is raised, covers them.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -35,13 +37,23 @@ from seatbelt_jax.bounds.propagation.graph import (
     Piecewise,
     Product,
 )
+from seatbelt_jax.bounds.propagation.groups import (
+    Columns,
+    Group,
+    added,
+    compressed,
+    deviation,
+    matrix,
+    pushed,
+    settled,
+    weighted,
+)
 from seatbelt_jax.bounds.propagation.linear import Mode, apply, roundings
-from seatbelt_jax.bounds.propagation.reading import Graph, Ground
-from seatbelt_jax.bounds.propagation.spectral import factor, farthest, farthest_of, joined, norm_above
+from seatbelt_jax.bounds.propagation.reading import Graph, Ground, ranged
+from seatbelt_jax.bounds.propagation.spectral import farthest, farthest_of, norm_above
 from seatbelt_jax.bounds.propagation.start import Start, first
 from seatbelt_jax.bounds.propagation.unary import Range, Unary
 
-Group = int
 Values = Float[Array, "*shape"]
 Number = Float[Array, ""]
 
@@ -52,8 +64,6 @@ SLACK = 1e-13
 _COMPUTED = 16
 _RESHAPING = ("reshape", "copy", "squeeze", "expand_dims")
 
-# A longer value's unknowns are kept as intervals alone: columns would take too much memory.
-_MOST_COLUMNS = 2048
 # The longest value whose columns are replaced by a triangular factor: each row of it takes a step of a loop.
 _FACTORED = 256
 
@@ -64,7 +74,7 @@ class Form(NamedTuple):
     Attributes:
       value: at x, in float64.
       low, high: its range over the ball, as float32 evaluates it.
-      columns: of each group, the map to the deviation; None before the start, where intervals are all.
+      columns: the maps from groups' unknowns to the deviation; None before the start, where intervals are all.
       error: how far the deviation is from what the columns make of their unknowns, at most.
       reach: a bound of its magnitude, no less than |value| plus what the columns and the error add up to.
     """
@@ -72,16 +82,9 @@ class Form(NamedTuple):
     value: Values
     low: Values
     high: Values
-    columns: dict[Group, Float[Array, "n *shape"]] | None
+    columns: Columns | None
     error: Values
     reach: Values
-
-
-class Ball(NamedTuple):
-    """Where a group's unknowns lie: ||q||_2 <= radius and, where it is known, |q_i| <= box_i."""
-
-    radius: Number
-    box: Float[Array, "n"] | None
 
 
 class Deviations:
@@ -91,23 +94,29 @@ class Deviations:
         self._graph = graph
         self._ground = ground
         self._start = start
+        self._radius = radius
         self._forms: dict[Node, Form] = {}
-        self._balls: dict[Group, Ball] = {0: Ball(radius, None)}
         at_x = Form(x, x - radius, x + radius, None, jnp.zeros_like(x), jnp.abs(x) + radius)
         self._slacks: dict[Node, Values] = {}
         for node in graph.nodes:
-            self._forms[node] = self._kept(node, at_x if node is graph.x else self._step(node))
+            self._forms[node] = self._known(node, at_x if node is graph.x else self._step(node))
 
-    def _kept(self, node: Node, form: Form) -> Form:
+    def _known(self, node: Node, form: Form) -> Form:
         """The form as later nodes read it."""
         if node is first(self._graph)[0]:
-            radius = self._balls[0].radius
-            width = radius * self._start.reach * (1.0 + SLACK) + form.error
-            columns = {0: jnp.asarray(self._start.columns)}
-            return self._bounded(form, columns, form.value - width, form.value + width)
-        if node in self._graph.cuts and form.columns is not None:
-            return self._compressed(form)
-        return form
+            width = self._radius * self._start.reach * (1.0 + SLACK) + form.error
+            rows = jnp.asarray(self._start.columns)
+            columns = Columns([Group(jnp.full(len(rows), self._radius), None)], rows, 1, {})
+            form = form._replace(columns=columns)
+            return _bounded(form, form.value - width, form.value + width)
+        if form.columns is None:
+            return form
+        if node in self._graph.cuts and form.value.size <= _FACTORED:
+            columns, error = compressed(form.columns, moved(form))
+            form = form._replace(columns=columns, error=form.error + error)
+        # Of an output behind the last linear map the norm alone is asked for.
+        asked = node in ranged(self._graph) and not (node is self._graph.output and last(self._graph)[1])
+        return _bounded(_settled(form)) if asked else form
 
     def farthest(self, centre: Values, end: End | None) -> Number:
         """An upper bound of ||output - centre||_2 over the ball, of outputs as float32 evaluates them.
@@ -124,18 +133,19 @@ class Deviations:
         if isinstance(node, Activated | Composed | Piecewise):
             found = self._activated(node, offset)
         else:
-            form, rest = out, jnp.zeros(())
-            matrices, radii = self._groups(form)
+            rest, columns = jnp.zeros(()), out.columns
+            assert columns is not None
             if end is not None:
                 # ||b + Q R y||^2 = ||Q^T b + R y||^2 + what of b is orthogonal to Q.
                 basis, factor_of = jnp.asarray(end.basis), jnp.asarray(end.factor)
-                matrices, radii = self._groups(self._forms[last(self._graph)[0]])
-                matrices = [matrix @ factor_of.T for matrix in matrices]
+                form = self._forms[last(self._graph)[0]]
+                columns, _ = pushed([form.columns], lambda moved: factor_of @ moved[0].reshape(-1))
                 inner = offset @ basis
                 rest = jnp.sum(jnp.square(offset - basis @ inner))
                 offset = inner
-            squared = farthest_of(offset, joined(matrices, radii), rest)
-            found = jnp.sqrt(squared) + jnp.linalg.norm(out.error)
+            columns, dropped = settled(columns)
+            squared = farthest_of(offset, matrix(columns), rest)
+            found = jnp.sqrt(squared) + jnp.linalg.norm(out.error) + jnp.linalg.norm(dropped)
         if end is None:
             by_box = jnp.linalg.norm(jnp.maximum(jnp.abs(out.high - centre), jnp.abs(out.low - centre)))
             found = jnp.minimum(found, by_box)
@@ -150,13 +160,14 @@ class Deviations:
     def _activated(self, node: Node, offset: Float[Array, "m"]) -> Number:
         """The same where the output is a function of each coordinate of its argument: slopes need no unknowns."""
         form = self._forms[node.operands[0]]
+        assert form.columns is not None
         function = self._function(node)
         middle, half = (v.reshape(-1) for v in _middle(function.chords(form.low, form.high, form.value)))
         steepest = jnp.abs(middle) + half
         rounded = steepest * form.error.reshape(-1) + function.rounding(form.low, form.high).reshape(-1)
         # b . t D over slopes t within half of the middle.
         turned = 2.0 * jnp.sum(jnp.abs(offset) * half * (moved(form) + form.error).reshape(-1))
-        squared = farthest(offset, middle, steepest * (1.0 + SLACK), joined(*self._groups(form)), turned)
+        squared = farthest(offset, middle, steepest * (1.0 + SLACK), matrix(form.columns), turned)
         return jnp.sqrt(squared) + jnp.linalg.norm(rounded)
 
     def _step(self, node: Node) -> Form:
@@ -173,86 +184,39 @@ class Deviations:
         depends = [operand.level is Level.INPUT for operand in node.operands]
         forms = [self._forms[operand] if moves else None for operand, moves in zip(node.operands, depends, strict=True)]
 
-        def push(mode: Mode, pick: Callable[[Form], Array]) -> Array:
-            operands = [
-                self._ground[operand] if form is None else pick(form)
-                for operand, form in zip(node.operands, forms, strict=True)
+        moving = [form for form in forms if form is not None]
+        columns = None
+        if all(form.columns is not None for form in moving):
+            columns, errors = pushed(
+                [None if form is None else form.columns for form in forms],
+                lambda moves: self._applied(node, depends, moves, "linear"),
+            )
+            forms = [
+                form if form is None or error is None else form._replace(error=form.error + error)
+                for form, error in zip(forms, errors, strict=True)
             ]
-            return apply(node, operands, depends, mode)
 
-        value = push("value", lambda form: form.value)
-        middle = push("value", lambda form: 0.5 * (form.low + form.high))
-        width = push("spread", lambda form: 0.5 * (form.high - form.low))
-        magnitude = push("magnitude", lambda form: form.reach)
+        def push(mode: Mode, pick: Callable[[Form], Sequence[Values]]) -> Array:
+            stacks = {place: jnp.stack(pick(form)) for place, form in enumerate(forms) if form is not None}
+            return jax.vmap(lambda values: self._applied(node, depends, values, mode))(stacks)
+
+        value, middle = push("value", lambda form: (form.value, 0.5 * (form.low + form.high)))
+        width, error = push("spread", lambda form: (0.5 * (form.high - form.low), form.error))
+        (magnitude,) = push("magnitude", lambda form: (form.reach,))
         # Constants that the program computes are rounded themselves, more than once.
         computed = any(isinstance(operand, Operation) and operand.level is Level.GIVEN for operand in node.operands)
         terms = roundings(node) + (_COMPUTED if computed else 0)
         gamma = terms * _HALF_ULP / (1.0 - terms * _HALF_ULP)
         slack = self._slacks[node] = (gamma + SLACK) * magnitude
-        error = push("spread", lambda form: form.error) + slack
-        low, high = middle - width - slack, middle + width + slack
-        moving = [form for form in forms if form is not None]
-        if any(form.columns is None for form in moving):
-            return Form(value, low, high, None, error, magnitude)
-        columns = {
-            group: self._push(node, group, forms)
-            for group in sorted({group for form in moving for group in (form.columns or {})})
-        }
-        return self._bounded(Form(value, low, high, None, error, magnitude), columns, low, high)
+        return Form(value, middle - width - slack, middle + width + slack, columns, error + slack, magnitude)
 
-    def _push(self, node: Operation, group: Group, forms: Sequence[Form | None]) -> Float[Array, "n *shape"]:
-        """One group's columns through an operation."""
-        depends = [form is not None for form in forms]
-        given = {
-            place: form.columns[group]
-            for place, form in enumerate(forms)
-            if form is not None and form.columns is not None and group in form.columns
-        }
-
-        def one(column: Mapping[int, Array]) -> Array:
-            operands = []
-            for place, (operand, form) in enumerate(zip(node.operands, forms, strict=True)):
-                if form is None:
-                    operands.append(self._ground[operand])
-                else:
-                    operands.append(column.get(place, jnp.zeros(operand.shape, operand.dtype)))
-            return apply(node, operands, depends, "linear")
-
-        return jax.vmap(one)(given)
-
-    def _bounded(self, form: Form, columns: dict[Group, Array], low: Values, high: Values) -> Form:
-        """The form with columns, and its range cut to what they allow."""
-        deviation = sum(self._deviation(group, column) for group, column in columns.items()) + form.error
-        slack = SLACK * (jnp.abs(form.value) + deviation)
-        low = jnp.maximum(jnp.maximum(form.low, low), form.value - deviation - slack)
-        high = jnp.minimum(jnp.minimum(form.high, high), form.value + deviation + slack)
-        # Rounding may have parted bounds that meet.
-        low, high = jnp.minimum(low, form.value), jnp.maximum(high, form.value)
-        reach = jnp.maximum(form.reach, jnp.abs(form.value) + deviation)
-        return Form(form.value, low, high, columns, form.error, reach)
-
-    def _deviation(self, group: Group, columns: Float[Array, "n *shape"]) -> Values:
-        """How far one group moves each coordinate, at most."""
-        ball = self._balls[group]
-        by_norm = ball.radius * jnp.sqrt(jnp.sum(jnp.square(columns), axis=0))
-        if ball.box is None:
-            return by_norm
-        return jnp.minimum(by_norm, jnp.tensordot(ball.box, jnp.abs(columns), 1))
-
-    def _groups(self, form: Form) -> tuple[list[Array], list[Number]]:
-        assert form.columns is not None
-        matrices = [columns.reshape(len(columns), -1) for columns in form.columns.values()]
-        return matrices, [self._balls[group].radius for group in form.columns]
-
-    def _compressed(self, form: Form) -> Form:
-        """The form with no more columns a group than it has coordinates; all that follows reads it alone."""
-        columns = {}
-        for group, column in (form.columns or {}).items():
-            if len(column) > form.value.size <= _FACTORED:
-                column = factor(column.reshape(len(column), -1)).reshape(-1, *form.value.shape)
-                self._balls[group] = Ball(self._balls[group].radius, None)
-            columns[group] = column
-        return form._replace(columns=columns)
+    def _applied(self, node: Operation, depends: Sequence[bool], values: Mapping[int, Array], mode: Mode) -> Array:
+        """An operation on values in place of some of the operands that depend on x, and 0 in place of the others."""
+        operands = [
+            values.get(place, jnp.zeros(operand.shape, operand.dtype)) if moving else self._ground[operand]
+            for place, (operand, moving) in enumerate(zip(node.operands, depends, strict=True))
+        ]
+        return apply(node, operands, depends, mode)
 
     def _function(self, node: Node) -> Unary:
         return function_of(node, self._ground.__getitem__)
@@ -307,42 +271,60 @@ class Deviations:
         """The form of a value that moves by the sum of t (a - a_0), the slopes t in ranges, summed over axes or not.
 
         Args:
-          node: whose number its unknowns get.
           result: the form of its value, without columns; its error is its rounding.
           moves: the forms of what it reads, of one shape, and the slopes.
         """
-        columns: dict[Group, Array] = {}
-        box, radius, off = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
         middles = [(form, *_middle(slopes)) for form, slopes in moves]
-        for form, middle, half in middles:
-            for group, column in (form.columns or {}).items():
-                columns[group] = columns[group] + column * middle if group in columns else column * middle
-            off = off + (jnp.abs(middle) + half) * (form.error + SLACK * form.reach)
-            box = box + half * moved(form)
         # What is summed rounds once, after the sum.
-        off = off + (result.error if axes is None else 0.0)
-        box = (box + off).reshape(-1)
-        weights = jnp.sqrt(box)
-        scale = jnp.where(box > 0.0, 1.0 / jnp.where(box > 0.0, weights, 1.0), 0.0)
-        for form, _, half in middles:
-            matrices, radii = self._groups(form)
-            ratio = half.reshape(-1) * scale
-            radius = radius + norm_above([matrix * ratio for matrix in matrices], radii)
-        radius = radius + jnp.linalg.norm(off.reshape(-1) * scale)
-        shape = moves[0][0].value.shape
-        if len(box) > _MOST_COLUMNS:
-            boxes = box.reshape(shape)
-            error = boxes if axes is None else result.error + jnp.sum(boxes, axis=axes, keepdims=True)
-            columns = columns if axes is None else _summed(columns, axes)
-            return self._bounded(result._replace(error=error), columns, result.low, result.high)
+        box = off = sum(
+            ((jnp.abs(middle) + half) * (form.error + SLACK * form.reach) for form, middle, half in middles),
+            result.error if axes is None else jnp.zeros(()),
+        )
+        box = off + sum(half * moved(form) for form, _, half in middles)
         # In units of its weights, each unknown is at most sqrt(box).
-        radius = jnp.minimum(radius, jnp.linalg.norm(weights)) * (1.0 + 1e-9)
-        self._balls[node.order] = Ball(radius, weights * (1.0 + 1e-9))
-        columns[node.order] = jnp.diag(weights).reshape(len(weights), *shape)
-        error = jnp.zeros_like(result.value)
+        weights = jnp.sqrt(box)
+        scale = jnp.where(box > 0.0, 1.0 / jnp.where(box > 0.0, weights, 1.0), 0.0).reshape(-1)
+
+        read = [form.columns for form, _, _ in middles if form.columns is not None]
+
+        def radius(chosen: Array | slice) -> Number:
+            found = jnp.linalg.norm((off.reshape(-1) * scale)[chosen])
+            for columns, (_, _, half) in zip(read, middles, strict=True):
+                ratio = (half.reshape(-1) * scale)[chosen]
+                found = found + norm_above(weighted(columns, functools.partial(_turned, chosen, ratio)))
+            return jnp.minimum(found, jnp.linalg.norm(weights.reshape(-1)[chosen])) * (1.0 + 1e-9)
+
+        def linear(moves: Mapping[int, Array]) -> Array:
+            return sum((move * middles[place][1] for place, move in moves.items()), jnp.zeros(box.shape))
+
+        columns, _ = pushed(read, linear)
+        columns, error = added(columns, weights, box * (1.0 + 1e-9), radius)
         if axes is not None:
-            columns, error = _summed(columns, axes), result.error
-        return self._bounded(result._replace(error=error), columns, result.low, result.high)
+            columns, error = _summed(columns, axes), result.error + jnp.sum(error, axis=axes, keepdims=True)
+        return result._replace(columns=columns, error=error)
+
+
+def _turned(chosen: Array | slice, ratio: Array, rows: Array) -> Array:
+    return rows[:, chosen] * ratio
+
+
+def _settled(form: Form) -> Form:
+    assert form.columns is not None
+    columns, error = settled(form.columns)
+    return form._replace(columns=columns, error=form.error + error)
+
+
+def _bounded(form: Form, low: Values | None = None, high: Values | None = None) -> Form:
+    """The form with its range cut to what its columns allow, and to a range given."""
+    assert form.columns is not None
+    low, high = form.low if low is None else low, form.high if high is None else high
+    away = deviation(form.columns) + form.error
+    slack = SLACK * (jnp.abs(form.value) + away)
+    low = jnp.maximum(jnp.maximum(form.low, low), form.value - away - slack)
+    high = jnp.minimum(jnp.minimum(form.high, high), form.value + away + slack)
+    # Rounding may have parted bounds that meet.
+    low, high = jnp.minimum(low, form.value), jnp.maximum(high, form.value)
+    return form._replace(low=low, high=high, reach=jnp.maximum(form.reach, jnp.abs(form.value) + away))
 
 
 def _result(value: Values, least: Values, most: Values, rounding: Values) -> Form:
@@ -352,9 +334,10 @@ def _result(value: Values, least: Values, most: Values, rounding: Values) -> For
     return Form(value, least - rounding, most + rounding, None, rounding, largest + rounding)
 
 
-def _summed(columns: Mapping[Group, Array], axes: tuple[int, ...]) -> dict[Group, Array]:
+def _summed(columns: Columns, axes: tuple[int, ...]) -> Columns:
     behind = tuple(axis + 1 for axis in axes)
-    return {group: jnp.sum(column, axis=behind, keepdims=True) for group, column in columns.items()}
+    fresh = {place: jnp.sum(rows, axis=behind, keepdims=True) for place, rows in columns.fresh.items()}
+    return columns._replace(kept=jnp.sum(columns.kept, axis=behind, keepdims=True), fresh=fresh)
 
 
 def softmax_range(form: Form, axes: tuple[int, ...]) -> Range:

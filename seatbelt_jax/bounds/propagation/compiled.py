@@ -1,6 +1,7 @@
 """What is compiled to bound a function over a ball: once for each architecture, shape and setting."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import Norm, check_norm
 from seatbelt_jax.bounds.propagation.chords import Deviations
@@ -47,6 +49,10 @@ class Ends(NamedTuple):
     end: End | None
 
 
+_made: dict[tuple[Code, Norm, bool, bytes], Ends] = {}
+_MOST_MADE = 8
+
+
 def prepared(
     fun: Callable, x: Any, noise: Any, centre: Any, norm: Norm, relaxation: Relaxation, draw_batch: int
 ) -> tuple[tuple[Code, Settings], tuple[Ends, list[Any], Any, list[Any], Any]]:
@@ -73,11 +79,36 @@ def prepared(
     settings = Settings(norm, relaxation, min(draw_batch, len(leaves[0])))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         arrays = jax.tree.map(_wide, program.arrays)
-        chords = relaxation == "chords"
-        start = Ends(
-            begin(program.code, arrays, norm, ellipsoid=chords), finish(program.code, arrays) if chords else None
-        )
-        return (program.code, settings), (start, arrays, image, leaves, target)
+        ends = _ends(program.code, arrays, norm, relaxation == "chords")
+        return (program.code, settings), (ends, arrays, image, leaves, target)
+
+
+def _ends(code: Code, arrays: list[Array], norm: Norm, chords: bool) -> Ends:
+    """Made once for the same parameters, by their contents: they serve all images, draws and radii."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        digest.update(np.asarray(jax.random.key_data(array) if is_key else array).tobytes())
+    key = (code, norm, chords, digest.digest())
+    if key not in _made:
+        while len(_made) >= _MOST_MADE:
+            _made.pop(next(iter(_made)))
+        _made[key] = Ends(begin(code, arrays, norm, ellipsoid=chords), finish(code, arrays) if chords else None)
+    return _made[key]
+
+
+def in_batches(function: Callable, call: tuple, arguments: tuple, *numbers: float) -> Float[ndarray, "draw"]:
+    """A compiled function of all draws, `draw_batch` at a time: one program for any number of draws."""
+    ends, arrays, image, leaves, target = arguments
+    draws, batch = len(leaves[0]), call[1].draw_batch
+    given = [np.float64(number) for number in numbers]
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        found = [
+            function(*call, ends, arrays, image, [np.resize(leaf[start:], (batch, *leaf.shape[1:])) for leaf in leaves],
+                     target, *given)
+            for start in range(0, draws, batch)
+        ]  # fmt: skip
+        return np.concatenate([np.asarray(bounds) for bounds in found])[:draws]
 
 
 def _of_draws(code: Code, settings: Settings, start: Ends, arrays: list[Array], x: Array, centre: Array) -> Callable:
@@ -106,7 +137,7 @@ def deviations(
     radius: Array,
 ) -> Float[Array, "draw"]:
     bound = _of_draws(code, settings, start, arrays, x, centre)
-    return jax.lax.map(lambda draw: bound(draw, radius), noise, batch_size=settings.draw_batch)
+    return jax.vmap(lambda draw: bound(draw, radius))(noise)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -126,7 +157,7 @@ def largest_radii(
     def search(draw: list[Array]) -> Array:
         return _largest(lambda tried: bound(draw, tried), radius, most)
 
-    return jax.lax.map(search, noise, batch_size=settings.draw_batch)
+    return jax.vmap(search)(noise)
 
 
 def _largest(bound: Callable[[Array], Array], radius: Array, most: Array) -> Array:

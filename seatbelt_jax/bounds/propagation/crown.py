@@ -20,7 +20,7 @@ from seatbelt_jax.bounds.propagation.enclosing import enclosure
 from seatbelt_jax.bounds.propagation.end import End
 from seatbelt_jax.bounds.propagation.graph import Level, LogSumExp, Node, Operation, Product
 from seatbelt_jax.bounds.propagation.linear import apply
-from seatbelt_jax.bounds.propagation.reading import Graph, Ground
+from seatbelt_jax.bounds.propagation.reading import Graph, Ground, ranged
 from seatbelt_jax.bounds.propagation.start import Start, first
 from seatbelt_jax.bounds.propagation.unary import Unary
 
@@ -47,20 +47,18 @@ class Backward(Deviations):
     """The ranges of all nodes of a graph, for one ball and one draw; the argument of each activation is refined."""
 
     def __init__(self, graph: Graph, ground: Ground, start: Start, x: Values, radius: Number, norm: Norm):
-        self._start, self._radius, self._norm = start, radius, norm
+        self._norm = norm
         self._beginning, _ = first(graph)
         self._lines: dict[Node, Line] = {}
-        refined = {operand for node in graph.nodes if not isinstance(node, Operation) for operand in _read_by(node)}
-        self._refined = refined | {graph.output}
         super().__init__(graph, ground, start, x, radius)
 
-    def _kept(self, node: Node, form: Form) -> Form:
+    def _known(self, node: Node, form: Form) -> Form:
         if node is self._beginning:
             width = self._radius * self._start.reach * (1.0 + SLACK) + form.error
             form = form._replace(
                 low=jnp.maximum(form.low, form.value - width), high=jnp.minimum(form.high, form.value + width)
             )
-        elif node in self._refined and self._graph.nodes.index(node) > self._graph.nodes.index(self._beginning):
+        elif node in ranged(self._graph) and self._graph.nodes.index(node) > self._graph.nodes.index(self._beginning):
             form = self._refine(node, form)
         return form
 

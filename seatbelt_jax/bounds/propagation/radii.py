@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
 from seatbelt_jax.bounds.checks import Norm
-from seatbelt_jax.bounds.propagation.compiled import FIRST, Relaxation, deviations, largest_radii, prepared
+from seatbelt_jax.bounds.propagation.compiled import FIRST, Relaxation, deviations, in_batches, largest_radii, prepared
 
 # The search for one radius: pilot draws, evaluations for each, tests of all draws, and the step back between tests.
 _PILOTS, _PILOT_STEPS, _TESTS, _BACK = 4, 8, 6, 0.97
@@ -56,9 +55,7 @@ def radii(
         raise ValueError(f"radius must be positive, got {radius}")
     if upper is not None and not upper > 0.0:
         raise ValueError(f"upper must be positive, got {upper}")
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        most = np.float64(np.inf if upper is None else upper)
-        return np.asarray(largest_radii(*call, *arguments, np.float64(radius), most))
+    return in_batches(largest_radii, call, arguments, radius, np.inf if upper is None else upper)
 
 
 def deviation_bound(
@@ -80,8 +77,7 @@ def deviation_bound(
     call, arguments = prepared(fun, x, noise, centre, norm, relaxation, draw_batch)
     if not 0.0 <= R < np.inf:
         raise ValueError(f"R must be at least 0 and finite, got {R}")
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        return np.asarray(deviations(*call, *arguments, np.float64(R)))
+    return in_batches(deviations, call, arguments, R)
 
 
 def common_radius(
@@ -119,8 +115,7 @@ def common_radius(
     def bounds(chosen: ndarray, tried: float) -> Float[ndarray, "chosen"]:
         batch = settings._replace(draw_batch=min(settings.draw_batch, len(chosen)))
         given = [leaf[chosen] for leaf in leaves]
-        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-            return np.asarray(deviations(code, batch, ends, arrays, image, given, target, np.float64(tried)))
+        return in_batches(deviations, (code, batch), (ends, arrays, image, given, target), tried)
 
     every = np.arange(draws)
     clean = bounds(every, 0.0)

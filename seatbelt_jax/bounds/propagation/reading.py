@@ -105,6 +105,13 @@ def _cuts(nodes: Sequence[Node]) -> frozenset[Node]:
     return frozenset(found)
 
 
+@functools.lru_cache(maxsize=64)
+def ranged(graph: Graph) -> frozenset[Node]:
+    """The nodes whose ranges are asked for: the arguments of activations, and what must be finite."""
+    read = {node for other in graph.nodes if not isinstance(other, Operation) for node in other.operands}
+    return frozenset({node for node in read if node.level is Level.INPUT} | graph.assumed | {graph.output})
+
+
 class Ground:
     """The values of nodes that do not depend on x, computed when first asked for."""
 
