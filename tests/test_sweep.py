@@ -129,8 +129,9 @@ def test_the_table_has_what_is_in_the_runs(whole):
     assert float(row["latent median_delta"]) == pytest.approx(np.median(arrays["objective"]))
     assert float(row["latent median_delta low"]) <= float(row["latent median_delta"])
     assert {"latent median_distortion_half_way_l2", "latent share_suspicious"} <= row.keys()
-    # With twelve draws at r = 50 no margin of a hierarchy is certified; those of one layer are.
-    assert float(row["hierarchical margin_share_abstained"]) == 1.0 and "hierarchical margin_median_l2" not in row
+    abstained = storage.read_npz(path / "certificates" / "hierarchical.npz")["abstained"]
+    assert float(row["hierarchical margin_share_abstained"]) == abstained.mean()
+    assert ("hierarchical margin_median_l2" in row) == (not abstained.all())
     radius = storage.read_npz(whole / "beta_vae_beta4" / "certificates" / "spectral.npz")["radius"]
     assert float(rows["beta_vae_beta4"]["spectral margin_median_l2"]) == np.median(radius) > 0.0
     assert "spectral margin_median_l2" not in row
