@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import storage
-from seatbelt_jax.results import AttackResult, Certificate, EmpiricalMargin, MinimalRobustRadius, Question, files
+from seatbelt_jax.results import AttackResult, Certificate, Comparable, EmpiricalMargin, MinimalRobustRadius, files
 from tests import made_up_runs
 
 
@@ -84,7 +84,7 @@ def test_the_folder_says_the_split_of_files_of_early_versions(tmp_path, folder, 
     arrays = made_up_runs.certificate().to_arrays()
     del arrays["split"]
     storage.write_npz(tmp_path / folder / "spectral.npz", arrays)
-    assert files.read(tmp_path / folder / "spectral.npz", Certificate).question == Question("l2", split, 4.0, 0.5)
+    assert files.read(tmp_path / folder / "spectral.npz", Certificate).comparable == Comparable("l2", split, 4.0, 0.5)
     assert files.of_split("certificates", split) == folder
     assert files.of_split("evaluation.json", "test") == "evaluation_test.json"
 

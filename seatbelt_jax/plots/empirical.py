@@ -42,7 +42,7 @@ class Compared:
 def compare(index: int, model: Model, certificate: Certificate | None) -> Compared | None:
     """The certificate with the model's attacks; None where no attack has the same r, risk, norm and split."""
     for empirical in model.empirical:
-        if certificate is not None and empirical.question == certificate.question:
+        if certificate is not None and empirical.comparable == certificate.comparable:
             return Compared(index, model.name, certificate, empirical)
     return None
 

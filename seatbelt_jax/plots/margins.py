@@ -21,7 +21,7 @@ from seatbelt_jax.plots.empirical import (
     probability_against_norm,
 )
 from seatbelt_jax.plots.results import CertifiedModel
-from seatbelt_jax.results import NORMS, Certificate, Question
+from seatbelt_jax.results import NORMS, Certificate, Comparable
 
 # Settings of models: the field, what stands at the axis, and the figure's name.
 _SETTINGS = (("beta", "β, objective.beta", "beta"), ("tau", "τ, model.posterior_std_offset", "tau"))
@@ -34,9 +34,9 @@ def certificate_charts(models: Sequence[Model]) -> dict[str, Draw]:
     chart.
     """
     drawn: dict[str, Draw] = {}
-    asked = sorted({one.question for model in models for one in model.certificates}, key=_first_things_first)
+    asked = sorted({one.comparable for model in models for one in model.certificates}, key=_first_things_first)
     for one_question in asked:
-        of_each = [[one for one in model.certificates if one.question == one_question] for model in models]
+        of_each = [[one for one in model.certificates if one.comparable == one_question] for model in models]
         mains = [
             (index, model.name, main)
             for index, (model, found) in enumerate(zip(models, of_each, strict=True))
@@ -110,11 +110,11 @@ def _by(models: Sequence[CertifiedModel], method: str | None) -> list[tuple[int,
     return [(index, name, certificate) for index, name, certificate in found if certificate is not None]
 
 
-def _first_things_first(asked: Question) -> tuple[object, ...]:
+def _first_things_first(asked: Comparable) -> tuple[object, ...]:
     return (asked.norm != "l2", asked.split != "validation", asked.radius, asked.risk)
 
 
-def _titled(what: str, asked: Question, all_asked: Sequence[Question]) -> str:
+def _titled(what: str, asked: Comparable, all_asked: Sequence[Comparable]) -> str:
     """With what is unusual about a question, or tells it from the others."""
     parts = [what]
     parts += [NORMS[asked.norm]] * (asked.norm != "l2")

@@ -155,7 +155,7 @@ def _same_data(models: Sequence[ModelResults]) -> bool:
 
 def _other_measures(models: Sequence[ModelResults], certified: Sequence[Certificate | None]) -> list[Measure]:
     same_data = _same_data(models)
-    asked = {(c.method, c.question, len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
+    asked = {(c.method, c.comparable, len(c.radius), c.alpha, c.num_samples) for c in certified if c is not None}
     compare = same_data and len(asked) == 1
     values: dict[str, Sequence[float | None]] = {
         "certified_margin": [None if c is None else float(np.median(c.radius)) for c in certified],

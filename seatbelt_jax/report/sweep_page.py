@@ -48,7 +48,7 @@ def build_sweep(sweep: SweepData, *, command: str, largest: int = LARGEST) -> Re
         "filters": cell_table.filters(sweep),
         "curves": cell_curves.curves(sweep),
         "trust": _trust(sweep),
-        "asked": Counter(one.question for one in every),
+        "asked": Counter(one.comparable for one in every),
         "certificates": Table(["cell", *certified.HEADER], rows, "numbers sortable cells"),
         "not_certified": certified.limits(every, [told] if without else []),
         "not_done": cell_table.not_done(sweep),

@@ -4,7 +4,7 @@ The room stands on the ground: attacks and bounds fill these records, and plots 
 """
 
 from seatbelt_jax.results.attack import AttackResult, Status
-from seatbelt_jax.results.certificate import NORMS, Certificate, JacobianNorms, Norm, Question, Soundness
+from seatbelt_jax.results.certificate import NORMS, Certificate, Comparable, JacobianNorms, Norm, Soundness
 from seatbelt_jax.results.diagnosis import MEANING, NOT_CHECKED, Diagnosis
 from seatbelt_jax.results.empirical import EmpiricalMargin
 from seatbelt_jax.results.minimal import MinimalRobustRadius
@@ -15,12 +15,12 @@ __all__ = [
     "NOT_CHECKED",
     "AttackResult",
     "Certificate",
+    "Comparable",
     "Diagnosis",
     "EmpiricalMargin",
     "JacobianNorms",
     "MinimalRobustRadius",
     "Norm",
-    "Question",
     "Soundness",
     "Status",
 ]

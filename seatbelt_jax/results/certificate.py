@@ -17,8 +17,8 @@ Norm = Literal["l2", "linf"]
 NORMS = {"l2": "L2", "linf": "L-infinity"}
 
 
-class Question(NamedTuple):
-    """What margins must have in common to be compared; r in pixel units."""
+class Comparable(NamedTuple):
+    """What margins have in common if they can be compared; r in pixel units."""
 
     norm: str
     split: str
@@ -109,9 +109,9 @@ class Certificate(RecordOfImages):
         return len(self.radius)
 
     @property
-    def question(self) -> Question:
+    def comparable(self) -> Comparable:
         """What was asked of each image."""
-        return Question(self.norm, self.split, self.reconstruction_radius, self.risk)
+        return Comparable(self.norm, self.split, self.reconstruction_radius, self.risk)
 
     @property
     def units(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from seatbelt_jax.results.certificate import Norm, Question
+from seatbelt_jax.results.certificate import Comparable, Norm
 from seatbelt_jax.results.record import RecordOfImages
 
 
@@ -56,9 +56,9 @@ class EmpiricalMargin(RecordOfImages):
     image_range: tuple[float, float] | None = None
 
     @property
-    def question(self) -> Question:
+    def comparable(self) -> Comparable:
         """What was asked of each image."""
-        return Question(self.norm, self.split, self.reconstruction_radius, self.risk)
+        return Comparable(self.norm, self.split, self.reconstruction_radius, self.risk)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per image, for a tidy CSV, units in the names."""

@@ -31,8 +31,8 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
     if path.is_symlink():
         # It may point to any file.
         path.unlink()
-    # Its permissions are what the umask leaves, as for other files: a group may share the folder.
-    lock = filelock.FileLock(path / NAME if path.is_dir() else path, mode=0o666)
+    # A group may share the folder and train in it by turns.
+    lock = filelock.FileLock(path / NAME if path.is_dir() else path, mode=0o664)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
