@@ -6,10 +6,11 @@ The runs are those of `bench_pathwise`. Of the first images of a run, at alpha =
 than enough clean draws of every image lie within, chosen by draws of its own. An image has a sound margin of at least R
 where 45 of its draws are proven to stay within r at R; R is a share of r that is fixed before the draws. Seconds are of
 the processor. The gap is the order statistic of radii at which gradient ascent takes the same draws out of the ball
-over R, on a few images: from above.
+over R, on a few images: from above. Rows of other runs stay in the results file.
 """
 
 import argparse
+import json
 import resource
 import time
 from typing import Any
@@ -21,7 +22,7 @@ from jax.tree_util import Partial
 
 from benchmarks.bench_pathwise import ALPHA, PATHS, RISK, attack_margin, layers_of, met_radius, noise_of
 from benchmarks.bench_soundness import Subject, of_run
-from benchmarks.hardware import describe, write_results
+from benchmarks.hardware import RESULTS, describe, write_results
 from seatbelt_jax.bounds import propagation
 from seatbelt_jax.bounds.confidence import sufficient_hits
 from seatbelt_jax.bounds.layers import Layers
@@ -70,7 +71,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0 / 64.0, help="R over r")
     args = parser.parse_args()
     print(describe(), flush=True)
-    rows = []
+    file = RESULTS / f"hierarchy_{jax.default_backend()}.json"
+    rows = json.loads(file.read_text())["rows"] if file.exists() else []
+    rows = [row for row in rows if row["run"] not in args.run]
     for path in args.run:
         subject = of_run(path, args.images)
         rows.append(measure(subject, args.share, args.attacked, met_radius(subject)))
