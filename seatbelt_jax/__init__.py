@@ -22,6 +22,8 @@ _ROOMS = (
     "models",
     "plots",
     "posterior",
+    "results",
+    "run",
     "runs",
     "total_correlation",
     "training",

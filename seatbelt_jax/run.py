@@ -1,5 +1,5 @@
-"""The former name of `seatbelt_jax.runs.open`."""
+"""The former name of `seatbelt_jax.runs`."""
 
-from seatbelt_jax.runs import Run, open
+from seatbelt_jax.runs import Origin, Run, configuration_changes, open, origin_of, prepare
 
-__all__ = ["Run", "open"]
+__all__ = ["Origin", "Run", "configuration_changes", "open", "origin_of", "prepare"]

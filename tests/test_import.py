@@ -39,9 +39,9 @@ def test_every_room_is_found_by_its_name_and_other_names_are_refused():
 
 
 def test_the_former_name_of_open_stays():
-    from seatbelt_jax import run, runs
-
-    assert run.open is runs.open and run.Run is runs.Run
+    former, runs = seatbelt_jax.run, seatbelt_jax.runs
+    assert all(getattr(former, name) is getattr(runs, name) for name in former.__all__)
+    assert {"open", "Run", "prepare", "origin_of"} <= set(former.__all__)
 
 
 def test_type_checkers_of_users_read_our_annotations():

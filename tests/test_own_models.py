@@ -117,7 +117,7 @@ def test_its_margins_are_those_of_its_two_functions(saved, tmp_path):
         method="spectral",
         num_samples=60,
     )
-    np.testing.assert_allclose(found.radius, expected.radius, rtol=0.3)
+    np.testing.assert_allclose(found.radius, expected.radius, rtol=1e-3)
 
 
 def test_further_steps_of_the_model_are_further_checkpoints(tmp_path):

@@ -28,7 +28,7 @@ class Samples:
     image_range: tuple[float, float]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredAttack(AttackResult):
     """A sweep of attacks with what is measured of it.
 

@@ -23,7 +23,7 @@ class Status(enum.IntEnum):
     STOPPED_EARLY = 7  # the last decrease was at most ftol, or the next one was due and did not come
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class AttackResult(Record):
     """Attacks on pairs of images under a grid of budgets.
 

@@ -10,6 +10,7 @@ from seatbelt_jax import storage
 from seatbelt_jax.runs import own_model
 from seatbelt_jax.runs.checkpoint import Checkpoints
 from seatbelt_jax.runs.layout import newest_step
+from seatbelt_jax.runs.lock import locked
 from seatbelt_jax.runs.preparing import configuration_changes, prepare
 from seatbelt_jax.runs.run import Run, open
 from seatbelt_jax.vae import VAE
@@ -68,10 +69,10 @@ def save(
     if is_begun and (changes := configuration_changes(open(path).config, config, defaults)):
         raise ValueError(f"{path} is the run of another model: {'; '.join(changes)}; give another path")
     opened = prepare(path, config, shape, found.record, defaults=defaults)
-    latest = opened.latest_step
-    step = (0 if latest is None else latest) + 1 if step is None else step
-    if latest is not None and step <= latest:
-        raise ValueError(f"{path} has step {latest} already: step must be larger, got {step}")
-    with Checkpoints(opened.path / "checkpoints") as checkpoints:
+    with locked(opened.path), Checkpoints(opened.path / "checkpoints") as checkpoints:
+        latest = checkpoints.latest_step
+        step = (0 if latest is None else latest) + 1 if step is None else step
+        if latest is not None and step <= latest:
+            raise ValueError(f"{path} has step {latest} already: step must be larger, got {step}")
         checkpoints.save(step, variables=own_model.parameters(vae))
     return open(path, allow=[name])

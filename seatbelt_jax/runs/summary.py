@@ -102,21 +102,21 @@ def _evaluation(opened: "Run") -> Section:
         if record["step"] != opened.latest_step:
             old.append(file.name)
             continue
+        of_split: list[Row] = []
         found = record["measures"]
         unknown = measures.without_bracket(found.get("elbo", {}), opened.config)
         for one in _OF_MODELS:
             measure, _, entry = one.evaluation.partition("/")
             if measure == "elbo" and entry in unknown:
-                rows.append((f"{one.words}, {split}", "bracket not measured; evaluate again"))
+                of_split.append((f"{one.words}, {split}", "bracket not measured; evaluate again"))
             elif (value := measures.at(found, one.evaluation)) is not None:
-                rows.append((f"{one.words}, {split}", number(value)))
+                of_split.append((f"{one.words}, {split}", number(value)))
             elif words := measures.bracket(found.get(measure, {}), entry):
-                rows.append((f"{one.words}, {split}", words))
+                of_split.append((f"{one.words}, {split}", words))
         units = found.get("active_units", {})
         if active := [f"{value}" for key, value in units.items() if key.startswith("active_")]:
-            rows.append((f"active units of each layer, {split}", ", ".join(active)))
-        if not rows:
-            rows.append((f"measures, {split}", ", ".join(found)))
+            of_split.append((f"active units of each layer, {split}", ", ".join(active)))
+        rows += of_split or [(f"measures, {split}", ", ".join(found))]
     return Section("Evaluation", rows, note=_note(opened, "evaluate", bool(rows), old))
 
 
