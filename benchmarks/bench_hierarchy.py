@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_hierarchy --run=runs/pathwise/small_seatbelt --images=100
 
-The runs are those of `bench_pathwise`. Of the first images of a run, at alpha = 1e-3 and with 64 draws: r is what more
-than enough clean draws of every image lie within, chosen by draws of its own. An image has a sound margin of at least R
+The runs are those of `bench_pathwise`. Each uses its first images, alpha = 1e-3 and 64 draws. More than enough
+clean draws of every image lie within r, which is chosen by draws of its own. An image has a sound margin of at least R
 where 45 of its draws are proven to stay within r at R; R is a share of r that is fixed before the draws. Seconds are of
 the processor. The gap is the order statistic of radii at which gradient ascent takes the same draws out of the ball
 over R, on a few images: from above. Rows of other runs stay in the results file.

@@ -2,17 +2,17 @@
 
     python -m benchmarks.bench_margins --run=runs/certified/beta_vae [--run=...] [--images 1000] [--samples 10000]
 
-Of each run, of one latent layer:
+For each run, which has one latent layer:
 - certify: the margins of `--images` validation images at `--samples` draws each, by the methods of one set of draws;
 - attack: `bounds.empirical_margin` on `--attacked` of them, our upper bound;
 - grid: the margin as the only public code for it finds it (github.com/FabianBarrett/Lipschitz_VAEs, which descends
   from the code of Camuto et al. 2021), written anew from its description: radii 1e-6, 0.5, .., 9.5, from the largest
   down; at each, 5 restarts of maximum damage by SciPy's L-BFGS-B (history 100, factr 10, pgtol 1e-20), distortions
   scaled back onto the ball, and 40 pairs of draws for each; the first radius at which every restart leaves P > 0.5.
-  On `--grid-images`. Its event is of two draws, ||g(z') - g(z)|| <= r; that of this library has g(mu(x)) for g(z).
+  On `--grid-images`. Its event is of two draws, ||g(z') - g(z)|| <= r; this library's event has g(mu(x)) for g(z).
   Both are given.
 
-And, of the paper's encoder at 64 x 64 x 3 with 128 latents, the exact norms of the whitened Jacobian.
+The exact norms of the whitened Jacobian are timed for the paper's encoder at 64 x 64 x 3 with 128 latents.
 Compilation is left out throughout: everything runs once on few images first.
 """
 

@@ -16,7 +16,7 @@ and a smaller Seatbelt-VAE of three layers on the same sprites (`--small-seatbel
         --config.model.widths="(64,)" --config.model.hidden_sizes="(64,64)" --config.model.batch_norm=False
         --config.train.batch_size=256 --config.train.steps=1500 --workdir=runs/pathwise/small_seatbelt
 
-Of each run, at alpha = 1e-3:
+For each run, at alpha = 1e-3:
 - certify: "pathwise" by 64 draws; for one layer "hybrid", "lipschitz" and the methods that are not sound, by 10,000
   draws, in the same process and on the same images. Medians, the median of the images' ratios, images with a margin
   above 0, seconds an image;

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_propagation [--model small|wide] [--images 4] [--draws 64] [--radius 4]
 
-Of each model, image and relaxation, one proven radius for k draws, k = 45 of 64 as in a margin with
+For each model, image and relaxation: one proven radius for k draws, k = 45 of 64 as in a margin with
 alpha = 1e-3 and risk 0.5; over the k-th largest of the least radii at which ascents leave the ball, draw by draw, in
 the same run: an upper bound of what any method can prove. Also the processor seconds of a call, without and with
 compilation.

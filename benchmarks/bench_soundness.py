@@ -2,14 +2,14 @@
 
     python -m benchmarks.bench_soundness --run=runs/demo/vae [--run=...] [--images 12] [--trials 27]
 
-Of a linear VAE (probabilistic PCA of the first run's images) and of each run: certificates by every method that its
+For a linear VAE (probabilistic PCA of the first run's images) and each run: certificates by every method that its
 depth has, at alpha = 1e-6; `--trials` attacks on each image just inside each certified radius, a third of them ascents
 of the damage, and fresh draws to see whether the certificate holds there. Prints, for each model and method, trials,
-violations and the median margin; and of each model what the certificates are worth:
+violations and the median margin; and for each model what the certificates are worth:
 - T2/Camuto: the whitened spectral margin over Camuto's;
 - attack/certified: the upper bound that an attack finds over the margin (spectral, or along paths);
-- path/sup: of a hierarchy, the margin along paths over the one composed of the levels' largest norms;
-- product/affine: of the mean, the product of the layers' norms over the local Lipschitz bound by affine forms,
+- path/sup: for a hierarchy, the margin along paths over the one composed of the levels' largest norms;
+- product/affine: for the mean, the product of the layers' norms over the local Lipschitz bound by affine forms,
   in the ball of the first-order margin and in a tenth of it.
 
 What an earlier call measured of other models is kept.

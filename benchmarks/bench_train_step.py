@@ -93,7 +93,7 @@ class Step:
 
 
 def make_problem(config: Any, image_shape: tuple[int, int, int], dataset_size: int, batch: int) -> Problem:
-    """Random images, and parameters moved a little from where they start, so that none is at a special value."""
+    """Random images, and parameters moved a little from where they start, away from special values."""
     model = models.build(config.model, image_shape)
     recipe = make_recipe(model, training.parse_settings(config), dataset_size)
     state = create(recipe, jax.random.key(0))

@@ -19,8 +19,8 @@ class Meaning:
 
     Attributes:
       help: the text of its flag.
-      choices: the values that it may have besides its default; empty where it is no choice. Of a registry those that
-        it has when they are read.
+      choices: the values that it may have besides its default; empty where it is no choice. A registry gives
+        the names that it has when they are read.
       least, most: its limits, where it is a number.
     """
 

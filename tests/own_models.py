@@ -105,7 +105,7 @@ def hierarchy(seed=0):
 
 
 def other(width=6):
-    """Of the same parameters as `plain`, and other functions."""
+    """A model with the same parameters as `plain`, and other functions."""
     found = plain(width)
     return VAE.from_functions(
         lambda params, image: plain_encode(params, 0.5 * image), plain_decode, params=found.params, image_shape=SHAPE

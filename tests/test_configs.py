@@ -119,7 +119,7 @@ def test_unknown_variants_are_refused_with_those_there_are(name):
 
 
 def trainings():
-    """Of the configurations whose smoke variants differ in their data's name alone, one."""
+    """Configurations to train: one of several whose smoke variants differ in their data's name alone."""
     different = {}
     for name in NAMES:
         config = config_of(name, "smoke")

@@ -187,11 +187,17 @@ def test_a_name_is_taken_once():
 
 
 def test_the_table_of_what_to_touch_names_what_there_is():
-    """Each row: what is added, its file, and the registry that a line is added to."""
-    text = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    rows = re.findall(r"^\| an? [^|]+\| ([^|]+)\| `(\w+)` in `(seatbelt_jax/[\w/]+)\.py` \|", text, re.M)
-    named = [getattr(importlib.import_module(module.replace("/", ".")), name) for _, name, module in rows]
-    assert {id(registry) for registry in named} == {id(registry) for registry in REGISTRIES.values()}
-    for place in re.findall(r"`(seatbelt_jax/[\w/.]+)`", " ".join(where for where, *_ in rows)):
-        path = pathlib.Path(__file__).parents[1] / place
+    """Each row: what is added, its file, and the registry (in the last rows, dictionary) that a line is added to."""
+    root = pathlib.Path(__file__).parents[1]
+    table = re.search(r"^\| to add \|.*\n\|[-|]+\n((?:\|.*\n)+)", (root / "CONTRIBUTING.md").read_text(), re.M)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[1].splitlines()]
+    named = []
+    for _, _, line, _ in rows:
+        name, module = re.match(r"`(\w+)` in `(seatbelt_jax/[\w/]+)\.py`", line).groups()
+        named.append(getattr(importlib.import_module(module.replace("/", ".").removesuffix(".__init__")), name))
+    registries, others = named[: len(REGISTRIES)], named[len(REGISTRIES) :]
+    assert {id(registry) for registry in registries} == {id(registry) for registry in REGISTRIES.values()}
+    assert others and all(type(other) is dict for other in others)
+    for place in re.findall(r"`(seatbelt_jax/[\w/.]+)`", " ".join(where for _, where, *_ in rows)):
+        path = root / place
         assert path.exists() or (path.stem == "NAME" and path.parent.is_dir()), place

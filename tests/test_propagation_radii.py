@@ -270,7 +270,7 @@ def test_norms_of_joined_groups(shape):
         flat = rng.normal(size=shape)
         for matrix in (flat, 1e-30 * flat, flat * 0.8 ** np.arange(shape[1]), np.outer(flat[:, 0], flat[0])):
             true = np.linalg.norm(matrix, 2)
-            # Of a flat spectrum, 2^7-th roots of the number of singular values are left, and float32's rounding.
+            # A flat spectrum leaves 2^7-th roots of the number of singular values, and float32's rounding.
             assert true <= float(norm_above(matrix)) <= 1.02 * true
         assert float(norm_above(np.zeros(shape))) == 0.0
         assert np.isnan(float(norm_above(np.full(shape, np.nan))))

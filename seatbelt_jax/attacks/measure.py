@@ -26,7 +26,8 @@ def in_batches(function: Callable[..., Any], *arguments: Any, least: int = 1) ->
     """Applies a function of images, and of trees with their leading axis, to a few images at a time.
 
     The last batch is filled up with the first image, so that the function compiles once; with calls for more images,
-    too, where `least` is how many these have.
+    too, where `least` is how many these have. `metrics.batches.map_images` needs a model and
+    images; here every argument is a tree of arrays by pair, goals among them.
     """
     total = len(arguments[0])
     size = min(_IMAGES_AT_ONCE, max(total, least))

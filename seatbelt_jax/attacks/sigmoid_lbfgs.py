@@ -55,10 +55,11 @@ class SigmoidLBFGSState(NamedTuple):
 class SigmoidLBFGS:
     """L-BFGS without bounds on u, x = lower + (upper - lower) sigmoid(u), batched by `jax.vmap`.
 
-    The change of variables of Carlini and Wagner 2017, Sec. V-B (their tanh(w) is 2 sigmoid(2 w) - 1), with this
-    package's `LBFGSB` on infinite bounds. No pixel reaches a bound but by rounding, and the gradient in u vanishes as
-    one comes near: CONVERGED means no descent in u, and a pixel may be held at the wrong bound. Pixels that start on a
-    bound, or within `margin` of it, are moved inside: an attack then does not start at d = 0. `LBFGSB` does neither.
+    For comparison with published attacks that keep to the box by a change of variables: this one is of Carlini and
+    Wagner 2017, Sec. V-B (their tanh(w) is 2 sigmoid(2 w) - 1), with this package's `LBFGSB` on infinite bounds. No
+    pixel reaches a bound but by rounding, and the gradient in u vanishes as one comes near: CONVERGED means no descent
+    in u, and a pixel may be held at the wrong bound. Pixels that start on a bound, or within `margin` of it, are moved
+    inside: an attack then does not start at d = 0. `LBFGSB` does neither.
 
     `init_state(fun, params, region, *args)`, `update(fun, params, state, region, *args)` and
     `run(fun, params, region, *args)`: params

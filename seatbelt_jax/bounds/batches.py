@@ -72,7 +72,7 @@ def certificates(
 
 
 def _checked(question: Question, model: Model) -> Question:
-    """The question, its number of samples that of the draws its method reads; raises unless it can be answered."""
+    """The question, with num_samples as its method needs it; raises unless it can be answered."""
     name = question.method
     if name not in METHODS:
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, in a tuple; got {name!r}")

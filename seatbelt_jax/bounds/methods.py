@@ -144,7 +144,7 @@ def _constants(evidence: Evidence, *, with_decoder: bool) -> list[ConstantsIn]:
 
 
 def _ball(question: Question, p_lower: float, constants_in: ConstantsIn, slack: float = 0.0) -> tuple[float, float]:
-    """The largest ball that its own constants certify, and the mean's; p_lower is that of the radius less the slack."""
+    """The largest ball certified by its own constants, and the mean's constant; p_lower is for radius less slack."""
     if p_lower <= question.risk:
         return 0.0, np.inf
 

@@ -48,10 +48,11 @@ def map_images(
     """Yields (index of the first image, images, results on the host) for every batch of images.
 
     `function(image, index)`, a pytree such as a `jax.tree_util.Partial`, sees one image and its index in the data set.
-    Within a batch the images are processed one after the other: the parallel work is the function's own. It compiles
-    once for all functions of its structure and shapes: the last batch is filled up with copies of the last image, whose
-    results are dropped. Matrix products are at full float32 precision also on accelerators that would round their
-    factors. Batches to skip are left out.
+    Within a batch the images are processed one after the other: the parallel work, thousands of draws of an image, is
+    the function's own. (`metrics.batches.map_images` gives its function the whole batch and skips none.) It compiles
+    once for all functions of its structure and shapes: the last batch is filled up with copies of the last image,
+    whose results are dropped. Matrix products are at full float32 precision also on accelerators that would round
+    their factors. Batches to skip are left out.
     """
     # Equally long batches, but for the last.
     starts = range(0, source.count, -(-source.count // -(-source.count // work.batch_size)))

@@ -13,8 +13,8 @@ from seatbelt_jax.jobs import attack
 
 def define_flags() -> None:
     absl_flags.DEFINE_string("run", None, "The run directory.", required=True)
-    # Presets: attacks of a paper, each a set of options.
     flags.define_allow()
+    # Presets: attacks of a paper, each a set of options.
     flags.define(attack.Options, presets={"attack": ("sootla",)})
 
 

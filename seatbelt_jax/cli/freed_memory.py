@@ -1,4 +1,4 @@
-"""Memory that a launcher's process has freed stays with it, for the next step.
+"""Memory that a command has freed stays with its process, for the next step.
 
 A training step frees hundreds of MiB and asks for them again. glibc gives large blocks back to the system each time,
 and the system hands them out anew page by page: 46,000 page faults in every step of the paper's grey Seatbelt-VAE at

@@ -25,7 +25,7 @@ COMMANDS = {
     "evaluate": "Measure the model of a run.",
     "report": "Show runs, or a sweep, on one page.",
     "sweep": "Train, attack, certify and evaluate a grid of models.",
-    "figures": "Draw figures of the papers from sweeps.",
+    "figures": "Draw figures from sweeps or runs.",
     "prepare-data": "Prepare a data set of TensorFlow Datasets.",
     "demo": "Train, attack and certify two small models and show them.",
     "swiss-roll": "Reproduce Figure A.7 of Willetts et al. 2021.",

@@ -115,7 +115,7 @@ class Source:
     Attributes:
       load: from a request to training and validation images.
       takes_path: whether it is named with a path, as in "folder:PATH".
-      is_computed: whether images are computed at the size asked for, so that none is cropped or fitted.
+      is_computed: whether images are computed at the size asked for, without cropping or fitting.
     """
 
     load: Callable[[Request], Splits]

@@ -163,7 +163,7 @@ def _objective(vae: VAE, options: Options) -> attacks.Objective:
 
 
 def _read_by(make: Callable) -> list[str]:
-    """The options that an objective or a solver reads, and further settings that it has; noise is that of the draws."""
+    """The options that an objective or a solver reads, and its further settings; its `noise` is the option `draws`."""
     keywords = [name for name, one in inspect.signature(make).parameters.items() if one.kind is one.KEYWORD_ONLY]
     return ["draws" if name == "noise" else name for name in keywords]
 
@@ -194,7 +194,7 @@ def _settings_of(solver: type[attacks.Solver]) -> list[str]:
 
 
 def _name(objective: attacks.Objective, threat: attacks.Threat, options: Options) -> str:
-    """The stem of the result files' names, which tells attacks apart, so that none overwrites another."""
+    """The stem of the result files' names: attacks that differ have different ones, and do not overwrite each other."""
     parts = [objective.name]
     if threat.name != "penalty":
         parts.append(threat.name)

@@ -146,7 +146,11 @@ def _in_pieces(
     settings: str,
     store: storage.Folder,
 ) -> list[Mapping[str, np.ndarray]]:
-    """Makes the arrays of a result a few images at a time, each piece with a key of its own and kept in the store."""
+    """Makes the arrays of a result a few images at a time, each piece with a key of its own and kept in the store.
+
+    `make` batches its images itself (`bounds.streaming.map_images`) but keeps nothing; after an interruption, finished
+    pieces are read from the store.
+    """
     described = f"{settings} {model.checked(images)[1]}"
     labelled = Labelled(store, (described, np.asarray(jax.random.key_data(key))), np.zeros(0))
     pieces: list[Mapping[str, np.ndarray]] = []

@@ -45,6 +45,9 @@ def map_images(
 ) -> Any:
     """The function's answers for all images, on the host, joined along their leading axis.
 
+    The function sees a whole batch, as a network runs fastest. `bounds.streaming.map_images` gives one image at a time,
+    whose thousands of draws fill the device. `attacks.measure.in_batches` maps over arrays of pairs, without a model.
+
     Args:
       function: (vae, images [batch, ...], their numbers [batch], *arguments, **settings) -> a tree of arrays
         [batch, ...]. One of a module, without arrays of its own: it is compiled once for all models of one

@@ -24,6 +24,9 @@ def bootstrap_interval(
     brings all its attacks; an interval from single attacks would be far too narrow. With few pairs (say, under
     20) this one, too, is somewhat too narrow.
 
+    `scipy.stats.bootstrap` interpolates between resamples, which makes NaN of two infinite ones; here a statistic of
+    pair numbers may be infinite.
+
     Args:
       statistic: pair numbers in [0, num_pairs), repeats among them -> a number, or an array of numbers that each
         get an interval. Infinite values are allowed (a median of distortions of which some are infinite); a

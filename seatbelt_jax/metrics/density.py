@@ -27,6 +27,9 @@ def kernel_density(
 ) -> KernelDensity:
     """A Gaussian kernel density estimate on a grid.
 
+    `scipy.stats.gaussian_kde` measures its bandwidth in standard deviations of the values, so it fails on equal values
+    even where a bandwidth is given, and its rule has no interquartile range.
+
     Args:
       values: one number per image.
       grid: where to estimate; by default 200 points from four bandwidths below the least value to four above the

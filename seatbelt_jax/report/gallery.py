@@ -134,7 +134,7 @@ def _why_none(status: str, attacked: bool) -> str:
 
 
 def _guess(cells: Sequence[Mapping[str, CellAttack]], level: Level) -> float:
-    """The size of all cells by that of a few, in proportion to how many pixels they show."""
+    """The size of all cells, estimated from a few in proportion to the pixels shown."""
     if not cells:
         return 0.0
     sample = [cells[int(index)] for index in np.unique(np.linspace(0, len(cells) - 1, _SAMPLED).round())]

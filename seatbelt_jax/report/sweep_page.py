@@ -76,7 +76,7 @@ def _answers(sweep: SweepData) -> Table:
         for one in cell.certificates
         if one.soundness == "sound"
     ]
-    # Of several margins of a cell the largest.
+    # A cell with several margins keeps the largest.
     sound = dict(sorted(margins, key=lambda entry: entry[1]))
     others = sum(bool(cell.certificates) for cell in sweep.cells)
     shares = _suspicious(sweep)

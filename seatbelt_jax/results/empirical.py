@@ -17,7 +17,7 @@ class EmpiricalMargin(RecordOfImages):
 
     For each image on its own, with probability at least 1 - alpha: the probability that a draw of the encoder at
     x + distortion decodes to within reconstruction_radius of the unperturbed image's reconstruction is below risk,
-    hence R(x) <= upper. Such a draw has the sigma of x + distortion, or that of x where `frozen_std`.
+    hence R(x) <= upper. Such a draw has the sigma of x + distortion, or the sigma of x where `frozen_std`.
 
     Attributes:
       upper: [n], ||distortion|| in the norm, pixel units; infinite where nothing was confirmed, 0 where the

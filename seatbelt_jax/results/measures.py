@@ -19,7 +19,7 @@ class Measure(NamedTuple):
       name: in the summary of a sweep of attacks, or the column of a sweep's table; different from all others.
       label: in words.
       short: as the head of a column.
-      unit: in words; empty for shares and pure numbers. {unit} stands for that of the attacker's objective.
+      unit: in words; empty for shares and pure numbers. {unit} stands for the unit of the attacker's objective.
       how: what it was taken over, and how; {budget} stands for what a budget is called.
       direction: "higher" or "lower" is better; empty where neither is.
       places: the run's report, a sweep's table and its charts, a run's summary, and the demo's last lines.

@@ -126,17 +126,17 @@ def _files(opened: "Run") -> Section:
     return Section("Files", [("folder", f"{opened.path}"), ("page", shown)])
 
 
-def _note(opened: "Run", launcher: str, has_some: bool, old: Sequence[str]) -> str:
+def _note(opened: "Run", command: str, has_some: bool, old: Sequence[str]) -> str:
     parts = [f"of an earlier step, to be made anew: {', '.join(old)}"] if old else []
     if not has_some:
-        parts.append(f"none yet: {_command(opened, launcher)}")
+        parts.append(f"none yet: {_command(opened, command)}")
     return "; ".join(parts)
 
 
-def _command(opened: "Run", launcher: str) -> str:
-    option = "--config=CONFIG --workdir" if launcher == "train" else "--run"
-    allow = f" --allow={opened.config['model']['build']}" if opened.is_own and launcher != "report" else ""
-    return f"seatbelt {launcher} {option}={shlex.quote(str(opened.path))}{allow}"
+def _command(opened: "Run", command: str) -> str:
+    option = "--config=CONFIG --workdir" if command == "train" else "--run"
+    allow = f" --allow={opened.config['model']['build']}" if opened.is_own and command != "report" else ""
+    return f"seatbelt {command} {option}={shlex.quote(str(opened.path))}{allow}"
 
 
 def _percent(value: Any) -> str:

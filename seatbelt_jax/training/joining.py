@@ -1,4 +1,4 @@
-"""Several processes as one training: joining them, and leaving so that none waits for another.
+"""Several processes as one training: joining them, and leaving together.
 
 The processes run the same program on the same configuration; `parallel` splits each batch over the devices of all of
 them. JAX ends a process with a stack trace and no Python exception when another one is lost, so each has a companion
@@ -95,7 +95,7 @@ def joined(
 
 
 def leave() -> None:
-    """Ends being one of several: waits until all are here, so that none is taken for lost. Nothing for one process."""
+    """Ends being one of several: waits for all, as one that left early would count as lost. Nothing for one process."""
     if _companions:
         jax.distributed.shutdown()
         _companions.pop().dismiss()

@@ -20,7 +20,8 @@ class OptimizerConfig:
     Attributes:
       learning_rate: at the start.
       schedule: "cosine" (to zero at the last step) or "constant".
-      max_gradient_norm: larger gradients are scaled down to it; 0 leaves them alone.
+      max_gradient_norm: gradients of a larger L2 norm are scaled down to it, against exploding gradients; 0 leaves them
+        alone.
       weight_decay: its product with the parameters is added to the gradient, the derivative of an L2 penalty
         (Sootla 2018: 0.5). Adam scales it with the rest; AdamW's decay would be another thing.
     """

@@ -114,7 +114,7 @@ class Deviations:
         if node in self._graph.cuts and form.value.size <= _FACTORED:
             columns, error = compressed(form.columns, moved(form))
             form = form._replace(columns=columns, error=form.error + error)
-        # Of an output behind the last linear map the norm alone is asked for.
+        # Only the norm is asked for where the output lies behind the last linear map.
         asked = node in ranged(self._graph) and not (node is self._graph.output and last(self._graph)[1])
         return _bounded(_settled(form)) if asked else form
 

@@ -5,8 +5,8 @@ box. The columns of all groups are stacked in one array, so that what is compile
 and not with its square.
 
 A new group's columns are those of an identity, which no draw changes: they stay so, `fresh`, through the linear
-operations behind it, and only the next activation weighs them for each draw. Of a long value only the `MOST_UNKNOWNS`
-with the largest boxes become unknowns; the boxes of the rest are added to e.
+operations behind it, and only the next activation weighs them for each draw. In a long value, only the
+`MOST_UNKNOWNS` with the largest boxes become unknowns; the boxes of the rest are added to e.
 """
 
 import functools
@@ -22,7 +22,7 @@ from numpy import ndarray
 from seatbelt_jax.bounds.propagation.spectral import factor, joined
 
 MOST_UNKNOWNS = 256
-# Of a longer value no identity is pushed, but the columns of the unknowns alone.
+# For a longer value, the columns of its unknowns alone are pushed, not an identity.
 _LONG = 2048
 # A cut that is passed by more groups makes one of them.
 _MOST_GROUPS = 8

@@ -50,7 +50,7 @@ def damage(tables: Tables, cells: pd.DataFrame, through: str) -> pd.DataFrame:
     balls = (
         attacks_for_damage(tables.budgets, cells, through).groupby(["cell", "attack"])["budget"].agg(["size", "max"])
     )
-    # Of attacks in several balls, rows of `pairs` are not of single attacks.
+    # Where attacks use several balls, a row of `pairs` sums up more than one attack.
     alone = balls["max"][balls["size"] == 1]
     found = attacks_for_damage(tables.pairs, cells, through).merge(alone.rename("radius_l2"), on=["cell", "attack"])
     found = found[(found["radius_l2"] == alone.max()) & (found["attacks"] > 0)]
