@@ -6,7 +6,7 @@ A case is a configuration of `configs/`, with random images in place of its data
 jitted as in the training loop, on images that lie on the device; the reference is `benchmarks.torch_models`, the same
 network and objective with Adam and a cosine schedule, from the same parameters, in the same process on as many cores,
 eager and, as torch_compile, with forward pass, loss and their gradients through torch.compile. The process keeps the
-memory that it frees, as the launchers do, for both, unless --glibc_defaults is given.
+memory that it frees, as the commands do, for both, unless --glibc_defaults is given.
 The first step of both has the same noise: their losses and gradients are compared in the table. Compilation is
 excluded. Peak memory is what the resident memory of a fresh process grows by over two steps.
 
