@@ -4,8 +4,10 @@ import csv
 import os
 import pathlib
 import signal
+import sys
 import threading
 import time
+import types
 from collections import Counter
 from typing import NamedTuple
 
@@ -13,21 +15,26 @@ import pytest
 
 from seatbelt_jax.studies import cells, executors
 from seatbelt_jax.studies import sweep as sweep_study
+from seatbelt_jax.studies.executors import processes
 from seatbelt_jax.studies.task import Event, Task
 from tests import launchers, smoke_sweep
 
 
 class Planted(NamedTuple):
-    """A task with one stage, which does not end where it says so."""
+    """A task with one stage, which ends as it says."""
 
     name: str
-    kills_itself: bool = False
+    ending: str = ""
 
     def run(self):
         yield Event(self.name, "train")
-        if self.kills_itself:
+        if self.ending == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.ending == "error":
+            raise RuntimeError("a bug\nof a plug-in")
         yield Event(self.name, "")
+        if self.ending == "slow":
+            sys.stdout = types.SimpleNamespace(flush=lambda: time.sleep(1.0))
 
     def lost(self, reason):
         return Task.lost(Task(None, [cells.Cell(self.name, {}, {})], pathlib.Path()), reason)
@@ -39,17 +46,25 @@ def table(folder):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_costs_its_own_task_alone():
-    tasks = [Planted("a"), Planted("b", kills_itself=True), Planted("c")]
+def test_a_process_that_fails_costs_its_own_task_alone():
+    reasons = {"a": "", "b": "its process ended with status -9", "c": "", "d": "a bug of a plug-in"}
+    tasks = [Planted("a"), Planted("b", "killed"), Planted("c", "slow"), Planted("d", "error")]
     found = list(executors.get("processes")(tasks, workers=2))
-    assert {event for event in found if event.cell != "b"} == {
-        Event(name, stage) for name in "ac" for stage in ("train", "")
-    }
-    assert [event for event in found if event.cell == "b"] == [
-        Event("b", "train"),
-        Event("b", "process", "its process ended with status -9"),
-        Event("b", ""),
-    ]
+    for name, reason in reasons.items():
+        failure = [Event(name, "process", reason)] if reason else []
+        assert [event for event in found if event.cell == name] == [Event(name, "train"), *failure, Event(name, "")]
+
+
+@pytest.mark.parametrize(
+    "before", ["pass", "sys.stdin.buffer.read(1); os.write(int(sys.argv[1]), bytes([0, 0, 9, 9, 1]))"]
+)
+def test_a_process_that_dies_before_it_has_its_task_or_within_a_message_is_one_task_too(monkeypatch, before):
+    monkeypatch.setattr(processes, "_COMMAND", f"import os, sys; {before}; os._exit(3)")
+    # More than a pipe holds.
+    tasks = [Planted("a" * 1_000_000), Planted("b" * 1_000_000)]
+    found = list(executors.get("processes")(tasks, workers=2))
+    lost = {event for task in tasks for event in task.lost("its process ended with status 3")}
+    assert len(found) == len(lost) and set(found) == lost
 
 
 def two_cells():

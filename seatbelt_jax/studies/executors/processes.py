@@ -1,5 +1,6 @@
 """Several cells at a time, each task in a process of its own on this machine."""
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -9,13 +10,14 @@ from collections.abc import Generator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
+from seatbelt_jax.errors import one_line
 from seatbelt_jax.studies.task import Event, Task
 
 _COMMAND = f"from {__name__} import work; work()"
 
 
 def run(tasks: Sequence[Task], workers: int = 0) -> Generator[Event, None, None]:
-    """Yields each stage as it ends. A process that is killed costs its own task alone."""
+    """Yields each stage as it ends. A process that fails or is killed, at any time, costs its own task alone."""
     waiting, running = list(tasks), dict[Connection, tuple[subprocess.Popen, Task]]()
     try:
         while waiting or running:
@@ -26,7 +28,7 @@ def run(tasks: Sequence[Task], workers: int = 0) -> Generator[Event, None, None]
             for ready in set(running).intersection(wait(list(running))):
                 try:
                     yield ready.recv()
-                except EOFError:
+                except (EOFError, OSError):  # also a message of which a part is missing
                     ended, task = running.pop(ready)
                     if status := _close(ready, ended):
                         yield from task.lost(f"its process ended with status {status}")
@@ -51,8 +53,10 @@ def _start(task: Task) -> tuple[Connection, subprocess.Popen]:
     )
     sender.close()
     assert process.stdin is not None
-    pickle.dump(task, process.stdin)
-    process.stdin.flush()
+    # One that is dead already is found where its events are awaited.
+    with contextlib.suppress(BrokenPipeError):
+        pickle.dump(task, process.stdin)
+        process.stdin.flush()
     return receiver, process
 
 
@@ -69,9 +73,13 @@ def work() -> None:
     # The input ends with the process that gave the task, however that ends.
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
     events = Connection(int(sys.argv[1]), readable=False)
-    for event in task.run():
-        events.send(event)
-    events.close()
-    # An interpreter that is taken down waits for the thread.
+    try:
+        for event in task.run():
+            events.send(event)
+    except Exception as error:
+        for event in task.lost(one_line(error)):
+            events.send(event)
+    # An interpreter that is taken down waits for the thread. `events` stay open until then: their end is that of this
+    # process.
     sys.stdout.flush()
     os._exit(0)
