@@ -41,12 +41,14 @@ def test_pages_and_figures_are_those_of_the_tables():
             assert file.read_text() == text, f"{file} differs from the tables"
 
 
-def test_a_number_changed_by_hand_and_one_changed_in_a_table_are_found(tmp_path):
+def test_a_number_changed_by_hand_and_one_changed_in_a_table_are_found(tmp_path, capsys):
     docs = tmp_path / "docs"
     shutil.copytree(DOCS / "results" / "w21_rotation", docs / "results" / "w21_rotation")
     page = docs / "page.md"
     page.write_text("By hand.\n\n<!-- measured: w21_4 -->\n<!-- end -->\nMore.\n")
-    assert documents.write(docs) == [page]
+    with launchers.given("figures", f"--docs={docs}") as command:
+        command.main()
+    assert capsys.readouterr().out == f"{page}\n"
     text = page.read_text()
     assert text.startswith("By hand.\n\n<!-- measured: w21_4 -->\n| model |") and text.endswith("<!-- end -->\nMore.\n")
     assert "| Seatbelt-VAE | 2 | 2.4 | 4.6 |" in text and not documents.write(docs)
@@ -58,6 +60,21 @@ def test_a_number_changed_by_hand_and_one_changed_in_a_table_are_found(tmp_path)
     lines[index] = ",".join([*lines[index].split(",")[:-3], "7.0", "", ""])
     table.write_text("\n".join(lines))
     assert documents.write(docs) == [page] and "| 7 |" in page.read_text()
+
+
+def test_a_figure_that_tables_no_longer_make_is_named(tmp_path):
+    folder = tmp_path / "results" / "w21_disentanglement"
+    folder.mkdir(parents=True)
+    for name in ("sweep.csv", "w21_e11.csv"):
+        shutil.copy(DOCS / "results" / folder.name / name, folder)
+    with pytest.raises(ValueError, match=r"w21_disentanglement/w21_e11 can no longer be drawn: it needs "):
+        list(documents.texts(tmp_path))
+
+
+@pytest.mark.parametrize("flag", ["sweep=runs/a", "figure=w21_3", "format=pdf", "output=figures"])
+def test_what_would_change_nothing_of_the_documentation_is_refused(flag, tmp_path):
+    line = launchers.refusal("figures", f"--docs={tmp_path}", f"--{flag}")
+    assert f"it goes without --{flag.split('=')[0]}" in line
 
 
 def test_a_part_that_does_not_exist_is_named(tmp_path):

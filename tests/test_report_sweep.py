@@ -245,6 +245,9 @@ def test_what_is_no_sweep(tmp_path):
     storage.write_csv(tmp_path / "sweep.csv", [{"name": "a"}])
     with pytest.raises(ValueError, match=r"sweep\.csv is no table of a sweep: it lacks the column cell or status"):
         report.report_of_sweep(tmp_path)
+    storage.write_csv(tmp_path / "sweep.csv", [{"cell": "a", "status": "done", "beta": 1.0, "elbo_nats": -2.0}])
+    with pytest.raises(ValueError, match=r"sweep_measures\.csv is missing; the same `seatbelt sweep` writes tables of"):
+        report.report_of_sweep(tmp_path)
     with pytest.raises(ValueError, match="is a directory; name the file"):
         report.report_of_sweep(tmp_path, tmp_path)
 

@@ -358,6 +358,13 @@ def test_a_bracket_has_its_measures_and_one_number_in_its_place_none(cells, tmp_
         assert {row["measure"]: row["value"] for row in rows if "_nats" in row["measure"]} == expected
 
 
+def test_every_number_of_a_measure_that_a_plugin_adds_is_in_the_table():
+    added = {"mean": 0.5, "layer_1": {"top": 2}, "many": [1.0], "word": "a", "options": {"images": 20}}
+    skipped = {"attack_success": {"held_out_accuracy": 0.9}, "traversals": {"layer_1": {"units": [1]}}}
+    rows = list(measures.of_evaluation({"brightness": added, **skipped}))
+    assert rows == [{"measure": "brightness_mean", "value": 0.5}, {"measure": "brightness_layer_1_top", "value": 2}]
+
+
 def test_a_folder_of_another_sweep_is_refused_cell_by_cell(sweep, whole):
     before = times(whole)
     other = config()

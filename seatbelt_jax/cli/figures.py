@@ -18,6 +18,9 @@ from absl import flags
 from seatbelt_jax.report.build import figures_of_runs
 from seatbelt_jax.report.figures import FORMATS
 
+# Say which figures are drawn and where to.
+_OF_SWEEPS = ("sweep", "figure", "format", "output")
+
 
 def define_flags() -> None:
     flags.DEFINE_multi_string("sweep", [], "Folder of a sweep; repeat the flag for more sweeps.")
@@ -35,6 +38,8 @@ def main() -> None:
         for file in figures_of_runs(flags.FLAGS.run, flags.FLAGS.output, flags.FLAGS.format):
             print(file)
         return
+    if flags.FLAGS.docs and (given := [name for name in _OF_SWEEPS if flags.FLAGS[name].present]):
+        raise ValueError(f"--docs writes the files that docs/ has; it goes without --{' and --'.join(given)}")
     # Figures of runs do without pandas.
     from seatbelt_jax.studies.papers import documents, figures
 

@@ -1,6 +1,7 @@
 """What a report shows of a sweep: its tables, and what its cells' runs hold."""
 
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from seatbelt_jax.results import files
 # Columns of the table that say where a cell is; of these, the ones that are words.
 _AXES = ("data", "model", "L", "d_z", "beta", "tau", "seed")
 _WORDS = ("data", "model")
+# In the names of measures, which were columns of this table in earlier versions.
+_MEASURED = re.compile("median|share|norm|nats|_l2|accuracy|active")
 _Row = Mapping[str, str]
 # Budgets of each attack to choose from for the gallery.
 _BUDGETS = 7
@@ -24,7 +27,7 @@ def of_folder(folder: pathlib.Path) -> plots.SweepData:
 
     Raises:
       FileNotFoundError: where there is no table of a sweep.
-      ValueError: where a table is none.
+      ValueError: where a table is none, or of an earlier version.
     """
     rows, measured = _tables(folder)
     names = [*rows, *(path.name for path in _runs(folder) if path.name not in rows)]
@@ -56,6 +59,11 @@ def _tables(folder: pathlib.Path) -> tuple[dict[str, _Row], dict[str, list[_Row]
         rows |= {row["cell"]: row for row in found}
         measured |= {row["cell"]: [] for row in found}
         beside = file.with_name(f"sweep_measures{file.stem.removeprefix('sweep')}.csv")
+        if not beside.exists() and any(_MEASURED.search(column) for row in found[:1] for column in row):
+            raise ValueError(
+                f"{file} has measures as columns, as in earlier versions, and {beside.name} is missing; the same "
+                "`seatbelt sweep` writes tables of other versions anew"
+            )
         for row in storage.read_csv(beside) if beside.exists() else ():
             if row.get("cell") in measured and row.get("measure"):
                 measured[row["cell"]].append({"attack": "", "unit": "", "method": "", **row})

@@ -85,9 +85,20 @@ def of_certificate(file: pathlib.Path) -> Iterator[Row]:
 
 
 def of_evaluation(measured: Mapping[str, Any]) -> Iterator[Row]:
-    """Measures of `seatbelt evaluate`, by their names there."""
+    """Measures of `seatbelt evaluate`, by their names there; of one without a reader, as of plug-ins, every number."""
     for name, found in measured.items():
-        yield from _READERS.get(name, lambda _: iter(()))(found)
+        if name in _READERS:
+            yield from _READERS[name](found)
+        elif name not in _ELSEWHERE:
+            yield from _of_another(name, found)
+
+
+def _of_another(name: str, found: Mapping[str, Any]) -> Iterator[Row]:
+    yield from (
+        {"measure": f"{name}_{key}", "value": one} for key, one in found.items() if isinstance(one, int | float)
+    )
+    for key, part in parts(found):
+        yield from _of_another(f"{name}_{key}", part)
 
 
 def _of_elbo(found: Mapping[str, Any]) -> Iterator[Row]:
@@ -148,6 +159,8 @@ def parts(found: Mapping[str, Any], beginning: str = "") -> Iterator[tuple[str, 
             yield key.removeprefix(beginning), part
 
 
+# The first has a table of its own, `success`; the second is pictures.
+_ELSEWHERE = ("attack_success", "traversals")
 _READERS = {
     "elbo": _of_elbo,
     "importance_weighted": _of_importance_weighted,

@@ -7,7 +7,6 @@
 A part ends with <!-- end -->. Everything outside is written by hand.
 """
 
-import contextlib
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ from seatbelt_jax.studies.papers.figures import FIGURES
 
 # Folders of docs/results/ whose figures are drawn from several sweeps.
 _TOGETHER = {"w21_output": ("w21_small", "w21_output")}
+# Figures that show images, of run directories: no table makes them again.
+_OF_RUNS = ("w21_1", "w21_4", "w21_6c", "c21_8", "s18_4_1", "s18_4_2", "s18_4_3")
 _PART = re.compile(r"(<!-- (measured|columns|claims)(?:: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -29,7 +30,7 @@ def texts(docs: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
     """Each page with parts, and each figure's table or page that is in docs/results/, as they should read.
 
     Raises:
-      ValueError: for a part that does not exist, or a damaged table.
+      ValueError: for a part that does not exist, a damaged table, or a figure that tables no longer make.
     """
     results = docs / "results"
     tables = _reader(results)
@@ -58,11 +59,19 @@ def texts(docs: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
 
 
 def _figures(results: pathlib.Path, tables: Callable) -> Iterator[tuple[pathlib.Path, str, drawing.Drawn]]:
-    """The figures that folders of docs/results/ have, drawn from tables; those of images need runs and are left out."""
+    """The figures that folders of docs/results/ have, drawn from tables, but for those of images.
+
+    Raises:
+      ValueError: where the tables lack what a figure needs.
+    """
     for folder in sorted(path for path in results.iterdir() if (path / "sweep.csv").exists()):
-        for name in (name for name in FIGURES if any(folder.glob(f"{name}.*"))):
-            with contextlib.suppress(figure_tables.MissingError):
-                yield folder, name, FIGURES[name].draw(tables(_TOGETHER.get(folder.name, (folder.name,))))
+        found = tables(_TOGETHER.get(folder.name, (folder.name,)))
+        for name in (name for name in FIGURES if name not in _OF_RUNS and any(folder.glob(f"{name}.*"))):
+            try:
+                drawn = FIGURES[name].draw(found)
+            except figure_tables.MissingError as error:
+                raise ValueError(f"{folder / name} can no longer be drawn: it needs {error}") from error
+            yield folder, name, drawn
 
 
 def write(docs: pathlib.Path) -> list[pathlib.Path]:
