@@ -163,7 +163,7 @@ def _objective(vae: VAE, options: Options) -> attacks.Objective:
 
 
 def _read_by(make: Callable) -> list[str]:
-    """The options that an objective or a solver reads, and its further settings; its `noise` is the option `draws`."""
+    """The options that an objective reads, and its further settings; its `noise` is the option `draws`."""
     keywords = [name for name, one in inspect.signature(make).parameters.items() if one.kind is one.KEYWORD_ONLY]
     return ["draws" if name == "noise" else name for name in keywords]
 

@@ -1,6 +1,6 @@
 """Charts and pictures of results. The only room that imports matplotlib; it computes nothing else.
 
-Results come in as plain arrays (`ModelResults` and what it holds); out come PNG and SVG.
+Results come in as records (`ModelResults`, `SweepData` and what they hold); out come PNG and SVG.
 """
 
 from seatbelt_jax.plots.cells import CellAttack, CellData, SweepData

@@ -71,7 +71,7 @@ def _name(cell: CellData, others: Sequence[str]) -> str:
 
 
 def _measures(sweep: SweepData) -> dict[str, str]:
-    """Title -> the column in the sweep's table; for attacks, the columns of the main one."""
+    """Title -> the name among cells' numbers; of attacks, the main one's."""
     found = {}
     for attack, unit in list(sweep.attacks.items())[:1]:
         for measure in of_place("curves", OF_ATTACKS):

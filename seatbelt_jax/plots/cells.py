@@ -1,4 +1,4 @@
-"""What a report shows of a sweep over models, as plain arrays and words."""
+"""What a report shows of a sweep over models, as records of pictures, numbers and words."""
 
 import dataclasses
 import re
@@ -62,7 +62,8 @@ class CellData:
       name: the name of its run.
       status: "done", "unfinished", "failed" or another word; `reason` says why.
       axes: its place in the grid.
-      numbers: its row of the sweep's table, by column.
+      numbers: its measures, by attack or method, name and unit, such as all_layers_median_delta_nats; NAME_low and
+        NAME_high are the ends of NAME's interval.
       attacks: by their names in the sweep.
       settings, provenance: by name, ready to print.
     """

@@ -1,4 +1,4 @@
-"""What a report shows of a model, as plain arrays and words: the room's only input."""
+"""What a report shows of a model, as records with arrays, numbers and words."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ class Measure(NamedTuple):
     """A number about a model.
 
     Attributes:
-      name: in the summary of a sweep of attacks, or the column of a sweep's table; different from all others.
+      name: in the summary of a sweep of attacks, or in sweep_measures.csv; different from all others.
       label: in words.
       short: as the head of a column.
       unit: in words; empty for shares and pure numbers. {unit} stands for the unit of the attacker's objective.
@@ -59,7 +59,7 @@ class Measure(NamedTuple):
         return f"{self.short}{unit} {self.arrow}".rstrip()
 
     def column(self, attack: str, unit: str) -> str:
-        """The column of a sweep's table that has it for one of the sweep's attacks.
+        """Its name among a cell's numbers (`plots.CellData.numbers`), for one of the sweep's attacks.
 
         Args:
           attack: the attack's name in the sweep.
