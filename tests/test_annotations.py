@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,10 +22,13 @@ def test_a_wrong_shape_or_type_is_found():
 
 @pytest.mark.parametrize("room", annotations.ROOMS)
 def test_every_function_of_a_checked_room_is_wrapped(room):
+    package = importlib.import_module(room)
+    parts = [part.name for part in pkgutil.iter_modules(getattr(package, "__path__", []), f"{room}.")]
     functions = [
         value
-        for value in vars(importlib.import_module(room)).values()
-        if inspect.isfunction(value) and value.__module__ == room
+        for name in (room, *parts)
+        for value in vars(importlib.import_module(name)).values()
+        if inspect.isfunction(value) and value.__module__ == name
     ]
     assert functions and all(hasattr(function, "__wrapped__") for function in functions)
 

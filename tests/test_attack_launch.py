@@ -50,7 +50,7 @@ def table(path, name):
 def command(launcher, run_path, monkeypatch):
     """Gives the options that a command line comes to, in place of the attack."""
     seen = []
-    monkeypatch.setattr(launcher, "attack", lambda path, options: seen.append(options))
+    monkeypatch.setattr(launcher, "attack", lambda path, options, allow: seen.append(options))
 
     def parsed(*arguments):
         with launchers.given("attack", f"--run={run_path}", *arguments) as module:

@@ -32,7 +32,7 @@ def as_it_is(latents):
     return jnp.zeros(PIXELS).at[0].set(latents[0][0]).reshape(SHAPE)
 
 
-def exact_bound(fun, x, noise, centre, size, *, norm):
+def exact_bound(fun, x, noise, centre, size, *, norm, draw_batch=None):
     """||fun(x, e) - centre|| + R: of a reconstruction that moves as one pixel does."""
     moved = np.asarray(values_of(fun, x, noise)) - centre.reshape(-1)
     return np.linalg.norm(moved.reshape(len(noise), -1), axis=1) + size
@@ -84,7 +84,7 @@ def test_an_r_that_is_chosen_by_the_draws_that_certify_is_caught(monkeypatch):
     """
     count, radii = 60, 1.5 * 10.0 ** np.arange(1, 6)
 
-    def bound(fun, x, noise, centre, size, *, norm):
+    def bound(fun, x, noise, centre, size, *, norm, draw_batch=None):
         step = int(np.ceil(size))
         if step > len(radii):
             return np.full(len(noise), np.inf)
@@ -140,8 +140,8 @@ def test_the_wrong_noise_in_one_layer_is_caught(monkeypatch):
         return path
 
     monkeypatch.setattr(layers.Layers, "path", lambda self, x, noise: paths(self, x)(noise))
-    # Numbers of draws that nothing was compiled for.
-    monkeypatch.setattr(pathwise_bounds, "_FEW", 15)
+    # A number of draws that nothing was compiled for.
+    monkeypatch.setattr(pathwise_bounds, "_BATCH", 15)
     found, exact_margin = linear_margin(num_paths=47)
     assert not 0.99 * exact_margin <= found <= exact_margin
 
@@ -151,7 +151,7 @@ def test_an_l2_dual_in_a_box_is_caught(monkeypatch):
     found, exact_margin = linear_margin("linf")
     assert 0.7 * exact_margin <= found <= exact_margin
 
-    def without_norm(*given, norm):
+    def without_norm(*given, norm, draw_batch):
         return jacobian_bound(*given, norm="l2")
 
     monkeypatch.setattr(pathwise_bounds.propagation, "deviation_bound", without_norm)

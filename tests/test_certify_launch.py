@@ -415,7 +415,7 @@ def test_what_was_left_by_other_options_is_not_taken_up(launcher, two, monkeypat
 def command(launcher, monkeypatch):
     """Gives what a command line comes to, in place of the certification."""
     seen = []
-    monkeypatch.setattr(launcher, "certify", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr(launcher, "certify", lambda *arguments, allow: seen.append(arguments))
 
     def parsed(*arguments):
         with launchers.given("certify", *arguments) as module:

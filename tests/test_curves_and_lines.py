@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from seatbelt_jax import metrics
+from tests import annotations
 
 
 def test_a_line_is_that_of_least_squares():
@@ -31,6 +32,7 @@ def test_a_mean_curve_is_that_of_the_curves_between_their_points():
     np.testing.assert_allclose(found.std, [0.0, 0.125, 0.125, 0.0])
 
 
+@annotations.unchecked()
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="x and y must be numbers of the same points"):
         metrics.line_fit(np.zeros(3), np.zeros(4))

@@ -89,6 +89,8 @@ def recorded(task, folder):
 
 
 @pytest.mark.slow
+# Ray starts its nodes from this process, in which JAX has threads.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_a_node_of_a_ray_cluster_that_is_killed_loses_nothing(monkeypatch, tmp_path):
     pytest.importorskip("ray", reason="ray is not installed (the extra seatbelt-jax[ray])")
     from ray.cluster_utils import Cluster

@@ -12,6 +12,7 @@ from seatbelt_jax import attacks, per_example
 from seatbelt_jax.gaussian import DiagonalGaussian
 from seatbelt_jax.likelihood import GaussianLikelihood
 from seatbelt_jax.vae import VAE, Encoding
+from tests import annotations
 
 SHAPE = (4, 4, 1)
 WEIGHTS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
@@ -94,6 +95,7 @@ def test_a_mean_that_no_image_moves_is_said():
         (IMAGES[0], r"got \(4, 4, 1\); one image needs a batch axis: sources\[None\]"),
     ],
 )
+@annotations.unchecked()
 def test_pixels_are_named_with_index_value_and_remedy(sources, message):
     with pytest.raises(ValueError, match=message):
         attacks.sweep(vae_of(lambda x: x @ WEIGHTS), sources, IMAGES[:1])

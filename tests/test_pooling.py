@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from seatbelt_jax import metrics
+from tests import annotations
 
 
 def attacks(seed=0):
@@ -81,6 +82,7 @@ def test_the_mean_over_models_has_students_interval_where_there_are_several():
     assert metrics.mean_over_models([5.0])[0] == 5.0 and np.isnan(metrics.mean_over_models([5.0])[1:]).all()
 
 
+@annotations.unchecked()
 def test_a_ratio_draws_the_pairs_of_both_models_together():
     second = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
     # The ratio for a model that is three times as good on every pair, whichever are drawn.

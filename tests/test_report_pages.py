@@ -32,7 +32,7 @@ _SOUND = """
 _SWEEP = f"""{_SOUND}
   const table = document.querySelector("#cells table");
   const heads = [...table.tHead.rows[0].cells];
-  const margin = heads.length - 1;
+  const margin = heads.findIndex((head) => head.textContent.includes("certified margin"));
   const found = {{ margins: [column(table, margin)] }};
   for (let click = 0; click < 2; click++) {{
     heads[margin].querySelector("button").click();

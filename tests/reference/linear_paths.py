@@ -107,7 +107,7 @@ def jacobian_of(fun, x, noise):
     return jax.jacobian(lambda image: fun(image, noise).reshape(-1))(x)
 
 
-def jacobian_bound(fun, x, noise, centre, size, *, norm):
+def jacobian_bound(fun, x, noise, centre, size, *, norm, draw_batch=None):
     """Stands in for `propagation.deviation_bound` on linear models: ||fun(x, e) - centre|| + R ||J||."""
     values = np.asarray(values_of(fun, x, noise))
     slope = operator_norm(np.asarray(jacobian_of(fun, x, noise[0])).reshape(values.shape[1], -1), norm)
