@@ -3,8 +3,9 @@
     python -m benchmarks.bench_pathwise --small=runs/pathwise/small --dense=runs/pathwise/beta_vae \
         --seatbelt=runs/pathwise/seatbelt
 
-The runs: a VAE with 64 hidden units and 8 latents on sprites of 16 x 16, the demo beta-VAE (512, 512, 24 latents, 32 x
-32) and the demo Seatbelt-VAE of three layers; `configs/sprites_*.py` have their commands, the first is
+The runs: a VAE with 64 hidden units and 8 latents on sprites of 16 x 16, a beta-VAE (512, 512, 24 latents, 32 x
+32) and a Seatbelt-VAE of three layers of that width: the demo variants of `configs/sprites_*.py` with
+`--config.model.widths="(512, 512)"`. The first is
 
     python launch/train.py --config=configs/sprites_vae.py:demo --config.data.image_size=16
         --config.model.latent_sizes="(8,)" --config.model.widths="(64,)" --config.model.batch_norm=False
